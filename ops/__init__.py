@@ -1,0 +1,1 @@
+"""What an operator runs: the marquee command, data, training, local Kafka and Milvus, containers."""

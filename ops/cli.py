@@ -1,0 +1,58 @@
+"""The `marquee` command: finds the command's module, and turns errors into one sentence and an exit code."""
+
+import importlib
+import sys
+
+import click
+import typer
+
+from schemas.errors import MarqueeError
+
+# Command modules, in the order in which `marquee --help` shows them; each has `register(app)`.
+COMMANDS = (
+    "up",
+    "worker",
+    "indexer",
+    "publish",
+    "recommend",
+    "watch",
+    "reindex",
+    "status",
+    "data",
+    "train",
+    "export",
+    "verify",
+    "topics",
+    "demo",
+)
+
+
+def build_app() -> typer.Typer:
+    """The application with every command; heavy imports (Paddle, Milvus) wait inside the commands."""
+    app = typer.Typer(
+        name="marquee",
+        help="A streaming movie recommender: profile events in through Kafka, movie lists out, exactly once.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name in COMMANDS:
+        importlib.import_module(f"ops.commands.{name}").register(app)
+    return app
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 failed, 2 wrong use or unreachable, 3 fatal Kafka error, 130 interrupted."""
+    try:
+        code = build_app()(standalone_mode=False)
+    except MarqueeError as error:
+        print(f"marquee: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)

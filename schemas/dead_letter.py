@@ -1,0 +1,38 @@
+"""Dead letters: why an event could not be answered, said in the headers beside its untouched bytes."""
+
+from enum import StrEnum
+
+# Headers that begin so are Marquee's own; an event's headers of that name are not copied.
+RESERVED_HEADER_PREFIX = "marquee."
+
+REASON = "marquee.reason"
+ERROR = "marquee.error"
+SOURCE = "marquee.source"
+FAILED_AT = "marquee.failed_at"
+# Only where the record would not fit the topic: its value is null, and these stand for it.
+VALUE_LENGTH = "marquee.value_length"
+VALUE_SHA256 = "marquee.value_sha256"
+
+# What dead-letters takes beyond profiles, for the headers that are added.
+HEADROOM_BYTES = 64 * 1024
+
+
+class Reason(StrEnum):
+    """The short codes of `marquee.reason`."""
+
+    NULL_VALUE = "null_value"
+    NOT_JSON = "not_json"
+    NOT_AN_OBJECT = "not_an_object"
+    INVALID = "invalid"
+    UNSUPPORTED = "unsupported"
+    PROCESSING_FAILED = "processing_failed"
+
+
+REASONS: dict[Reason, str] = {
+    Reason.NULL_VALUE: "The record has no value.",
+    Reason.NOT_JSON: "The value is not JSON in UTF-8, or is nested too deeply.",
+    Reason.NOT_AN_OBJECT: "The value is JSON, but not an object.",
+    Reason.INVALID: "A field has a wrong type or is out of its range; `marquee.error` names it.",
+    Reason.UNSUPPORTED: "The event asks for something that this version does not do; `marquee.error` names it.",
+    Reason.PROCESSING_FAILED: "The event could be read, but answering it failed, also when tried alone.",
+}

@@ -1,0 +1,94 @@
+"""The manifest of a release: a folder in the store that never changes once its manifest is written."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MANIFEST_FORMAT = 1
+
+MANIFEST_FILE = "manifest.json"
+CATALOGUE_FILE = "catalogue.parquet"
+VOCABULARIES_FILE = "vocabularies.json"
+WEIGHTS_FILE = "weights.pdparams"
+
+# How Paddle wrote the inference programs: `pir` (.json) by 3.x, read by 3.x only; `pdmodel` by 2.6, read by both.
+ProgramFormat = Literal["pir", "pdmodel"]
+PROGRAM_SUFFIX: dict[ProgramFormat, str] = {"pir": ".json", "pdmodel": ".pdmodel"}
+PARAMETERS_SUFFIX = ".pdiparams"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class FileEntry(_Part):
+    """One file of the release."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0, description="Bytes.")
+
+
+class TensorInput(_Part):
+    """One input of a tower, in the order in which the program takes them."""
+
+    name: str
+    dtype: Literal["int64", "float32"]
+    shape: list[int] = Field(description="-1 where the size follows the batch.")
+    padding: int | None = Field(None, description="The value of places that hold nothing.")
+
+
+class Tower(_Part):
+    """A Paddle inference program."""
+
+    program: str = Field(description="File of the program; its suffix follows `program_format`.")
+    parameters: str = Field(description="File of the parameters.")
+    inputs: list[TensorInput]
+
+
+class Towers(_Part):
+    """The two towers; each gives float32 vectors of shape [batch, dimension]."""
+
+    user: Tower
+    movie: Tower
+
+
+class Stars(_Part):
+    """How a score becomes a predicted rating: slope · score + intercept, cut to 1 to 5."""
+
+    slope: float
+    intercept: float
+
+
+class Data(_Part):
+    """What the release was trained on."""
+
+    fingerprint: str = Field(description="sha256 over the three files of the data.")
+    split: str = Field(
+        description="What was held out of training: all, leave-one-out, global-time, users, random."
+    )
+    users: int
+    movies: int
+    ratings: int
+
+
+class Manifest(_Part):
+    """manifest.json, written last."""
+
+    format: int = MANIFEST_FORMAT
+    release: str
+    created_at: datetime
+    model: str = Field(description="fusion, sequence")
+    program_format: ProgramFormat
+    paddle_version: str
+    dimension: int = Field(ge=1)
+    metric: Literal["COSINE", "IP"]
+    score_scale: float = Field(1.0, description="score = score_scale x what the metric gives.")
+    stars: Stars | None = None
+    movies: int = Field(ge=0, description="Rows of the catalogue.")
+    towers: Towers
+    files: dict[str, FileEntry]
+    data: Data
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="Hyper-parameters, seed and figures reached."
+    )

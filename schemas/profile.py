@@ -1,0 +1,77 @@
+"""The profile event: what a producer says about the person who wants recommendations."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MAX_ID = 2**63 - 1
+MAX_RECENT = 200
+MAX_EXCLUDE = 1_000
+MAX_K = 100
+DEFAULT_K = 5
+
+# ml-1m's groups of age by their lower bounds in years, and its names of the occupations by their code.
+AGE_GROUPS = (1, 18, 25, 35, 45, 50, 56)
+OCCUPATIONS = (
+    "other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service",
+    "doctor/health care", "executive/managerial", "farmer", "homemaker", "K-12 student", "lawyer", "programmer",
+    "retired", "sales/marketing", "scientist", "self-employed", "technician/engineer", "tradesman/craftsman",
+    "unemployed", "writer",
+)  # fmt: skip
+GENDERS = ("F", "M")
+
+Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+Gender = Literal["F", "M"]
+Year = Annotated[int, Field(ge=0, le=9999)]
+
+
+class Filter(BaseModel):
+    """Which movies qualify: any of `genres`, none of `not_genres`, within `years` (both ends included)."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    genres: list[str] | None = Field(None, description="At least one of these genres.")
+    not_genres: list[str] | None = Field(None, description="None of these genres.")
+    years: Annotated[list[Year], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="First and last year of release, both included."
+    )
+
+    @model_validator(mode="after")
+    def _years_in_order(self) -> Self:
+        if self.years and self.years[0] > self.years[1]:
+            raise ValueError(f"years must be [first, last], got {self.years}")
+        return self
+
+
+class ProfileEvent(BaseModel):
+    """A person's profile. Every field may be missing or null: unknown is a value the model is trained on."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", title="Profile event")
+
+    event_id: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+        None, description="The producer's own name for the event; `topic-partition-offset` when missing."
+    )
+    user_id: Id | None = Field(None, description="The person, as the training data numbers them.")
+    gender: Gender | None = Field(None, description="`F` or `M`.")
+    age: Annotated[int, Field(ge=0, le=120)] | None = Field(
+        None,
+        description="Years; put into ml-1m's seven groups (1, 18, 25, 35, 45, 50, 56 and up; 0 counts as 1).",
+    )
+    occupation: Annotated[int, Field(ge=0, le=len(OCCUPATIONS) - 1)] | None = Field(
+        None, description="ml-1m's code of the occupation, 0 to 20."
+    )
+    recent: Annotated[list[Id], Field(max_length=MAX_RECENT)] | None = Field(
+        None, description="Movie ids, oldest first: what the person watched and liked. Never recommended."
+    )
+    k: Annotated[int, Field(ge=1, le=MAX_K)] | None = Field(
+        None, description=f"How many movies to recommend; {DEFAULT_K} when missing."
+    )
+    exclude: Annotated[list[Id], Field(max_length=MAX_EXCLUDE)] | None = Field(
+        None, description="Movie ids that are never recommended, and from which nothing is learnt."
+    )
+    filter: Filter | None = Field(None, description="Which movies qualify.")
+
+
+def age_group(age: int) -> int:
+    """Index (0 to 6) of the ml-1m group that an age in years belongs to; 0 years counts as the first group."""
+    return max(0, sum(bound <= age for bound in AGE_GROUPS) - 1)

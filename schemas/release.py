@@ -1,0 +1,138 @@
+"""The life of a release on Kafka: commands to the indexer, and the records of the compacted topic `releases`."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RECORD_FORMAT = 1  # of the records below; a reader that meets a newer one keeps what it has and says so
+
+HEARTBEAT_SECONDS = 10.0
+DEAD_AFTER_SECONDS = 60.0
+
+ACTIVE_KEY = "active"
+TRIAL_KEY = "trial"
+RELEASE_KEY_PREFIX = "release:"
+WORKER_KEY_PREFIX = "worker:"
+
+# A release's name is a folder's name and part of a collection's: nothing that could leave either.
+ReleaseName = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,99}$")]
+Action = Literal["index", "activate", "rollback", "retire", "shadow", "canary", "end"]
+
+
+def now() -> datetime:
+    """The present, in UTC."""
+    return datetime.now(UTC)
+
+
+def release_key(release: str) -> str:
+    return f"{RELEASE_KEY_PREFIX}{release}"
+
+
+def worker_key(worker_id: str) -> str:
+    return f"{WORKER_KEY_PREFIX}{worker_id}"
+
+
+class ReleaseState(StrEnum):
+    """indexing → ready → active → retired, or rejected."""
+
+    INDEXING = "indexing"
+    READY = "ready"
+    ACTIVE = "active"
+    RETIRED = "retired"
+    REJECTED = "rejected"
+
+
+class Record(BaseModel):
+    """What commands and records share: unknown fields are ignored, so that writers may move first."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: int = Field(RECORD_FORMAT, description="Format of the record.")
+
+
+class ReleaseCommand(Record):
+    """One command of the admin producer. Seen twice, or with a passed `expected_epoch`, it changes nothing."""
+
+    command_id: str = Field(default_factory=lambda: uuid4().hex, min_length=1, max_length=256)
+    action: Action
+    release: ReleaseName | None = Field(
+        None, description="The release it is about; `rollback` may leave it out."
+    )
+    share: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Of the traffic: shadow, canary."
+    )
+    force: bool = Field(False, description="Activate although the evaluation is below the active release's.")
+    expected_epoch: int | None = Field(None, description="Do nothing if the active epoch is another by then.")
+    sent_at: datetime = Field(default_factory=now)
+
+
+class CommandOutcome(BaseModel):
+    """What became of a command, kept in the record of the release that it was about."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    command_id: str
+    action: Action
+    outcome: Literal["done", "refused", "ignored"]
+    reason: str | None = None
+    forced: bool = False
+    at: datetime = Field(default_factory=now)
+
+
+class ReleaseRecord(Record):
+    """`release:<id>`: where a release is in its life."""
+
+    release: str
+    state: ReleaseState
+    reason: str | None = Field(None, description="Why it was rejected.")
+    progress: float = Field(0.0, ge=0, le=1, description="Share of the catalogue that is in the collection.")
+    collection: str | None = None
+    attempt: int = Field(0, ge=0, description="How often its indexing was begun.")
+    rows: int | None = Field(None, description="Rows of the checked collection.")
+    dimension: int | None = None
+    vectors_sha256: str | None = Field(None, description="Of STORE/vectors/RELEASE.npy.")
+    indexing_at: datetime | None = None
+    ready_at: datetime | None = None
+    active_at: datetime | None = None
+    retired_at: datetime | None = None
+    rejected_at: datetime | None = None
+    commands: list[CommandOutcome] = Field(
+        default_factory=list, description="The last commands, newest last."
+    )
+
+
+class ActiveRecord(Record):
+    """`active`: what serves. The epoch only grows."""
+
+    release: str
+    collection: str
+    epoch: int = Field(ge=1)
+    previous: str | None = Field(None, description="The release that served before, where `rollback` goes.")
+    since: datetime = Field(default_factory=now)
+
+
+class TrialRecord(Record):
+    """`trial`: the candidate that shadows or shares the traffic."""
+
+    kind: Literal["shadow", "canary"]
+    release: str
+    collection: str
+    share: float = Field(gt=0, le=1)
+    epoch: int = Field(ge=1)
+    since: datetime = Field(default_factory=now)
+
+
+class WorkerRecord(Record):
+    """`worker:<id>`: who serves what. Dead when the heartbeat is a minute old."""
+
+    worker: str
+    release: str | None = None
+    epoch: int | None = None
+    http: str | None = Field(None, description="host:port of /metrics and /health.")
+    version: str
+    problem: str | None = Field(None, description="Why it does not serve the active release, if so.")
+    started_at: datetime
+    heartbeat_at: datetime = Field(default_factory=now)

@@ -1,0 +1,257 @@
+"""The settings: one frozen object, read from `MARQUEE_…` variables and a TOML file, checked before anything starts."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from schemas.errors import SettingsError
+from schemas.topics import DEFAULT_PARTITIONS, DEFAULT_PREFIX, Names
+
+# The variable that names the TOML file; without it, marquee.toml in the working directory is read where there is one.
+CONFIG_VARIABLE = "MARQUEE_CONFIG"
+# The variable that names a folder of secrets: one file a setting, named like the variable in lower case.
+SECRETS_VARIABLE = "MARQUEE_SECRETS_DIR"
+DEFAULT_CONFIG = "marquee.toml"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(_Group):
+    """The Kafka cluster, and how to be let in."""
+
+    bootstrap_servers: str = Field(
+        "127.0.0.1:9092", min_length=1, description="host:port[,host:port…] of brokers."
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca_location: Path | None = Field(
+        None, description="PEM file of the authorities that sign the brokers."
+    )
+    ssl_certificate_location: Path | None = Field(None, description="PEM file of the client's certificate.")
+    ssl_key_location: Path | None = Field(None, description="PEM file of the client's key.")
+    ssl_key_password: SecretStr | None = None
+    client: dict[str, str | int | float | bool] = Field(
+        default_factory=dict,
+        description="Any other librdkafka option, for every client; it overrides Marquee's own.",
+    )
+    create_topics: bool = Field(
+        True, description="Create missing topics at start; off where an operator owns them."
+    )
+    partitions: int = Field(
+        DEFAULT_PARTITIONS, ge=1, le=10_000, description="Of profiles, when Marquee creates it."
+    )
+    replication_factor: int = Field(
+        -1, ge=-1, description="Of topics Marquee creates; -1: the brokers' default."
+    )
+    delivery_timeout_s: float = Field(
+        120.0,
+        gt=0,
+        description="How long a producer outside a transaction tries to deliver a record, in seconds.",
+    )
+
+
+class MilvusSettings(_Group):
+    """The Milvus server."""
+
+    uri: str = Field("http://127.0.0.1:19530", description="http(s)://host:port of a Milvus server.")
+    token: SecretStr | None = Field(None, description="API key, or user:password.")
+    timeout_s: float = Field(10.0, gt=0, description="Of one call, in seconds.")
+
+
+class WorkerSettings(_Group):
+    """The worker: from profile event to recommendation."""
+
+    id: str | None = Field(
+        None,
+        pattern=r"^[0-9A-Za-z_.-]{1,100}$",
+        description="Name that survives a restart, part of `transactional.id`; host name and a locked slot if missing.",
+    )
+    delivery: Literal["exactly-once", "at-least-once"] = "exactly-once"
+    retrieval: Literal["milvus", "exact"] = Field(
+        "milvus", description="Search Milvus, or the worker's own copy of the vectors."
+    )
+    batch_events: int = Field(
+        1_024,
+        ge=1,
+        le=16_384,
+        description="Events a batch at most; beyond 1,024 Milvus gains little (see numbers).",
+    )
+    batch_deadline_ms: float = Field(
+        5.0,
+        ge=0,
+        le=10_000,
+        description="How long the first event of a batch waits for others, in milliseconds.",
+    )
+    start: Literal["earliest", "latest"] = Field(
+        "earliest", description="Where a group without committed offsets begins."
+    )
+    on_lost_offset: Literal["stop", "earliest", "latest"] = Field(
+        "stop",
+        description="Where to go on when retention has removed the next event; `stop` ends the worker.",
+    )
+    group_protocol: Literal["classic", "consumer"] = Field(
+        "classic", description="`consumer` is KIP-848; the session timeout is then the broker's."
+    )
+    # Kafka's own default is 45 s: partitions of a killed worker would stand still for so long.
+    session_timeout_ms: int = Field(
+        20_000,
+        ge=16_000,
+        le=1_800_000,
+        description="After which a silent worker loses its partitions, milliseconds.",
+    )
+    max_poll_interval_ms: int = Field(
+        300_000, ge=1_000, description="The longest a poll may stay away, milliseconds."
+    )
+    stop_timeout_s: float = Field(
+        8.0, gt=0, description="To finish what is in flight on SIGTERM, in seconds."
+    )
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where the user tower runs.")
+    embed_threads: int = Field(
+        1, ge=1, le=256, description="Of Paddle on the CPU; more only help large batches."
+    )
+
+    @property
+    def transaction_timeout_ms(self) -> int:
+        """10 s below the session timeout: the broker looks for expired transactions every 10 s (design.md)."""
+        return self.session_timeout_ms - 10_000
+
+
+class IndexerSettings(_Group):
+    """The indexer: from release to checked collection."""
+
+    id: str | None = Field(None, pattern=r"^[0-9A-Za-z_.-]{1,100}$", description="As worker.id.")
+    batch_movies: int = Field(4_096, ge=1, le=65_536, description="Movies embedded and inserted at a time.")
+    probes: int = Field(
+        64, ge=1, le=10_000, description="Searches compared with exact search before activation."
+    )
+    keep_releases: int = Field(2, ge=2, description="Collections kept, the active one among them.")
+    evaluation_tolerance: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="By how much, relatively, an evaluation may be below the active release's.",
+    )
+
+
+class HttpSettings(_Group):
+    """The port of /metrics, /health/live and /health/ready."""
+
+    host: str = Field("127.0.0.1", description="Address to bind; loopback by default.")
+    port: int = Field(9464, ge=0, le=65_535, description="0 takes a free one, and says which.")
+
+
+class LogSettings(_Group):
+    """Log lines on standard error."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["text", "json"] = "text"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Variables win over the TOML file, the file over the defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MARQUEE_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
+    )
+
+    prefix: str = Field(
+        DEFAULT_PREFIX,
+        pattern=r"^[0-9A-Za-z_.-]{0,100}$",
+        description="Of topics, groups, transactional ids and collections.",
+    )
+    store: str = Field("store", min_length=1, description="Folder of the releases, any fsspec URL.")
+    kafka: KafkaSettings = KafkaSettings()
+    milvus: MilvusSettings = MilvusSettings()
+    worker: WorkerSettings = WorkerSettings()
+    indexer: IndexerSettings = IndexerSettings()
+    http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  .env files are not read
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (
+            init_settings,
+            env_settings,
+            file_secret_settings,
+            TomlConfigSettingsSource(settings_cls, _config_file()),
+        )
+
+    @model_validator(mode="after")
+    def _sasl_is_whole(self) -> Self:
+        if self.kafka.security_protocol.startswith("SASL") and self.kafka.sasl_mechanism is None:
+            raise ValueError("kafka.sasl_mechanism must be set when kafka.security_protocol is SASL_…")
+        return self
+
+    @property
+    def names(self) -> Names:
+        """The names of topics, groups and collections under this prefix."""
+        return Names(self.prefix)
+
+
+def _config_file() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    default = Path(DEFAULT_CONFIG)
+    return default if default.is_file() else None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings of this process; `overrides` (nested by group) win over variables and file.
+
+    Raises:
+        SettingsError: a value is wrong, a name is unknown, or the named TOML file cannot be read.
+    """
+    config = os.environ.get(CONFIG_VARIABLE)
+    if config and not Path(config).is_file():
+        raise SettingsError(f"{CONFIG_VARIABLE} names {config}, and there is no such file")
+    secrets = os.environ.get(SECRETS_VARIABLE)
+    if secrets and not Path(secrets).is_dir():
+        raise SettingsError(f"{SECRETS_VARIABLE} names {secrets}, and there is no such folder")
+    try:
+        return Settings(_secrets_dir=secrets, **overrides)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+    except ValueError as error:  # TOML that cannot be parsed, a variable that should be JSON and is not
+        raise SettingsError(str(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False):
+        path = [str(part) for part in problem["loc"]]
+        variable = "MARQUEE_" + "__".join(part.upper() for part in path)
+        shown = (
+            ""
+            if problem["type"] in ("missing", "extra_forbidden") or _secret(path)
+            else f", got {problem['input']!r}"
+        )
+        lines.append(f"{'.'.join(path) or 'settings'} ({variable}): {problem['msg']}{shown}")
+    return "; ".join(lines)
+
+
+def _secret(path: list[str]) -> bool:
+    return any("password" in part or "token" in part for part in path) or len(path) < 2

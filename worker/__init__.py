@@ -1,0 +1,1 @@
+"""The worker: from profile event to recommendation, and from release to collection."""
