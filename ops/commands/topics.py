@@ -1,0 +1,60 @@
+"""`marquee topics`: creates the deployment's topics and shows them."""
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("topics")(topics)
+
+
+def topics(
+    check: Annotated[
+        bool, typer.Option("--check", help="Create nothing; fail if something is missing.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for Kafka.", min=0.1)] = 30.0,
+    bootstrap_servers: Annotated[str | None, typer.Option(help="Kafka brokers, host:port[,…].")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Prefix of the topics' names.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Create the topics that are missing, make the others fit, and show them all.
+
+    Exit code 2 where Kafka cannot be reached or refuses, or, with --check, where a topic is missing.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from schemas.settings import load_settings
+    from worker.topics import ensure_topics, topic_states
+
+    kafka: dict[str, object] = {"bootstrap_servers": bootstrap_servers} if bootstrap_servers else {}
+    if check:
+        kafka["create_topics"] = False
+    settings = load_settings(kafka=kafka, **({"prefix": prefix} if prefix is not None else {}))
+    ensure_topics(settings, timeout)
+    states = topic_states(settings, timeout)
+    shown = ("cleanup.policy", "message.timestamp.type", "max.message.bytes")
+    if as_json:
+        rows = [
+            {
+                "topic": state.name,
+                "partitions": state.partitions,
+                "replicas": state.replicas,
+                **{option: state.config[option] for option in shown},
+            }
+            for state in states
+        ]
+        typer.echo(json.dumps(rows))
+        return
+    table = Table("Topic", "Partitions", "Replicas", "Kept", "Timestamps", "Largest record", box=None)
+    for state in states:
+        table.add_row(
+            state.name,
+            str(state.partitions),
+            str(state.replicas),
+            *(state.config[option] for option in shown),
+        )
+    Console().print(table)
