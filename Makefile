@@ -1,0 +1,66 @@
+# The commands of a clone: `make help` lists them. Each environment is complete only when its stamp exists.
+
+# Of the environments; 3.11 or 3.12. `make demo PYTHON=python3.11` where python3 is another.
+PYTHON ?= python3
+
+VENV := .venv
+PADDLE26 := .venv-paddle26
+LOCKS := ops/locks
+# The oldest glibc that every locked wheel runs on.
+LOCK = $(VENV)/bin/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	--generate-hashes --no-header --no-annotate
+
+# What the system tests need of Debian.
+SYSTEM_PACKAGES := ca-certificates debootstrap docker.io iptables kcat prometheus
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test test-system lock
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.installed  ## Train, start everything, recommend and stream; ARGS='--data DIR' for your own data
+	@$(VENV)/bin/marquee demo $(ARGS)
+
+test: $(VENV)/.installed $(PADDLE26)/.locked  ## Lint, types, import layers, unit, integration and fault tests; no root needed
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python -m pytest --ignore tests/system
+	$(PADDLE26)/bin/python -m pytest --ignore tests/system -m paddle
+
+test-system: $(VENV)/.installed  ## Containers, kcat: tests that need Debian, as root; installs its packages
+	@command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] || \
+		{ echo "make test-system installs Debian's packages: run it on Debian, as root" >&2; exit 2; }
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null
+	$(VENV)/bin/python -m pytest tests/system
+
+lock: $(VENV)/.installed  ## Resolve the dependencies again into ops/locks; versions stay where they still fit
+	$(LOCK) pyproject.toml --extra cpu --extra local --group dev -o $(LOCKS)/dev.txt
+	$(LOCK) pyproject.toml --extra cpu -c $(LOCKS)/dev.txt -o $(LOCKS)/cpu.txt
+	$(LOCK) pyproject.toml --extra gpu -o $(LOCKS)/gpu.txt
+	printf 'paddlepaddle==2.6.2\npytest\npytest-timeout\n' | $(LOCK) pyproject.toml - -o $(LOCKS)/paddle26.txt
+
+# The package itself is linked, not copied, so this runs again only when its metadata changes.
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.locked: $(LOCKS)/dev.txt
+$(PADDLE26)/.locked: $(LOCKS)/paddle26.txt
+
+# Always from nothing: what an interrupted set-up left behind looks installed to pip, and is not.
+%/.locked:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null || \
+		{ echo "Marquee runs on Python 3.11 or 3.12, and $(PYTHON) is neither: make PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make environments: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 2; }
+	@echo "Setting up $* from $<, once: some minutes and about 2 GB"
+	@rm -rf $*
+	@$(PYTHON) -m venv $*
+	@$*/bin/python -m pip install --require-hashes -r $<
+	@touch $@
