@@ -1,0 +1,76 @@
+"""What every client here asks of the cluster first: is it there, does it let us in, do the topics exist."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # re-exported without saying so
+
+from schemas.errors import MarqueeError, SettingsError, UnreachableError
+from schemas.settings import KafkaSettings
+
+_REFUSED = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL}
+
+
+class _Client(Protocol):
+    """Producer, Consumer and AdminClient alike."""
+
+    def list_topics(self, topic: str | None = ..., timeout: float = ...) -> ClusterMetadata: ...
+
+    def poll(self, timeout: float = ...) -> object: ...
+
+
+class Refusal:
+    """An `error_cb` that remembers why brokers refused us: librdkafka itself goes on trying for ever."""
+
+    def __init__(self) -> None:
+        self.error: KafkaError | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        if error.code() in _REFUSED:
+            self.error = error
+
+
+def partitions(
+    client: _Client, settings: KafkaSettings, topics: Iterable[str], refusal: Refusal, timeout_s: float
+) -> dict[str, int]:
+    """Number of partitions of each topic. The whole metadata is asked for: naming a topic could create it.
+
+    Raises:
+        UnreachableError: Kafka did not answer within `timeout_s`.
+        SettingsError: Kafka refused who we are.
+        MarqueeError: a topic does not exist, or may not be seen.
+    """
+    try:
+        seen = client.list_topics(timeout=timeout_s).topics
+    except KafkaException as error:
+        client.poll(0)  # serves error_cb
+        raise unreachable(settings, refusal, timeout_s, error.args[0]) from None
+    missing = [topic for topic in topics if topic not in seen]
+    if missing:
+        raise unknown_topic(settings, missing)
+    return {topic: len(seen[topic].partitions) for topic in topics}
+
+
+def unknown_topic(settings: KafkaSettings, missing: list[str]) -> MarqueeError:
+    """The error of topics that are not there."""
+    return MarqueeError(
+        f"Kafka at {settings.bootstrap_servers} has no topic {', '.join(missing)} (or it may not be seen); "
+        "create it with `marquee topics`, or check MARQUEE_PREFIX"
+    )
+
+
+def unreachable(
+    settings: KafkaSettings, refusal: Refusal, timeout_s: float, error: KafkaError
+) -> MarqueeError:
+    """The error of a cluster that did not answer, or would not."""
+    where = f"Kafka at {settings.bootstrap_servers}"
+    if refusal.error:
+        return SettingsError(
+            f"{where} refused who we are ({refusal.error.str()}); check the MARQUEE_KAFKA__SASL_… and "
+            "MARQUEE_KAFKA__SSL_… settings"
+        )
+    return UnreachableError(
+        f"{where} did not answer within {timeout_s:g} s ({error.str()}); start it, or set "
+        "MARQUEE_KAFKA__BOOTSTRAP_SERVERS to where it is"
+    )
