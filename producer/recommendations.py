@@ -26,6 +26,7 @@ from schemas import dead_letter, kafka
 from schemas.errors import FatalKafkaError, MarqueeError
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
+from schemas.topics import Names
 
 _BATCH = 500  # records of one consume; see stack.md, librdkafka
 
@@ -173,12 +174,7 @@ class OutcomeReader(Reader):
         Raises:
             MarqueeError: a record is not what the design says, or Kafka ended this reader.
         """
-        return [
-            read_dead_letter(message)
-            if message.topic() == self._names.dead_letters
-            else read_recommendation(message)
-            for message in self.poll(timeout_s)
-        ]
+        return [read_outcome(message, self._names) for message in self.poll(timeout_s)]
 
     def outcome_of(self, partition: int, offset: int, timeout_s: float) -> Outcome:
         """What became of the event at that place of `profiles`: two events may share an id, never a place.
@@ -193,6 +189,17 @@ class OutcomeReader(Reader):
                     return outcome
         place = f"{self._names.profiles}-{partition}-{offset}"
         raise NoAnswerError(f"no answer to {place} came within {timeout_s:g} s")
+
+
+def read_outcome(message: Message, names: Names) -> Outcome:
+    """A record of `recommendations` or of `dead-letters`.
+
+    Raises:
+        MarqueeError: it is not what the design says.
+    """
+    return (
+        read_dead_letter(message) if message.topic() == names.dead_letters else read_recommendation(message)
+    )
 
 
 def read_recommendation(message: Message) -> Result:

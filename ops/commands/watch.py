@@ -1,0 +1,156 @@
+"""`marquee watch`: follows what becomes of events."""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ops.options import BootstrapServers, Prefix, settings_with
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ops.following import TimedOutcomes
+    from producer.recommendations import Outcome, OutcomeReader
+    from schemas.settings import Settings
+
+_WAIT_SECONDS = 0.25  # of one poll: how late the screen is drawn, and Ctrl-C noticed
+_SHOWN_TITLES = 3
+
+Start = Literal["end", "beginning"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("watch")(watch)
+
+
+def watch(
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Begin with the oldest record instead of the next.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="End after so many.", min=1)] = None,
+    dead_letters: Annotated[
+        bool, typer.Option("--dead-letters", help="Show dead letters among them, with their reasons.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for Kafka.", min=0.1)] = 30.0,
+    bootstrap_servers: BootstrapServers = None,
+    prefix: Prefix = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="One JSON object a line; a recommendation as it is on the topic."),
+    ] = False,
+) -> None:
+    """Follow recommendations as a live table, until Ctrl-C.
+
+    Latency is from the event's timestamp to the broker's timestamp of its recommendation.
+    """
+    settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
+    start: Start = "beginning" if from_beginning else "end"
+    follow = _print_lines if as_json else _draw
+    try:
+        follow(settings, start, timeout, limit, dead_letters)
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        # Whoever read us has gone; Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _outcomes(
+    reader: "OutcomeReader | TimedOutcomes", limit: int | None, dead_letters: bool
+) -> Iterator[list["Outcome"]]:
+    """Batch after batch, empty ones too, until `limit` are through."""
+    from producer.recommendations import Result
+
+    seen = 0
+    while limit is None or seen < limit:
+        wanted = (
+            outcome
+            for outcome in reader.outcomes(_WAIT_SECONDS)
+            if dead_letters or isinstance(outcome, Result)
+        )
+        batch = list(islice(wanted, None if limit is None else limit - seen))
+        seen += len(batch)
+        yield batch
+
+
+def _print_lines(
+    settings: "Settings", start: Start, timeout_s: float, limit: int | None, dead_letters: bool
+) -> None:
+    from producer.recommendations import OutcomeReader
+
+    with OutcomeReader(settings, start=start, timeout_s=timeout_s) as reader:
+        for batch in _outcomes(reader, limit, dead_letters):
+            for outcome in batch:
+                sys.stdout.buffer.write(_line(outcome, settings.names.profiles) + b"\n")
+            sys.stdout.buffer.flush()
+
+
+def _line(outcome: "Outcome", profiles: str) -> bytes:
+    import orjson
+
+    from producer.recommendations import Result
+
+    if isinstance(outcome, Result):
+        return outcome.value.replace(b"\n", b" ")  # a line break can only stand between JSON's tokens
+    partition, offset = outcome.source
+    return orjson.dumps(
+        {
+            "reason": outcome.reason,
+            "error": outcome.error,
+            "failed_at": outcome.failed_at,
+            "source": {"topic": profiles, "partition": partition, "offset": offset},
+        }
+    )
+
+
+def _draw(
+    settings: "Settings", start: Start, timeout_s: float, limit: int | None, dead_letters: bool
+) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    from ops.following import TimedOutcomes
+
+    console = Console()
+    rows: deque[Outcome] = deque(
+        maxlen=max(5, console.height - 6) if console.is_terminal else limit or 10_000
+    )
+    count = 0
+    with (
+        TimedOutcomes(settings, start=start, timeout_s=timeout_s) as reader,
+        Live(_table(reader, rows, count), console=console, auto_refresh=False) as live,
+    ):
+        for batch in _outcomes(reader, limit, dead_letters):
+            rows.extend(batch)
+            count += len(batch)
+            live.update(_table(reader, rows, count), refresh=True)
+
+
+def _table(reader: "TimedOutcomes", rows: "deque[Outcome]", count: int) -> "Table":
+    from rich.table import Table
+
+    table = Table("Event", "User", "Movies", "Release", "Latency", box=None, expand=True)
+    table.caption = f"{count:,} since the start"
+    for outcome in rows:
+        latency = reader.latency_ms(outcome)
+        table.add_row(*_cells(outcome), "" if latency is None else f"{latency} ms")
+    return table
+
+
+def _cells(outcome: "Outcome") -> tuple[str, str, str, str]:
+    from rich.markup import escape
+
+    from producer.recommendations import Result
+
+    if not isinstance(outcome, Result):
+        partition, offset = outcome.source
+        return f"{partition}-{offset}", "", f"[red]{outcome.reason}[/red]: {escape(outcome.error)}", ""
+    answer = outcome.recommendation
+    titles = ", ".join(movie.title for movie in answer.movies[:_SHOWN_TITLES])
+    return escape(answer.event_id), str(answer.user_id or ""), escape(titles), answer.release

@@ -1,0 +1,38 @@
+"""What becomes of events, with the time that each took: the timestamps of events are on their own topic."""
+
+from collections import OrderedDict
+from typing import Literal
+
+from producer.recommendations import Outcome, Reader, read_outcome
+from schemas.settings import Settings
+
+# Events whose answer is awaited, at 40 bytes each; those that came before the first of them have no latency.
+_AWAITED = 200_000
+
+
+class TimedOutcomes(Reader):
+    """Follows outcomes, and beside them the events that they answer."""
+
+    def __init__(self, settings: Settings, *, start: Literal["end", "beginning"], timeout_s: float) -> None:
+        """Raises as `Reader`."""
+        self._names = settings.names
+        self._event_times: OrderedDict[tuple[int, int], int] = OrderedDict()
+        topics = [self._names.profiles, self._names.recommendations, self._names.dead_letters]
+        super().__init__(settings, topics, start=start, timeout_s=timeout_s)
+
+    def outcomes(self, timeout_s: float) -> list[Outcome]:
+        """What has become of events since the last call. Raises as `OutcomeReader.outcomes`."""
+        found: list[Outcome] = []
+        for message in self.poll(timeout_s):
+            if message.topic() != self._names.profiles:
+                found.append(read_outcome(message, self._names))
+            elif (place := (message.partition(), message.offset())) != (None, None):
+                self._event_times[place] = message.timestamp()[1]  # type: ignore[index]  # a consumed record has both
+        while len(self._event_times) > _AWAITED:
+            self._event_times.popitem(last=False)
+        return found
+
+    def latency_ms(self, outcome: Outcome) -> int | None:
+        """From the event's timestamp to the broker's of its outcome; None where the event was not seen (yet)."""
+        sent_at = self._event_times.get(outcome.source)
+        return None if sent_at is None else outcome.timestamp_ms - sent_at

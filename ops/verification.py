@@ -1,0 +1,106 @@
+"""The same lists from Paddle alone and from Milvus (the seed's infer_paddle.py and infer_milvus.py)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import paddle
+
+from ops.seed_codes import SEED_GENDERS, age_in_years, combinations
+from schemas.manifest import Manifest
+from schemas.profile import DEFAULT_K, ProfileEvent
+from worker.milvus import Milvus
+from worker.rank import Pick, Wish, best_lists
+from worker.release import Release
+
+# In the unit of the score; see design.md, Recommendation, and issue 3.
+NEIGHBOURS_WITHIN = 1e-5
+SCORES_WITHIN = 1e-4
+
+Scores = npt.NDArray[np.float32]
+_MOVIES_AT_A_TIME = 4_096
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where Milvus' list is not Paddle's: the seed's codes, what differs, and both lists as (movie id, score)."""
+
+    age: int
+    gender: int
+    job: int
+    what: str
+    paddle: list[tuple[int, float]]
+    milvus: list[tuple[int, float]]
+
+
+def profiles() -> list[ProfileEvent]:
+    """One event for each combination of age group, gender and job, in the order of `combinations()`."""
+    return [
+        ProfileEvent(age=age_in_years(age), gender=SEED_GENDERS[gender], occupation=job)
+        for age, gender, job in combinations()
+    ]
+
+
+def verify(release: Release, milvus: Milvus, collection: str) -> Iterator[Difference | None]:
+    """Compare combination after combination; None where both agree.
+
+    Raises:
+        MilvusError: the collection cannot be searched.
+    """
+    vectors = release.embed_profiles(profiles())
+    scores = paddle_scores(release, vectors)
+    lists = best_lists(
+        lambda queries, limit: milvus.search(collection, queries, limit),
+        vectors,
+        [Wish(DEFAULT_K, frozenset())] * len(vectors),
+        movies=release.manifest.movies,
+        scale=release.manifest.score_scale,
+    )
+    for codes, exact, picks in zip(combinations(), scores, lists, strict=True):
+        what = difference(release.catalogue.movie_ids, exact, picks)
+        if what is None:
+            yield None
+            continue
+        best = np.lexsort((release.catalogue.movie_ids, -exact))[:DEFAULT_K]
+        listed = [(int(release.catalogue.movie_ids[row]), float(exact[row])) for row in best]
+        yield Difference(*codes, what, listed, [(pick.movie_id, pick.score) for pick in picks])
+
+
+def paddle_scores(release: Release, vectors: Scores) -> Scores:
+    """The score of every movie for every profile vector, float32 [profiles, movies], computed by Paddle alone."""
+    count = release.manifest.movies
+    movies = np.concatenate(
+        [
+            release.embed_movies(start, min(start + _MOVIES_AT_A_TIME, count))
+            for start in range(0, count, _MOVIES_AT_A_TIME)
+        ]
+    )
+    users, items = _scorable(vectors, release.manifest), _scorable(movies, release.manifest)
+    product = paddle.matmul(users, items, transpose_y=True) * release.manifest.score_scale
+    scores: Scores = product.numpy()
+    return scores
+
+
+def _scorable(vectors: Scores, manifest: Manifest) -> paddle.Tensor:
+    """Vectors whose product is what the metric gives: of length 1 where that is the cosine."""
+    tensor = paddle.to_tensor(vectors, place=paddle.CPUPlace())
+    return paddle.nn.functional.normalize(tensor, axis=1) if manifest.metric == "COSINE" else tensor
+
+
+def difference(movie_ids: npt.NDArray[np.int64], exact: Scores, picks: Sequence[Pick]) -> str | None:
+    """What is wrong with a list, or None. `exact` [movies] holds the score of each of `movie_ids`."""
+    wanted = np.sort(exact)[::-1][:DEFAULT_K]
+    if len(picks) != len(wanted) or len({pick.movie_id for pick in picks}) != len(picks):
+        return f"{len(picks)} movies instead of {len(wanted)} different ones"
+    score_of = dict(zip(movie_ids.tolist(), exact.tolist(), strict=True))
+    for rank, (pick, best) in enumerate(zip(picks, wanted.tolist(), strict=True), start=1):
+        own = score_of.get(pick.movie_id)
+        if own is None:
+            return f"rank {rank} is movie {pick.movie_id}, which the catalogue lacks"
+        # A swap within the tolerance puts a movie in a place whose score is as good as its own; nothing else does.
+        if abs(own - best) > NEIGHBOURS_WITHIN:
+            return f"rank {rank} is movie {pick.movie_id} of score {own:.6f}, where the best has {best:.6f}"
+        if abs(pick.score - own) > SCORES_WITHIN:
+            return f"rank {rank}, movie {pick.movie_id}, scores {pick.score:.6f} instead of {own:.6f}"
+    return None
