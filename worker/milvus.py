@@ -1,0 +1,272 @@
+"""Milvus as the worker and the indexer see it: collections of movie vectors, and one search for a whole batch."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
+
+import grpc  # type: ignore[import-untyped]
+import numpy as np
+import numpy.typing as npt
+from pymilvus import DataType, MilvusClient, MilvusException
+from pymilvus.client.prepare import Prepare
+from pymilvus.exceptions import ConnectionConfigException
+
+from schemas.errors import SettingsError
+from schemas.settings import MilvusSettings
+from worker.errors import MilvusError
+
+Ids = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
+Metric = Literal["COSINE", "IP"]
+T = TypeVar("T")
+
+# FLAT is exact, and as fast as HNSW while the catalogue is small.
+FLAT_ROWS = 100_000
+_HNSW = {"M": 16, "efConstruction": 200}
+_EF_MIN = 64  # HNSW's candidates; at least the limit, more for recall
+_MAX_GENRES = 64
+_MAX_GENRE_BYTES = 256
+_READ_NEWEST = 1  # a guarantee timestamp of 1 waits for nothing: a collection never changes once it is loaded
+_NOT_LOADED = 101
+_REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+_CHANNEL = {
+    # gRPC waits up to two minutes before it tries a server again that was away.
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 2_000,
+}
+
+# pymilvus logs, with a traceback, what it raises as well.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+
+
+class Milvus:
+    """One connection, made when first needed; any number of threads may share it.
+
+    Every call raises MilvusError within about `timeout_s` of the settings when the server or the network fails (the call
+    may be repeated), and SettingsError when the server refuses the token or the URI is no URI.
+    """
+
+    def __init__(self, settings: MilvusSettings) -> None:
+        self._settings = settings
+        self._timeout = settings.timeout_s
+        self._connecting = threading.Lock()
+        self._client: MilvusClient | None = None
+
+    def search(self, collection: str, vectors: Vectors, limit: int) -> tuple[Ids, Scores]:
+        """The nearest movies of each vector, by the collection's own metric.
+
+        Args:
+            vectors: float32 [n, dim].
+
+        Returns:
+            ids int64 [n, m] and what the metric gives float32 [n, m], best first; m <= limit is the longest answer,
+            shorter ones are filled up with -1 and -inf.
+        """
+        request = Prepare.search_requests_with_expr(
+            collection_name=collection,
+            anns_field="vector",
+            param={"params": {"ef": max(limit, _EF_MIN)}},
+            limit=limit,
+            data=vectors,
+            use_default_consistency=False,
+            consistency_level=0,
+            guarantee_timestamp=_READ_NEWEST,
+        )
+
+        def call() -> tuple[Ids, Scores]:
+            # The stub itself: pymilvus would make an object of every hit, which costs more than the search.
+            response = self._connected()._get_connection()._stub.Search(request, timeout=self._timeout)
+            if response.status.code or response.status.error_code:
+                raise MilvusException.from_status(response.status)
+            found = response.results
+            return _columns(found.topks, found.ids.int_id.data, found.scores, len(vectors))
+
+        return self._call(f"search {collection}", lambda: self._loaded(collection, call))
+
+    def create(self, collection: str, dimension: int) -> None:
+        """Make an empty collection for vectors of `dimension`; one of that name is dropped first."""
+
+        def call() -> None:
+            client = self._connected()
+            client.drop_collection(collection, timeout=self._timeout)
+            schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+            schema.add_field("movie_id", DataType.INT64, is_primary=True)
+            schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
+            schema.add_field("year", DataType.INT64)
+            schema.add_field(
+                "genres",
+                DataType.ARRAY,
+                element_type=DataType.VARCHAR,
+                max_capacity=_MAX_GENRES,
+                max_length=_MAX_GENRE_BYTES,
+            )
+            client.create_collection(
+                collection, schema=schema, timeout=self._timeout, consistency_level="Eventually"
+            )
+
+        self._call(f"create {collection}", call)
+
+    def insert(
+        self,
+        collection: str,
+        movie_ids: Ids,
+        vectors: Vectors,
+        years: npt.NDArray[np.integer],
+        genres: Sequence[Sequence[str]],
+    ) -> None:
+        """Add movies: ids [n], vectors float32 [n, dim], years [n], genres of each.
+
+        Not to be repeated after a MilvusError, because the rows may be there: begin a new collection instead.
+        """
+        rows = [
+            {"movie_id": movie_id, "vector": vector, "year": year, "genres": list(names)[:_MAX_GENRES]}
+            for movie_id, vector, year, names in zip(
+                movie_ids.tolist(), vectors, years.tolist(), genres, strict=True
+            )
+        ]
+        self._call(
+            f"insert into {collection}",
+            lambda: self._connected().insert(collection, rows, timeout=self._timeout),
+        )
+
+    def finish(self, collection: str, rows: int, metric: Metric) -> None:
+        """Flush, index (FLAT up to FLAT_ROWS rows, HNSW above) and load; may be repeated after a MilvusError."""
+
+        def call() -> None:
+            client = self._connected()
+            client.flush(collection, timeout=self._timeout)
+            if not client.list_indexes(collection, timeout=self._timeout):
+                kind, params = index_type(rows)
+                index = client.prepare_index_params()
+                index.add_index("vector", index_type=kind, metric_type=metric, params=params)
+                client.create_index(collection, index, timeout=self._timeout)
+            client.load_collection(collection, timeout=self._timeout)
+
+        self._call(f"flush, index and load {collection}", call)
+
+    def rows(self, collection: str) -> int:
+        """How many movies a loaded collection holds, counted by the server."""
+
+        def call() -> int:
+            answer = self._connected().query(
+                collection,
+                filter="",
+                output_fields=["count(*)"],
+                timeout=self._timeout,
+                consistency_level="Strong",
+            )
+            return int(answer[0]["count(*)"])
+
+        return self._call(f"count {collection}", lambda: self._loaded(collection, call))
+
+    def drop(self, collection: str) -> None:
+        """Remove a collection; one that is not there is as good."""
+        self._call(
+            f"drop {collection}",
+            lambda: self._connected().drop_collection(collection, timeout=self._timeout),
+        )
+
+    def collections(self, prefix: str) -> list[str]:
+        """The names of all collections that begin with `prefix`."""
+        names = self._call(
+            "list collections", lambda: self._connected().list_collections(timeout=self._timeout)
+        )
+        return sorted(name for name in names if name.startswith(prefix))
+
+    def point_alias(self, alias: str, collection: str) -> None:
+        """Make `alias` mean `collection`; it is for people, nothing of ours searches through it."""
+
+        def call() -> None:
+            client = self._connected()
+            try:
+                client.alter_alias(collection, alias, timeout=self._timeout)
+            except MilvusException:  # the servers disagree on the code for an alias that is not there
+                client.create_alias(collection, alias, timeout=self._timeout)
+
+        self._call(f"point {alias} at {collection}", call)
+
+    def close(self) -> None:
+        """Close the connection; the next call would make a new one."""
+        with self._connecting:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _connected(self) -> MilvusClient:
+        with self._connecting:
+            if self._client is None:
+                token = self._settings.token
+                self._client = MilvusClient(
+                    uri=self._settings.uri,
+                    token=token.get_secret_value() if token else "",
+                    timeout=self._timeout,
+                    grpc_options=_CHANNEL,
+                    dedicated=True,
+                )
+            return self._client
+
+    def _loaded(self, collection: str, call: Callable[[], T]) -> T:
+        """Once more where a restarted server has not loaded it: Lite must be told to, Standalone takes its time."""
+        try:
+            return call()
+        except MilvusException as error:
+            if error.code != _NOT_LOADED:
+                raise
+            self._connected().load_collection(collection, timeout=self._timeout, _async=True)
+            return call()
+
+    def _call(self, what: str, call: Callable[[], T]) -> T:
+        began = time.monotonic()
+        where = f"Milvus at {self._settings.uri}"
+        try:
+            return call()
+        except ConnectionConfigException as error:
+            raise SettingsError(f"{where} cannot be: {error.message}; set MARQUEE_MILVUS__URI") from error
+        except (MilvusException, grpc.RpcError) as error:
+            reason = _reason(error)
+            if _refused(error):
+                raise SettingsError(
+                    f"{where} refused the token ({reason}); set MARQUEE_MILVUS__TOKEN"
+                ) from error
+            took = time.monotonic() - began
+            raise MilvusError(f"{where} could not {what} within {took:.1f} s: {reason}") from error
+        except ValueError as error:  # the connection was closed by another thread
+            raise MilvusError(f"{where} could not {what}: {error}") from error
+
+
+def index_type(rows: int) -> tuple[Literal["FLAT", "HNSW"], dict[str, int]]:
+    """The index for a catalogue of that size, and its parameters."""
+    return ("FLAT", {}) if rows <= FLAT_ROWS else ("HNSW", _HNSW)
+
+
+def _columns(
+    lengths: Sequence[int], ids: Sequence[int], scores: Sequence[float], n: int
+) -> tuple[Ids, Scores]:
+    """The flat columns of an answer as [n, m] arrays."""
+    flat_ids, flat_scores = np.array(ids, dtype=np.int64), np.array(scores, dtype=np.float32)
+    m = max(lengths, default=0)
+    if len(flat_ids) == n * m:
+        return flat_ids.reshape(n, m), flat_scores.reshape(n, m)
+    filled = np.arange(m) < np.array(lengths)[:, None]
+    padded_ids = np.full((n, m), -1, dtype=np.int64)
+    padded_scores = np.full((n, m), -np.inf, dtype=np.float32)
+    padded_ids[filled], padded_scores[filled] = flat_ids, flat_scores
+    return padded_ids, padded_scores
+
+
+def _reason(error: MilvusException | grpc.RpcError) -> str:
+    text = error.message if isinstance(error, MilvusException) else f"{error.code().name}, {error.details()}"
+    return " ".join(str(text).split())[:300]
+
+
+def _refused(error: BaseException) -> bool:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, grpc.RpcError):
+            return cause.code() in _REFUSED
+        # pymilvus raises errors as their own cause.
+        cause = None if cause.__cause__ is cause else cause.__cause__
+    return False
