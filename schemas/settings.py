@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -68,6 +68,10 @@ class MilvusSettings(_Group):
     uri: str = Field("http://127.0.0.1:19530", description="http(s)://host:port of a Milvus server.")
     token: SecretStr | None = Field(None, description="API key, or user:password.")
     timeout_s: float = Field(10.0, gt=0, description="Of one call, in seconds.")
+    exact_after_s: Annotated[float, Field(ge=0)] | Literal["never"] = Field(
+        10.0,
+        description="How long Milvus may be away before the worker searches its own copy, seconds, or `never`.",
+    )
 
 
 class WorkerSettings(_Group):

@@ -14,3 +14,14 @@ class UnreadableReleaseError(ReleaseError):
 class MilvusError(MarqueeError):
     """Milvus is away, slow or not ready: wait and try again; nothing is lost."""
 
+
+class UndoneError(Exception):
+    """What was published is undone, or nobody knows: read the positions back from Kafka and begin again there."""
+
+
+class RefusedError(Exception):
+    """The broker refused these records for what they are, and the transaction is cleanly aborted: try fewer at a time."""
+
+
+class AbandonedError(Exception):
+    """The batch is no longer ours: drop it; whoever has its partitions answers it."""

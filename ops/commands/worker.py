@@ -1,0 +1,43 @@
+"""`marquee worker`: from profile events to recommendations, until it is stopped."""
+
+from typing import Annotated
+
+import typer
+
+from schemas.settings import load_settings
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(worker)
+
+
+def worker(
+    bootstrap_servers: Annotated[str | None, typer.Option(help="Kafka brokers, host:port[,host:port…].")] = None,
+    milvus: Annotated[str | None, typer.Option(help="URI of the Milvus server.")] = None,
+    store: Annotated[str | None, typer.Option(help="Folder or URL of the releases.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Of topics, groups and collections.")] = None,
+    worker_id: Annotated[
+        str | None, typer.Option("--id", help="Name that survives a restart; the host's name and a slot if left out.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Of /metrics and /health; 0 takes a free one.")] = None,
+) -> None:
+    """Answer profile events, exactly once, with the active release.
+
+    Waits for Kafka, Milvus and an active release for as long as it takes, and says at /health/ready what it waits for.
+    SIGTERM finishes what is in flight, commits, and leaves the group. Every other setting is a MARQUEE_… variable.
+
+    Exit codes: 0 stopped; 2 a wrong setting, or Kafka or Milvus refused who we are; 3 Kafka ended this process for good
+    (fenced by its successor, or an event was removed before it was answered): a supervisor restarts it.
+    """
+    settings = load_settings(
+        **{name: value for name, value in {"store": store, "prefix": prefix}.items() if value is not None},
+        kafka={} if bootstrap_servers is None else {"bootstrap_servers": bootstrap_servers},
+        milvus={} if milvus is None else {"uri": milvus},
+        worker={} if worker_id is None else {"id": worker_id},
+        http={} if port is None else {"port": port},
+    )
+    from ops import logs
+    from worker.run import run_worker
+
+    logs.set_up(settings.log)
+    run_worker(settings)

@@ -1,0 +1,54 @@
+"""From the bytes of a record to a profile event, or to the reason why there is none."""
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from schemas.dead_letter import Reason
+from schemas.profile import ProfileEvent
+
+# An event of this contract is 30 KB at most; what is beyond Kafka's default record is no profile.
+MAX_EVENT_BYTES = 1024 * 1024 + 12
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why an event becomes a dead letter: a code, and a sentence for a person."""
+
+    reason: Reason
+    error: str
+
+
+def decode(value: bytes | None) -> ProfileEvent | Rejection:
+    """Read one event; whatever is in the bytes, this raises nothing."""
+    if value is None:
+        return Rejection(Reason.NULL_VALUE, "the record has no value; a profile event is a JSON object")
+    if len(value) > MAX_EVENT_BYTES:
+        return Rejection(
+            Reason.TOO_LARGE, f"the event has {len(value)} bytes; at most {MAX_EVENT_BYTES} are read"
+        )
+    try:
+        event = ProfileEvent.model_validate_json(value)
+    except ValidationError as error:
+        return _explain(error)
+    return _unsupported(event) or event
+
+
+def _unsupported(event: ProfileEvent) -> Rejection | None:
+    for field in ("exclude", "filter"):
+        if getattr(event, field) is not None:
+            return Rejection(Reason.UNSUPPORTED, f"{field} is not supported yet; send the event without it")
+    return None
+
+
+def _explain(error: ValidationError) -> Rejection:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    kinds = {problem["type"] for problem in problems}
+    if "json_invalid" in kinds:
+        return Rejection(Reason.NOT_JSON, f"not JSON: {problems[0]['msg']}")
+    if "model_type" in kinds and not problems[0]["loc"]:
+        return Rejection(Reason.NOT_AN_OBJECT, "JSON, but not an object: a profile event is {…}")
+    sentences = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems[:5]]
+    if len(problems) > len(sentences):
+        sentences.append(f"and {len(problems) - len(sentences)} more")
+    return Rejection(Reason.INVALID, "; ".join(sentences))

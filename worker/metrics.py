@@ -1,0 +1,135 @@
+"""What the worker measures, by Prometheus' conventions."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from worker.batch import Answer, Trigger
+
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_LATENCY = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """The worker's metrics; made once a process (a registry takes each name once)."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._events = Counter(
+            "marquee_events", "Events committed, by what they ended in.", ["outcome"], registry=registry
+        )
+        self._dead_letters = Counter(
+            "marquee_dead_letters", "Dead letters committed, by reason.", ["reason"], registry=registry
+        )
+        self._batches = Counter(
+            "marquee_batches", "Batches begun, by what triggered them.", ["trigger"], registry=registry
+        )
+        self._batch_events = Histogram(
+            "marquee_batch_events", "Events a batch.", buckets=_SIZES, registry=registry
+        )
+        self._stages = Histogram(
+            "marquee_stage_seconds",
+            "Seconds a batch spends in a stage: decode, embed, search, encode, publish.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._latency = Histogram(
+            "marquee_event_latency_seconds",
+            "From an event's timestamp to the commit of its result.",
+            buckets=_LATENCY,
+            registry=registry,
+        )
+        self._transactions = Counter(
+            "marquee_transactions",
+            "Publishings, by outcome: committed, undone, refused.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._retries = Counter(
+            "marquee_search_retries", "Searches tried again after Milvus failed.", registry=registry
+        )
+        self._exact = Counter(
+            "marquee_exact_fallbacks", "Batches searched exactly while Milvus was away.", registry=registry
+        )
+        self._unknown = Counter(
+            "marquee_unknown",
+            "Users and movies of events that the release does not know.",
+            ["what"],
+            registry=registry,
+        )
+        self._lag = Gauge(
+            "marquee_consumer_lag", "Events not yet consumed, by partition.", ["partition"], registry=registry
+        )
+        self._release = Gauge(
+            "marquee_active_release_timestamp_seconds",
+            "When the release began to serve here; the labels say which.",
+            ["release", "collection"],
+            registry=registry,
+        )
+        self._epoch = Gauge("marquee_active_epoch", "Epoch of the release served here.", registry=registry)
+        self._swaps = Counter("marquee_release_swaps", "Releases taken over.", registry=registry)
+        self._lost_offsets = Counter(
+            "marquee_lost_offsets",
+            "Positions that retention had removed and a setting went past.",
+            registry=registry,
+        )
+        self._commit_at = Gauge(
+            "marquee_last_commit_timestamp_seconds", "When results were last committed.", registry=registry
+        )
+
+    def batch(self, trigger: Trigger, events: int) -> None:
+        self._batches.labels(trigger).inc()
+        self._batch_events.observe(events)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage of one batch."""
+        started = time.perf_counter()
+        yield
+        self._stages.labels(name).observe(time.perf_counter() - started)
+
+    def transaction(self, outcome: str) -> None:
+        self._transactions.labels(outcome).inc()
+
+    def committed(self, answers: Sequence[Answer], seconds: float) -> None:
+        """Count what a transaction made final, and how long that took."""
+        now = time.time()
+        dead = [answer.reason for answer in answers if answer.reason is not None]
+        self._events.labels("recommendation").inc(len(answers) - len(dead))
+        self._events.labels("dead_letter").inc(len(dead))
+        for reason in dead:
+            self._dead_letters.labels(reason.value).inc()
+        for answer in answers:
+            self._latency.observe(now - answer.event.timestamp()[1] / 1_000)
+        self._stages.labels("publish").observe(seconds)
+        self._commit_at.set(now)
+
+    def search_retried(self) -> None:
+        self._retries.inc()
+
+    def searched_exactly(self) -> None:
+        self._exact.inc()
+
+    def unknown(self, users: int, movies: int) -> None:
+        self._unknown.labels("user").inc(users)
+        self._unknown.labels("movie").inc(movies)
+
+    def lag(self, partition: int, events: int) -> None:
+        self._lag.labels(str(partition)).set(events)
+
+    def forget_lag(self) -> None:
+        """Partitions may have gone to another worker."""
+        self._lag.clear()
+
+    def serving(self, release: str, collection: str, epoch: int) -> None:
+        """A release took over."""
+        self._release.clear()
+        self._release.labels(release, collection).set_to_current_time()
+        self._epoch.set(epoch)
+        self._swaps.inc()
+
+    def lost_offset(self) -> None:
+        self._lost_offsets.inc()

@@ -1,0 +1,194 @@
+"""Batches between poll and commit: answered side by side, published one after another, in order.
+
+    poll ─▶ submit ─▶ answer (threads) ─▶ publish (one thread) ─▶ committed
+                                             └─ undone ─▶ abandon, and the poll rewinds
+
+Everything is bounded by `DEPTH`. A batch belongs to a generation; `abandon` ends the generation, and what belongs to
+an ended one is dropped wherever it is.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+
+from schemas.dead_letter import Reason
+from schemas.errors import FatalKafkaError
+from worker.batch import Answer, Batch, Event, Trigger, source_of
+from worker.errors import AbandonedError, RefusedError, UndoneError
+from worker.metrics import Metrics
+from worker.publish import Publisher
+
+log = logging.getLogger(__name__)
+
+# One is searched in Milvus while another is decoded and embedded; more only wait for each other.
+ANSWERERS = 2
+# Batches between poll and commit: two being answered, one being published, one ready to be.
+DEPTH = 4
+
+IsOurs = Callable[[], bool]
+AnswerBatch = Callable[[Sequence[Event], IsOurs], list[Answer]]
+LastResort = Callable[[Answer, str], Answer]
+_Submitted = tuple[Batch, Future[list[Answer]]]
+
+
+class Pipeline:
+    """Takes batches from the poll thread; its own threads answer and publish them."""
+
+    def __init__(
+        self, answer: AnswerBatch, last_resort: LastResort, publisher: Publisher, metrics: Metrics
+    ) -> None:
+        self._answer = answer
+        self._last_resort = last_resort
+        self._publisher = publisher
+        self._metrics = metrics
+        self._generation = 0
+        self._undone = threading.Event()
+        self._failure: BaseException | None = None
+        self._in_flight = 0
+        self._changed = threading.Condition()
+        self._waiting: deque[_Submitted] = deque()
+        self._closing = False
+        self._answerers = ThreadPoolExecutor(ANSWERERS, thread_name_prefix="answer")
+        # A daemon: a call that hangs for good inside librdkafka must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="publish", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    # Called by the poll thread.
+
+    @property
+    def in_flight(self) -> int:
+        """Batches submitted and neither committed nor dropped."""
+        return self._in_flight
+
+    def submit(self, events: Sequence[Event], trigger: Trigger) -> None:
+        """Take a batch; the caller has seen that there is room, or waits for all of it to end."""
+        batch = Batch(events, self._generation)
+        self._metrics.batch(trigger, len(events))
+        future = self._answerers.submit(self._answer, events, lambda: batch.generation == self._generation)
+        with self._changed:
+            self._in_flight += 1
+            self._waiting.append((batch, future))
+            self._changed.notify_all()
+
+    def wait_for_room(self, seconds: float) -> bool:
+        """Whether a batch can be submitted, waiting up to `seconds` for it."""
+        return self._wait(lambda: self._in_flight < DEPTH, seconds)
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until everything in flight is committed or dropped; False if that takes longer."""
+        return self._wait(lambda: self._in_flight == 0, seconds)
+
+    def abandon(self) -> None:
+        """Drop everything in flight; nothing of it is committed from here on but what is being committed."""
+        with self._changed:
+            self._generation += 1
+
+    def take_undone(self) -> bool:
+        """Whether something was undone since the last call: the positions must be read back from Kafka."""
+        undone = self._undone.is_set()
+        self._undone.clear()
+        return undone
+
+    def raise_failure(self) -> None:
+        """Raise in this thread what ended the publishing thread."""
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self, seconds: float) -> bool:
+        """End the threads; False if publishing hangs in a call and must be left to the process's end."""
+        self.abandon()
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(seconds)
+        self._answerers.shutdown(wait=False, cancel_futures=True)
+        return not self._thread.is_alive()
+
+    def _wait(self, done: Callable[[], bool], seconds: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: done() or self._failure is not None, seconds)
+
+    # Called by the pipeline's own threads.
+
+    def _run(self) -> None:
+        try:
+            while taken := self._next():
+                try:
+                    generation = self._generation
+                    self._publish(generation, self._answers_of(taken, generation))
+                finally:
+                    with self._changed:
+                        self._in_flight -= len(taken)
+                        self._changed.notify_all()
+        except BaseException as failure:  # noqa: BLE001  raised again in the poll thread, which ends the process
+            with self._changed:
+                self._failure = failure
+                self._changed.notify_all()
+
+    def _next(self) -> list[_Submitted]:
+        """The next batch once it is answered, and those behind it that are answered by then; none at the end.
+
+        A transaction's fixed cost is 2 ms on one node and 30 ms on a replicated cluster: while it lasts, more batches
+        get ready, so what one transaction holds follows from what the last one cost.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            if not self._waiting:
+                return []
+            taken = [self._waiting.popleft()]
+        wait([taken[0][1]])
+        with self._changed:
+            while self._waiting and self._waiting[0][1].done():
+                taken.append(self._waiting.popleft())
+        return taken
+
+    def _answers_of(self, taken: Sequence[_Submitted], generation: int) -> list[Answer]:
+        """The answers of the batches that are still ours, in order."""
+        answers: list[Answer] = []
+        for batch, future in taken:
+            with suppress(AbandonedError, CancelledError):
+                answers += future.result() if batch.generation == generation else []
+        return answers
+
+    def _publish(self, generation: int, answers: list[Answer]) -> None:
+        if not answers:
+            return
+        started = time.monotonic()
+        try:
+            self._publisher.publish(answers, lambda: generation == self._generation)
+        except RefusedError as refusal:
+            self._metrics.transaction("refused")
+            self._publish_smaller(generation, answers, str(refusal))
+        except UndoneError as reason:
+            log.warning("going back to the committed offsets: %s", reason)
+            self._metrics.transaction("undone")
+            self.abandon()
+            self._undone.set()
+        else:
+            self._metrics.transaction("committed")
+            self._metrics.committed(answers, time.monotonic() - started)
+
+    def _publish_smaller(self, generation: int, answers: list[Answer], refusal: str) -> None:
+        """Halve what the broker refuses, down to the event; that one ends as a dead letter that fits.
+
+        Raises:
+            FatalKafkaError: not even a dead letter without a value is taken.
+        """
+        if len(answers) > 1:
+            middle = len(answers) // 2
+            self._publish(generation, answers[:middle])
+            self._publish(generation, answers[middle:])
+            return
+        answer = answers[0]
+        if answer.reason is Reason.PROCESSING_FAILED and answer.record.value is None:
+            raise FatalKafkaError(
+                f"{answer.record.topic} refuses even the dead letter without a value of {source_of(answer.event)} "
+                f"({refusal}): raise its max.message.bytes"
+            )
+        self._publish(generation, [self._last_resort(answer, refusal)])

@@ -1,0 +1,245 @@
+"""Publishing: results, dead letters and offsets, together or not at all (exactly once), or results first (at least once).
+
+What can go wrong, and what happens next, is the same for both: `RefusedError`, `UndoneError`, or the process ends.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from schemas import kafka
+from schemas.errors import FatalKafkaError, SettingsError
+from schemas.settings import Settings
+from worker.batch import Answer, Record, positions_after
+from worker.errors import RefusedError, UndoneError
+
+log = logging.getLogger(__name__)
+
+# One wait of a transactional call; it is repeated for as long as Kafka is away.
+CALL_SECONDS = 10.0
+
+_REFUSED_FOR_WHAT_THEY_ARE = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_RECORD,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+    }
+)
+_NOT_ALLOWED = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+
+
+def raise_if_final(error: KafkaError) -> None:
+    """Sort out what no waiting mends.
+
+    Raises:
+        SettingsError: Kafka knows us and refuses.
+        FatalKafkaError: this client is at its end (fenced, for one).
+    """
+    if error.code() in _NOT_ALLOWED:
+        raise SettingsError(
+            f"Kafka refused us: {error.str()}; check the MARQUEE_KAFKA__ settings and the rights"
+        )
+    if error.fatal():
+        raise FatalKafkaError(f"Kafka ended this client: {error.str()}; a new process can go on")
+
+
+class Publisher(Protocol):
+    """One way to publish answers and the positions after them."""
+
+    def start(self) -> None: ...
+
+    def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> None: ...
+
+
+class _Deliveries:
+    """Collects delivery errors; librdkafka reports nothing else to us, so a delivered record costs no callback."""
+
+    def __init__(self) -> None:
+        self.errors: list[KafkaError] = []
+
+    def __call__(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self.errors.append(error)
+
+    def take(self) -> list[KafkaError]:
+        errors, self.errors = self.errors, []
+        return errors
+
+
+def _produce(producer: Producer, records: Sequence[Record]) -> None:
+    for record in records:
+        while True:
+            try:
+                producer.produce(
+                    record.topic, record.value, record.key, partition=record.partition, headers=record.headers
+                )
+                break
+            except BufferError:  # the local queue is full: let it drain
+                producer.poll(0.05)
+    producer.poll(0)
+
+
+class ExactlyOnce:
+    """One transaction holds the results, the dead letters and the offsets of what they answer."""
+
+    def __init__(self, settings: Settings, worker_id: str, consumer: Consumer) -> None:
+        self._deliveries = _Deliveries()
+        self._config = kafka.transactional_producer(
+            settings.kafka,
+            settings.names.worker_transactional_id(worker_id),
+            settings.worker.transaction_timeout_ms,
+        ) | {"on_delivery": self._deliveries, "delivery.report.only.error": True}
+        self._consumer = consumer
+        self._producer: Producer | None = None
+        self.calls = CallWatch()
+
+    def start(self) -> None:
+        """Take the transactional id: fences a predecessor, and ends the transaction that it left open.
+
+        Raises:
+            UndoneError: Kafka did not answer; call again.
+        """
+        producer = Producer(self._config)
+        with self._sorted("init_transactions"):
+            producer.init_transactions(CALL_SECONDS)
+        self._deliveries.take()  # what its predecessor left
+        self._producer = producer
+
+    def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> None:
+        """Commit the answers and the positions after them, or nothing.
+
+        Raises:
+            UndoneError: nothing was committed, or the outcome is unknown: positions must be read back from Kafka.
+            RefusedError: cleanly aborted, for what the records are.
+            FatalKafkaError, SettingsError: as `raise_if_final`.
+        """
+        if self._producer is None:  # the last outcome was unknown: only a new producer finds it out
+            self.start()
+        producer = self._producer
+        assert producer is not None
+        # 1. Who we are in the group, before asking whether the batch is still ours: if it is lost in between,
+        #    the broker knows this metadata for old and refuses.
+        group = self._consumer.consumer_group_metadata()
+        if not is_ours():
+            raise UndoneError("the partitions were lost before publishing")
+        try:
+            # 2. Results and dead letters, then the offsets of what they answer, into one transaction.
+            with self._sorted("begin_transaction"):
+                producer.begin_transaction()
+            with self._sorted("produce"):
+                _produce(producer, [answer.record for answer in answers])
+            self._send_offsets(producer, positions_after(answer.event for answer in answers), group)
+            # 3. Commit flushes first, and fails by itself on what could not be delivered.
+            with self._sorted("commit_transaction"):
+                producer.commit_transaction(CALL_SECONDS)
+        except UndoneError:
+            if self._producer is not None:
+                self._abort(producer)
+            raise
+
+    def _send_offsets(self, producer: Producer, positions: list[TopicPartition], group: object) -> None:
+        with self._sorted("send_offsets_to_transaction"):
+            producer.send_offsets_to_transaction(positions, group, CALL_SECONDS)
+
+    def _abort(self, producer: Producer) -> None:
+        """4. Abort; where even that has no known outcome, `_sorted` has given the producer up.
+
+        Raises:
+            RefusedError: the abort is known to have worked, and the records themselves were at fault.
+        """
+        with self._sorted("abort_transaction"):
+            producer.abort_transaction(CALL_SECONDS)
+        refused = [error for error in self._deliveries.take() if error.code() in _REFUSED_FOR_WHAT_THEY_ARE]
+        if refused:
+            raise RefusedError(refused[0].str())
+
+    @contextmanager
+    def _sorted(self, call: str) -> Iterator[None]:
+        """Run one call under the watch, and sort its error by what happens next."""
+        with self.calls.of(call):
+            try:
+                yield
+            except KafkaException as exception:
+                error: KafkaError = exception.args[0]
+                raise_if_final(error)
+                if not error.txn_requires_abort():
+                    # It timed out, so its outcome is open: only the next producer's init_transactions settles it.
+                    self._producer = None
+                raise UndoneError(f"{call}: {error.str()}") from None
+
+
+class AtLeastOnce:
+    """Results first, then the offsets: a crash in between repeats results, and loses none."""
+
+    def __init__(self, settings: Settings, consumer: Consumer) -> None:
+        self._deliveries = _Deliveries()
+        self._producer = Producer(
+            kafka.producer(settings.kafka)
+            | {"on_delivery": self._deliveries, "delivery.report.only.error": True}
+        )
+        self._consumer = consumer
+        self.calls = CallWatch()
+
+    def start(self) -> None:
+        """Nothing to take: there is no transactional id."""
+
+    def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> None:
+        """Deliver the answers, then commit the positions after them. Raises as `ExactlyOnce.publish`."""
+        if not is_ours():
+            raise UndoneError("the partitions were lost before publishing")
+        try:
+            with self.calls.of("flush"):
+                _produce(self._producer, [answer.record for answer in answers])
+                undelivered = self._producer.flush(CALL_SECONDS)
+            errors = self._deliveries.take()
+            for error in errors:
+                raise_if_final(error)
+            if errors and all(error.code() in _REFUSED_FOR_WHAT_THEY_ARE for error in errors):
+                raise RefusedError(errors[0].str())
+            if errors or undelivered:
+                raise UndoneError(errors[0].str() if errors else "Kafka did not take the results in time")
+            with self.calls.of("commit"):
+                self._consumer.commit(
+                    offsets=positions_after(answer.event for answer in answers), asynchronous=False
+                )
+        except KafkaException as exception:
+            raise_if_final(exception.args[0])
+            raise UndoneError(exception.args[0].str()) from None
+
+
+class CallWatch:
+    """How long the call under way has lasted: librdkafka's can outlive their timeout, so they are watched from outside."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._call: tuple[str, float] | None = None
+
+    @contextmanager
+    def of(self, call: str) -> Iterator[None]:
+        with self._lock:
+            self._call = (call, time.monotonic())
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._call = None
+
+    def longest(self) -> tuple[str, float]:
+        """Name of the call under way and its seconds so far; `("", 0.0)` where there is none."""
+        with self._lock:
+            return (self._call[0], time.monotonic() - self._call[1]) if self._call else ("", 0.0)

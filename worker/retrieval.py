@@ -1,0 +1,109 @@
+"""Where lists come from: Milvus, or the worker's own copy of the vectors, by setting or while Milvus is away."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from schemas.recommendation import Retrieval
+from schemas.settings import Settings
+from worker.errors import AbandonedError, MilvusError
+from worker.exact import Vectors
+from worker.http import Health
+from worker.metrics import Metrics
+from worker.milvus import Milvus
+from worker.rank import Pick, Search, Wish, best_lists
+from worker.serving import ServedRelease
+
+log = logging.getLogger(__name__)
+
+_FIRST_BACKOFF_SECONDS = 0.1
+_LONGEST_BACKOFF_SECONDS = 2.0
+# How often a batch that waits for Milvus looks whether it is still wanted.
+_LOOK_SECONDS = 0.1
+
+
+class Retriever:
+    """Finds the lists of a batch; several threads may use one.
+
+    The first search that fails closes the way to Milvus for all batches. A probe of its own tries until Milvus answers,
+    so that no batch pays for finding out; meanwhile batches wait, and after `milvus.exact_after_s` go the exact way.
+    """
+
+    def __init__(self, settings: Settings, milvus: Milvus, health: Health, metrics: Metrics) -> None:
+        self._exact_only = settings.worker.retrieval == "exact"
+        self._exact_after = settings.milvus.exact_after_s
+        self._milvus = milvus
+        self._health = health
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._answers = threading.Event()
+        self._answers.set()
+        self._away_since = 0.0
+
+    def lists(
+        self, served: ServedRelease, vectors: Vectors, wishes: Sequence[Wish], is_ours: Callable[[], bool]
+    ) -> tuple[list[list[Pick]], Retrieval]:
+        """The best lists for vectors [n, dimension], and where they come from.
+
+        Raises:
+            AbandonedError: the batch is not ours any more, and Milvus is still away.
+        """
+        while not self._exact_only:
+            if self._answers.is_set():
+                try:
+                    return _lists(self._searched(served), served, vectors, wishes), "milvus"
+                except MilvusError as error:
+                    self._close(served, error)
+            if not is_ours():
+                raise AbandonedError
+            if served.exact and self._exact_after != "never" and self._away() >= self._exact_after:
+                self._metrics.searched_exactly()
+                break
+            self._answers.wait(_LOOK_SECONDS)
+        assert served.exact is not None
+        return _lists(served.exact.search, served, vectors, wishes), "exact"
+
+    def _searched(self, served: ServedRelease) -> Search:
+        return lambda queries, limit: self._milvus.search(served.collection, queries, limit)
+
+    def _away(self) -> float:
+        return time.monotonic() - self._away_since
+
+    def _close(self, served: ServedRelease, error: MilvusError) -> None:
+        self._metrics.search_retried()
+        self._health.set("milvus", str(error))
+        with self._lock:
+            if not self._answers.is_set():
+                return  # another batch has noticed as well
+            self._answers.clear()
+            self._away_since = time.monotonic()
+        log.warning("waiting for Milvus: %s", error)
+        threading.Thread(target=self._probe, args=(served,), name="milvus-probe", daemon=True).start()
+
+    def _probe(self, served: ServedRelease) -> None:
+        """Search until Milvus answers, then open the way again."""
+        query = np.zeros((1, served.release.manifest.dimension), dtype=np.float32)
+        query[0, 0] = 1.0
+        backoff = _FIRST_BACKOFF_SECONDS
+        while True:
+            time.sleep(backoff * random.uniform(0.5, 1.0))
+            backoff = min(2 * backoff, _LONGEST_BACKOFF_SECONDS)
+            try:
+                self._milvus.search(served.collection, query, 1)
+                break
+            except MilvusError as error:
+                self._health.set("milvus", str(error))
+        log.info("Milvus answers again, after %.1f s", self._away())
+        self._health.set("milvus", None)
+        self._answers.set()
+
+
+def _lists(
+    search: Search, served: ServedRelease, vectors: Vectors, wishes: Sequence[Wish]
+) -> list[list[Pick]]:
+    manifest = served.release.manifest
+    return best_lists(search, vectors, wishes, movies=manifest.movies, scale=manifest.score_scale)

@@ -1,0 +1,25 @@
+"""librdkafka's own statistics: whether a broker can be reached, and how far behind each partition is."""
+
+import orjson
+
+from worker.http import Health
+from worker.metrics import Metrics
+
+
+class Statistics:
+    """Reads the statistics of the worker's consumer, every other second."""
+
+    def __init__(self, topic: str, health: Health, metrics: Metrics) -> None:
+        self._topic = topic
+        self._health = health
+        self._metrics = metrics
+
+    def read(self, statistics: str) -> None:
+        """The callback: `statistics` is librdkafka's JSON (STATISTICS.md of librdkafka)."""
+        content = orjson.loads(statistics)
+        if any(broker["state"] == "UP" for broker in content["brokers"].values()):
+            self._health.set("kafka", None)
+        partitions = content["topics"].get(self._topic, {}).get("partitions", {})
+        for partition in partitions.values():
+            if partition["partition"] >= 0 and partition["desired"] and partition["consumer_lag"] >= 0:
+                self._metrics.lag(partition["partition"], partition["consumer_lag"])

@@ -1,0 +1,345 @@
+"""The stream: from poll to commit. One thread polls; the pipeline answers and publishes.
+
+A turn of the loop, in order:
+
+1. end if the pipeline has ended (fenced, refused), or a call of librdkafka hangs for good;
+2. after something was undone, go back to the committed offsets before taking more;
+3. poll: wait for one event, then take what is there;
+4. hand a batch over once it is due: full, or the pipeline is idle, or its first event waited long enough.
+
+Partitions go in two ways. Revoked: what is in flight is finished first, or dropped if that takes too long. Lost:
+they are somebody else's already, so what is in flight is dropped, and the broker refuses what is just being committed.
+"""
+
+import logging
+import os
+import threading
+import time
+from typing import cast
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from schemas import kafka
+from schemas.errors import FatalKafkaError, MarqueeError
+from schemas.settings import Settings
+from worker.batch import Event, Trigger
+from worker.errors import UndoneError
+from worker.http import Health
+from worker.metrics import Metrics
+from worker.pipeline import AnswerBatch, LastResort, Pipeline
+from worker.publish import AtLeastOnce, ExactlyOnce, raise_if_final
+from worker.statistics import Statistics
+
+log = logging.getLogger(__name__)
+
+# librdkafka gives the interpreter's lock back every 200 ms of a wait, so there is nothing to win in longer ones.
+POLL_SECONDS = 0.1
+# A commit that waits for the brokers holds its batch for seconds; only past this the partitions are paused, because
+# resuming fetches again what was prefetched.
+ROOM_SECONDS = 1.0
+# For what is in flight when partitions are revoked; the group waits for it.
+REVOKE_SECONDS = 10.0
+# One question to the brokers for offsets; it is asked again for as long as they are away.
+OFFSETS_SECONDS = 2.0
+# A call into librdkafka that lasts longer than any election or restart of a broker will never return.
+HUNG_SECONDS = 900.0
+
+HUNG_EXIT_CODE = FatalKafkaError.exit_code
+
+
+class Stream:
+    """Consumes `profiles` until it is stopped; everything that it takes is answered and committed once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        worker_id: str,
+        answer: AnswerBatch,
+        last_resort: LastResort,
+        health: Health,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._health = health
+        self._metrics = metrics
+        self._stopping = threading.Event()
+        self._refusal: MarqueeError | None = None
+        statistics = Statistics(settings.names.profiles, health, metrics)
+        self._consumer = Consumer(
+            kafka.worker_consumer(settings)
+            | {"error_cb": self._on_error, "stats_cb": statistics.read, "statistics.interval.ms": 2_000}
+        )
+        self._publisher = (
+            ExactlyOnce(settings, worker_id, self._consumer)
+            if settings.worker.delivery == "exactly-once"
+            else AtLeastOnce(settings, self._consumer)
+        )
+        self._pipeline = Pipeline(answer, last_resort, self._publisher, metrics)
+        self._taken: list[Event] = []  # polled and not yet handed to the pipeline
+        self._taken_at = 0.0
+        self._rewinding = False
+        self._paused = False
+
+    def stop(self) -> None:
+        """Ask the loop to end; callable from a signal or another thread."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Consume until stopped, then leave the group.
+
+        Raises:
+            FatalKafkaError, SettingsError: only a new process, or a person, can go on.
+        """
+        try:
+            self._take_place()
+            while not self._stopping.is_set():
+                self._turn()
+        finally:
+            self._leave()
+
+    def _take_place(self) -> None:
+        """Fence a predecessor before reading any position: what it left open is settled by that."""
+        while not self._stopping.is_set():
+            self._health.turn()
+            try:
+                self._publisher.start()
+                break
+            except UndoneError as error:
+                self._health.set("publish", f"Kafka has not given us our transactional id yet: {error}")
+                self._stopping.wait(1.0)
+        self._health.set("publish", None)
+        self._pipeline.start()
+        self._consumer.subscribe(
+            [self._settings.names.profiles],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def _leave(self) -> None:
+        """1. Finish what is in flight. 2. Leave the group. 3. End the threads, or the process where one hangs."""
+        self._pipeline.drain(self._settings.worker.stop_timeout_s)
+        self._pipeline.abandon()
+        self._taken.clear()
+        self._consumer.close()
+        if not self._pipeline.close(seconds=1.0):
+            call, seconds = self._publisher.calls.longest()
+            log.error(
+                "%s hangs since %.0f s; ending without it, its transaction will be aborted", call, seconds
+            )
+            logging.shutdown()
+            os._exit(0 if self._stopping.is_set() else HUNG_EXIT_CODE)
+
+    def _turn(self) -> None:
+        self._health.turn()
+        self._pipeline.raise_failure()
+        self._end_if_hung()
+        if self._refusal:
+            raise self._refusal
+        if self._pipeline.take_undone():
+            self._rewinding = True
+        if self._rewinding:
+            self._rewind()
+            return
+        self._poll()
+        trigger = self._due()
+        if trigger and self._room():
+            self._hand_over(trigger)
+
+    def _end_if_hung(self) -> None:
+        call, seconds = self._publisher.calls.longest()
+        if seconds > HUNG_SECONDS:
+            log.critical("%s hangs since %.0f s; ending the process, a new one can go on", call, seconds)
+            logging.shutdown()
+            os._exit(HUNG_EXIT_CODE)
+
+    # Polling.
+
+    def _poll(self) -> None:
+        """Wait for one event, then take what is there: `consume(n, timeout)` would wait for all n or the whole timeout."""
+        room = self._settings.worker.batch_events - len(self._taken)
+        if room <= 0:
+            return
+        first = self._events(self._consumer.consume(1, self._patience()))
+        self._take(first)
+        if first and room > 1:
+            self._take(self._events(self._consumer.consume(room - 1, 0)))
+
+    def _take(self, events: list[Event]) -> None:
+        if events and not self._taken:
+            self._taken_at = time.monotonic()
+        self._taken += events
+
+    def _patience(self) -> float:
+        """Seconds to wait for the next event: up to the deadline of the batch that is being filled."""
+        if not self._taken:
+            return POLL_SECONDS
+        deadline = self._taken_at + self._settings.worker.batch_deadline_ms / 1_000
+        return min(POLL_SECONDS, max(0.0, deadline - time.monotonic()))
+
+    def _events(self, messages: list[Message]) -> list[Event]:
+        for message in messages:
+            if message.error() is not None:
+                self._on_message_error(message)
+        return [cast(Event, message) for message in messages if message.error() is None]
+
+    def _on_message_error(self, message: Message) -> None:
+        error = message.error()
+        assert error is not None
+        raise_if_final(error)
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._on_lost_offset(message, error)
+        elif error.code() == KafkaError._MAX_POLL_EXCEEDED:
+            log.warning("lost the partitions, because a poll stayed away too long; joining again")
+        else:
+            log.warning("Kafka: %s", error.str())
+            self._health.set("kafka", error.str())
+
+    def _on_lost_offset(self, message: Message, error: KafkaError) -> None:
+        """The next event is gone (retention removed it, or the topic was made anew): never go on in silence."""
+        where, go_on = f"{message.topic()}-{message.partition()}", self._settings.worker.on_lost_offset
+        if go_on == "stop":
+            raise FatalKafkaError(
+                f"the next event of {where} is gone ({error.str()}): events were removed before they were answered. "
+                "Set MARQUEE_WORKER__ON_LOST_OFFSET to earliest or latest to go on past them"
+            )
+        log.error("the next event of %s is gone (%s); going on at the %s", where, error.str(), go_on)
+        self._metrics.lost_offset()
+        offset = OFFSET_BEGINNING if go_on == "earliest" else OFFSET_END
+        topic, partition = message.topic(), message.partition()
+        assert topic is not None and partition is not None
+        self._consumer.seek(TopicPartition(topic, partition, offset))
+
+    # Handing over.
+
+    def _due(self) -> Trigger | None:
+        if not self._taken:
+            return None
+        if len(self._taken) >= self._settings.worker.batch_events:
+            return "size"
+        if self._pipeline.in_flight == 0:
+            return "drained"
+        waited = time.monotonic() - self._taken_at
+        return "deadline" if waited * 1_000 >= self._settings.worker.batch_deadline_ms else None
+
+    def _room(self) -> bool:
+        """Whether the pipeline takes a batch now; while it does not, keep the place in the group by polling."""
+        if self._pipeline.wait_for_room(0.0 if self._paused else ROOM_SECONDS):
+            self._pause(False)
+            return True
+        self._pause(True)
+        # Nothing comes from paused partitions but what was under way; it joins the batch, whatever its size.
+        self._take(self._events(self._consumer.consume(1, POLL_SECONDS)))
+        return False
+
+    def _pause(self, paused: bool) -> None:
+        if paused != self._paused:
+            assignment = self._consumer.assignment()
+            (self._consumer.pause if paused else self._consumer.resume)(assignment)
+            self._paused = paused
+
+    def _hand_over(self, trigger: Trigger) -> None:
+        events, self._taken = self._taken, []
+        self._pipeline.submit(events, trigger)
+
+    # Positions: from the group's committed offsets, never from memory.
+
+    def _rewind(self) -> None:
+        """Drop what is taken, and set every position anew; until the brokers tell the offsets, take nothing."""
+        self._taken.clear()
+        self._events(
+            self._consumer.consume(self._settings.worker.batch_events, 0.01)
+        )  # dropped; keeps our place
+        if not self._pipeline.drain(0.0):
+            return  # what is being committed must have ended before the offsets are read
+        try:
+            for position in self._positions(self._consumer.assignment()):
+                self._consumer.seek(position)
+        except KafkaException as exception:
+            error: KafkaError = exception.args[0]
+            raise_if_final(error)
+            self._health.set("publish", f"waiting for the committed offsets: {error.str()}")
+            return
+        self._health.set("publish", None)
+        self._rewinding = False
+
+    def _positions(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Where to go on in each partition; asks the brokers.
+
+        Raises:
+            KafkaException: they did not tell.
+        """
+        if not partitions:
+            return []
+        positions = self._consumer.committed(partitions, OFFSETS_SECONDS)
+        for position in positions:
+            if position.error is not None:
+                raise KafkaException(position.error)
+        fresh = [position for position in positions if position.offset < 0]
+        for position in fresh:
+            position.offset = OFFSET_BEGINNING
+            if self._settings.worker.start == "latest":
+                _, position.offset = self._consumer.get_watermark_offsets(position, OFFSETS_SECONDS)
+        if fresh and self._settings.worker.start == "latest":
+            # From here on nothing may be skipped, also by whoever has the partition after us.
+            self._consumer.commit(offsets=fresh, asynchronous=False)
+        return positions
+
+    # Rebalances. librdkafka calls these inside consume() and close(), in the poll thread.
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        while not self._stopping.is_set():
+            self._health.turn()
+            try:
+                positions = self._positions(partitions)
+                break
+            except KafkaException as exception:
+                raise_if_final(exception.args[0])
+                log.info("waiting for the committed offsets: %s", exception.args[0].str())
+        else:
+            positions = []
+        consumer.incremental_assign(positions)
+        if self._paused:
+            consumer.pause(positions)
+        log.info("assigned %s", _numbers(partitions))
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """1. Hand over what is taken. 2. Finish. 3. Or else drop everything, and go back. 4. Let go."""
+        if self._taken and not self._rewinding and not self._stopping.is_set():
+            self._hand_over("revoked")
+        if not self._pipeline.drain(REVOKE_SECONDS):
+            log.warning("what is in flight did not end in time; dropping it, others will answer it")
+            self._pipeline.abandon()
+            self._rewinding = True
+        consumer.incremental_unassign(partitions)
+        self._metrics.forget_lag()
+        log.info("revoked %s", _numbers(partitions))
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._pipeline.abandon()
+        self._rewinding = True
+        consumer.incremental_unassign(partitions)
+        self._metrics.forget_lag()
+        log.warning("lost %s", _numbers(partitions))
+
+    def _on_error(self, error: KafkaError) -> None:
+        """A client-wide error. Only authentication ends us: the rest librdkafka tries again for as long as it takes."""
+        try:
+            raise_if_final(error)
+        except MarqueeError as refusal:  # raised again from the loop: nobody is sure to see a callback's
+            self._refusal = refusal
+        log.warning("Kafka: %s", error.str())
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._health.set("kafka", f"no broker of {self._settings.kafka.bootstrap_servers} can be reached")
+
+
+def _numbers(partitions: list[TopicPartition]) -> str:
+    return f"{len(partitions)} partitions: {', '.join(str(p.partition) for p in partitions)}"
