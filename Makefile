@@ -42,6 +42,7 @@ test-system: $(VENV)/.installed  ## Containers, kcat: tests that need Debian, as
 lock: $(VENV)/.installed  ## Resolve the dependencies again into ops/locks; versions stay where they still fit
 	$(LOCK) pyproject.toml --extra cpu --extra local --group dev -o $(LOCKS)/dev.txt
 	$(LOCK) pyproject.toml --extra cpu -c $(LOCKS)/dev.txt -o $(LOCKS)/cpu.txt
+	printf 'hatchling\n' | $(LOCK) - -c $(LOCKS)/dev.txt -o $(LOCKS)/build.txt
 	$(LOCK) pyproject.toml --extra gpu -o $(LOCKS)/gpu.txt
 	printf 'paddlepaddle==2.6.2\npytest\npytest-timeout\n' | $(LOCK) pyproject.toml - -o $(LOCKS)/paddle26.txt
 
