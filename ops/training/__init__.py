@@ -1,0 +1,1 @@
+"""Training: from the data's three files to a release in the store."""

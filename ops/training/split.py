@@ -1,0 +1,36 @@
+"""What is held out of training."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ops.data.ratings import Ratings
+
+TEST_SHARE = 0.1
+TEST_SEED = 0
+VALIDATION_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class Split:
+    """Disjoint parts of the ratings. Weights are chosen on `validation`; `test` is looked at once, at the end."""
+
+    train: Ratings
+    validation: Ratings
+    test: Ratings
+    not_test: Ratings  # train and validation
+
+
+def random_split(ratings: Ratings, seed: int) -> Split:
+    """The 90/10 split that rating predictors are published on, and a little of the 90 for validation.
+
+    Test is `numpy.random.seed(0); numpy.random.random() < 0.1` for each line in the file's order.
+    """
+    in_test = np.random.RandomState(TEST_SEED).random_sample(len(ratings)) < TEST_SHARE
+    in_validation = ~in_test & (np.random.default_rng(seed).random(len(ratings)) < VALIDATION_SHARE)
+    return Split(
+        train=ratings.take(~in_test & ~in_validation),
+        validation=ratings.take(in_validation),
+        test=ratings.take(in_test),
+        not_test=ratings.take(~in_test),
+    )

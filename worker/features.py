@@ -1,0 +1,127 @@
+"""From events and catalogue rows to the towers' input arrays. Training and serving both come through here.
+
+In every vocabulary row 0 is what is not known; in `genres` and `title` it is padding.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from schemas.profile import AGE_GROUPS, GENDERS, OCCUPATIONS, ProfileEvent, age_group
+from worker.catalogue import Catalogue
+
+Rows = NDArray[np.int64]
+
+MAX_AGE = 120
+
+GENDER_ROWS: dict[str | None, int] = {None: 0} | {code: row for row, code in enumerate(GENDERS, 1)}
+AGE_ROWS: dict[int | None, int] = {None: 0} | {age: age_group(age) + 1 for age in range(MAX_AGE + 1)}
+OCCUPATION_ROWS: dict[int | None, int] = {None: 0} | {code: code + 1 for code in range(len(OCCUPATIONS))}
+
+# Rows of the embeddings whose vocabulary is the event's own, row 0 among them.
+GENDERS_SIZE, AGES_SIZE, OCCUPATIONS_SIZE = len(GENDERS) + 1, len(AGE_GROUPS) + 1, len(OCCUPATIONS) + 1
+
+_YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+
+
+class Unknowns(NamedTuple):
+    """How many users and movies of some events a release does not know."""
+
+    users: int
+    movies: int
+
+
+def title_words(title: str) -> list[str]:
+    """The words of a title in lower case, without its year: `Toy Story (1995)` gives toy, story."""
+    return _WORD.findall(_YEAR.sub("", title).lower())
+
+
+class Vocabularies(BaseModel):
+    """vocabularies.json: what the rows of the embeddings stand for. Row 0 is not listed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    users: list[int]
+    movies: list[int]
+    genres: list[str]
+    words: list[str]
+    genres_length: int
+    title_length: int
+
+    @classmethod
+    def of(cls, users: Sequence[int], catalogue: Catalogue) -> "Vocabularies":
+        """Sorted, so that the same data gives the same rows."""
+        titles = [title_words(title) for title in catalogue.titles]
+        return cls(
+            users=sorted(users),
+            movies=sorted(catalogue.movie_ids.tolist()),
+            genres=sorted({genre for genres in catalogue.genres for genre in genres}),
+            words=sorted({word for words in titles for word in words}),
+            genres_length=max(map(len, catalogue.genres), default=0) or 1,
+            title_length=max(map(len, titles), default=0) or 1,
+        )
+
+
+class Features:
+    """Makes input arrays (int64) by the inputs' names."""
+
+    def __init__(self, vocabularies: Vocabularies) -> None:
+        self.vocabularies = vocabularies
+        self._users: dict[int | None, int] = {id_: row for row, id_ in enumerate(vocabularies.users, 1)}
+        self._movies = {id_: row for row, id_ in enumerate(vocabularies.movies, 1)}
+
+    @cached_property
+    def _genres(self) -> dict[str, int]:
+        return {genre: row for row, genre in enumerate(self.vocabularies.genres, 1)}
+
+    @cached_property
+    def _words(self) -> dict[str, int]:
+        return {word: row for row, word in enumerate(self.vocabularies.words, 1)}
+
+    def profiles(self, events: Sequence[ProfileEvent], names: Sequence[str]) -> dict[str, Rows]:
+        """The user tower's inputs of n events, each [n]."""
+        of: dict[str, Callable[[], list[int]]] = {
+            "user_id": lambda: [self._users.get(event.user_id, 0) for event in events],
+            "gender": lambda: [GENDER_ROWS[event.gender] for event in events],
+            "age": lambda: [AGE_ROWS[event.age] for event in events],
+            "occupation": lambda: [OCCUPATION_ROWS[event.occupation] for event in events],
+        }
+        return {name: np.array(of[name](), np.int64) for name in names}
+
+    def movies(self, catalogue: Catalogue, names: Sequence[str]) -> dict[str, Rows]:
+        """The movie tower's inputs of n movies: movie_id [n], genres [n, genres_length], title [n, title_length]."""
+        of: dict[str, Callable[[], Rows]] = {
+            "movie_id": lambda: np.array(
+                [self._movies.get(id_, 0) for id_ in catalogue.movie_ids.tolist()], np.int64
+            ),
+            "genres": lambda: _padded(catalogue.genres, self._genres, self.vocabularies.genres_length),
+            "title": lambda: _padded(
+                [title_words(title) for title in catalogue.titles],
+                self._words,
+                self.vocabularies.title_length,
+            ),
+        }
+        return {name: of[name]() for name in names}
+
+    def unknowns(self, events: Sequence[ProfileEvent]) -> Unknowns:
+        """Users and movies (of `recent`) that are named and not in the vocabularies."""
+        users, movies = self._users, self._movies
+        return Unknowns(
+            users=sum(event.user_id is not None and event.user_id not in users for event in events),
+            movies=sum(id_ not in movies for event in events if event.recent for id_ in event.recent),
+        )
+
+
+def _padded(texts: Sequence[Sequence[str]], vocabulary: dict[str, int], length: int) -> Rows:
+    """Known entries of each text as rows, [len(texts), length], cut to `length` and padded with 0."""
+    rows = np.zeros((len(texts), length), np.int64)
+    for row, text in zip(rows, texts, strict=True):
+        known = [vocabulary[entry] for entry in text if entry in vocabulary][:length]
+        row[: len(known)] = known
+    return rows

@@ -1,0 +1,30 @@
+"""Paddle, imported once and quietly. Everything of ours that needs Paddle imports it from here."""
+
+import os
+import warnings
+
+# Paddle 2.6 dies of a segmentation fault when numpy.random is first imported after it.
+import numpy.random  # noqa: F401
+
+from schemas.manifest import ProgramFormat
+
+# Paddle reads this at import: warnings and up, not a line for every program that is loaded.
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+with warnings.catch_warnings():
+    # 3.x warns about a missing ccache, which only those need who compile operators.
+    warnings.simplefilter("ignore")
+    import paddle
+
+__all__ = ["NATIVE_FORMAT", "READABLE_FORMATS", "VERSION", "gpu_available", "paddle"]
+
+VERSION: str = paddle.__version__
+
+# 2.x dies of a segmentation fault on `pir`; 3.x reads both and cannot write `pdmodel`.
+NATIVE_FORMAT: ProgramFormat = "pdmodel" if VERSION.startswith("2.") else "pir"
+READABLE_FORMATS: frozenset[ProgramFormat] = frozenset({"pdmodel", NATIVE_FORMAT})
+
+
+def gpu_available() -> bool:
+    """Whether this Paddle is built for CUDA and finds a device."""
+    return bool(paddle.is_compiled_with_cuda()) and paddle.device.cuda.device_count() > 0

@@ -1,0 +1,93 @@
+"""One tower of a release: a Paddle inference program that turns input arrays into vectors."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import SettingsError
+from schemas.manifest import Manifest
+from schemas.manifest import Tower as TowerFiles
+from worker.errors import UnreadableReleaseError
+from worker.paddle_engine import READABLE_FORMATS, VERSION, gpu_available, paddle
+
+logger = logging.getLogger(__name__)
+
+Device = Literal["auto", "cpu", "gpu"]
+Inputs = Mapping[str, NDArray[np.int64] | NDArray[np.float32]]
+
+# Paddle takes this much of the GPU's memory at once; a tower needs far less.
+GPU_POOL_MB = 256
+
+
+class Tower:
+    """A loaded program. One thread at a time may use it."""
+
+    def __init__(
+        self, folder: Path, files: TowerFiles, manifest: Manifest, device: Device, threads: int
+    ) -> None:
+        """Load a program whose files were checked before.
+
+        Raises:
+            UnreadableReleaseError: this Paddle cannot read the program.
+            SettingsError: `device` is gpu, and there is none.
+        """
+        require_readable(manifest)
+        self.inputs = tuple(tensor.name for tensor in files.inputs)
+        self.dimension = manifest.dimension
+        self.device = choose_device(device)
+        config = paddle.inference.Config(str(folder / files.program), str(folder / files.parameters))
+        config.disable_glog_info()
+        if self.device == "gpu":
+            config.enable_use_gpu(GPU_POOL_MB, 0)
+        else:
+            config.disable_gpu()
+            # With oneDNN on, a predictor fails when the length of a sequence changes between two runs.
+            config.disable_mkldnn()
+            config.set_cpu_math_library_num_threads(threads)
+        try:
+            self._predictor = paddle.inference.create_predictor(config)
+        except Exception as error:
+            raise UnreadableReleaseError(
+                f"Paddle {VERSION} cannot load {files.program} of release {manifest.release}, which Paddle "
+                f"{manifest.paddle_version} wrote: run `marquee export {manifest.release}` under this Paddle"
+            ) from error
+        self._handles = {name: self._predictor.get_input_handle(name) for name in self.inputs}
+        self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
+
+    def embed(self, inputs: Inputs) -> NDArray[np.float32]:
+        """Vectors, float32 [n, dimension], of n rows of every input by name."""
+        if len(inputs[self.inputs[0]]) == 0:
+            return np.empty((0, self.dimension), np.float32)
+        for name, handle in self._handles.items():
+            handle.copy_from_cpu(inputs[name])
+        self._predictor.run()
+        vectors: NDArray[np.float32] = self._output.copy_to_cpu()
+        return vectors
+
+
+def require_readable(manifest: Manifest) -> None:
+    """Raise UnreadableReleaseError where loading the programs would fail, or end the process."""
+    if manifest.program_format not in READABLE_FORMATS:
+        raise UnreadableReleaseError(
+            f"release {manifest.release} holds programs of Paddle {manifest.paddle_version} "
+            f"({manifest.program_format}), which Paddle {VERSION} cannot read: "
+            f"run `marquee export {manifest.release}` under Paddle {VERSION}, and index the release it writes"
+        )
+
+
+def choose_device(wanted: Device) -> Literal["cpu", "gpu"]:
+    """The device for `wanted`; `auto` takes the GPU where Paddle has one."""
+    if wanted == "cpu":
+        return "cpu"
+    if gpu_available():
+        return "gpu"
+    if wanted == "gpu":
+        raise SettingsError(
+            f"the device is set to gpu, and Paddle {VERSION} here finds none: set it to cpu or auto, "
+            "or install a GPU build of Paddle and its driver"
+        )
+    return "cpu"
