@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import paddle
 
 from ops.seed_codes import SEED_GENDERS, age_in_years, combinations
 from schemas.manifest import Manifest
 from schemas.profile import DEFAULT_K, ProfileEvent
 from worker.milvus import Milvus
+from worker.paddle_engine import paddle
 from worker.rank import Pick, Wish, best_lists
 from worker.release import Release
 

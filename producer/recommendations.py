@@ -29,6 +29,7 @@ from schemas.settings import Settings
 from schemas.topics import Names
 
 _BATCH = 500  # records of one consume; see stack.md, librdkafka
+_RETRY_SECONDS = 0.1
 
 
 class NoAnswerError(MarqueeError):
@@ -125,18 +126,22 @@ class Reader:
     def _ends(self, places: list[TopicPartition]) -> list[TopicPartition]:
         """The ends as they are now: OFFSET_END would be looked up later, and miss what comes in between."""
         admin = AdminClient(kafka.admin(self._settings) | {"log_level": 0})
-        try:
-            futures = admin.list_offsets(
-                {place: OffsetSpec.latest() for place in places},  # type: ignore[no-untyped-call]
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=self._timeout_s,
-            )
-            return [
-                TopicPartition(place.topic, place.partition, future.result().offset)
-                for place, future in futures.items()
-            ]
-        except KafkaException as error:
-            raise unreachable(self._settings, self._refusal, self._timeout_s, error.args[0]) from None
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                futures = admin.list_offsets(
+                    {place: OffsetSpec.latest() for place in places},  # type: ignore[no-untyped-call]
+                    isolation_level=IsolationLevel.READ_COMMITTED,
+                    request_timeout=self._timeout_s,
+                )
+                return [
+                    TopicPartition(place.topic, place.partition, future.result().offset)
+                    for place, future in futures.items()
+                ]
+            except KafkaException as error:  # a partition without a leader, for one, has one a moment later
+                if time.monotonic() >= deadline:
+                    raise unreachable(self._settings, self._refusal, self._timeout_s, error.args[0]) from None
+                time.sleep(_RETRY_SECONDS)
 
 
 def _beginnings(places: list[TopicPartition]) -> list[TopicPartition]:
