@@ -3,7 +3,6 @@
 import importlib
 import sys
 
-import click
 import typer
 
 from schemas.errors import MarqueeError
@@ -44,15 +43,7 @@ def build_app() -> typer.Typer:
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 failed, 2 wrong use or unreachable, 3 fatal Kafka error, 130 interrupted."""
     try:
-        code = build_app()(standalone_mode=False)
+        build_app()()
     except MarqueeError as error:
         print(f"marquee: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    sys.exit(code if isinstance(code, int) else 0)
