@@ -1,0 +1,152 @@
+"""The compacted topic `releases` on Kafka: read to its end, follow it, and say that one is alive."""
+
+import logging
+import time
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from schemas import kafka
+from schemas.errors import FatalKafkaError, SettingsError, UnreachableError
+from schemas.release import HEARTBEAT_SECONDS, WorkerRecord, worker_key
+from schemas.releases import Change, ReleasesView
+from schemas.settings import Settings
+
+__all__ = ["Change", "Heart", "ReleasesReader", "ReleasesView", "read_releases"]
+
+log = logging.getLogger(__name__)
+
+_BATCH = 500  # records of one consume
+_ATTEMPT_SECONDS = 1.0  # one attempt at the topic's end; a broker that is up answers in milliseconds
+_LOG_CRITICAL = 2  # a broker that is away would fill the log; the errors we raise say it once
+_REFUSED = {
+    KafkaError._AUTHENTICATION,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._SSL,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+}
+
+
+class ReleasesReader:
+    """Keeps `view` up to date. Belongs to one thread; it joins no group and commits nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topic = settings.names.releases
+        self._servers = settings.kafka.bootstrap_servers
+        self._refused: KafkaError | None = None
+        self._ended_at = -1
+        self.view = ReleasesView()
+        self._consumer = Consumer(
+            kafka.reader(settings.kafka, f"{settings.prefix}releases")
+            | {
+                # Only this event tells the end: the markers of transactions take offsets that no record has.
+                "enable.partition.eof": True,
+                "error_cb": self._note,
+                "log_level": _LOG_CRITICAL,
+            }
+        )
+        self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
+
+    def read_to_end(self, timeout_s: float) -> ReleasesView:
+        """Read every record that is committed by now.
+
+        Raises:
+            UnreachableError: not within `timeout_s`; to be repeated, nothing is lost.
+            SettingsError, FatalKafkaError: as `poll`.
+        """
+        deadline = time.monotonic() + timeout_s
+        end = None
+        while end is None or self._ended_at < end:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise UnreachableError(
+                    f"the topic {self._topic} of Kafka at {self._servers} could not be read to its end within "
+                    f"{timeout_s:g} s; start Kafka, or create the topic with `marquee topics`"
+                )
+            if end is None:
+                end = self._end(min(left, _ATTEMPT_SECONDS))
+            self.poll(min(left, 0.1))
+        return self.view
+
+    def poll(self, timeout_s: float) -> list[Change]:
+        """Wait up to `timeout_s` for a change, then take all that are there; Kafka being away gives none.
+
+        Raises:
+            SettingsError: Kafka refused who we are, or that we read the topic.
+            FatalKafkaError: this consumer cannot go on.
+        """
+        messages = self._consumer.consume(1, timeout_s)
+        if messages:
+            messages += self._consumer.consume(_BATCH - 1, 0)
+        if self._refused:
+            raise SettingsError(
+                f"Kafka at {self._servers} refused who we are, or that we read {self._topic} "
+                f"({self._refused.str()}); check the MARQUEE_KAFKA__… settings and the topic's rights"
+            )
+        changes = []
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._take(error, message.offset())
+            elif change := self.view.apply(message.key(), message.value()):
+                changes.append(change)
+        return changes
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _end(self, timeout_s: float) -> int | None:
+        """The offset after the last committed record and its marker, or None while Kafka is away."""
+        try:
+            offsets = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, 0), timeout=timeout_s, cached=False
+            )
+        except KafkaException as error:
+            self._note(error.args[0])
+            return None
+        return int(offsets[1]) if offsets else None
+
+    def _take(self, error: KafkaError, offset: int | None) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._ended_at = offset if offset is not None else self._ended_at
+        elif error.fatal():
+            raise FatalKafkaError(f"Kafka ended the reader of {self._topic}: {error.str()}")
+        else:
+            self._note(error)
+
+    def _note(self, error: KafkaError) -> None:
+        if error.code() in _REFUSED:
+            self._refused = error
+
+
+def read_releases(settings: Settings, timeout_s: float) -> ReleasesView:
+    """The view as it is now. Raises UnreachableError, SettingsError and FatalKafkaError as `ReleasesReader`."""
+    reader = ReleasesReader(settings)
+    try:
+        return reader.read_to_end(timeout_s)
+    finally:
+        reader.close()
+
+
+class Heart:
+    """Says every HEARTBEAT_SECONDS, when told to, that a worker is alive and what it serves. Never waits for Kafka."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topic = settings.names.releases
+        # A heartbeat that is late is of no use: the next one says more.
+        late_ms = int(HEARTBEAT_SECONDS * 1_000)
+        self._producer = Producer(
+            kafka.producer(settings.kafka) | {"message.timeout.ms": late_ms, "log_level": _LOG_CRITICAL}
+        )
+
+    def beat(self, record: WorkerRecord) -> None:
+        """Publish the worker's record; it is on its way when this returns."""
+        self._producer.produce(
+            self._topic, key=worker_key(record.worker), value=record.model_dump_json(), partition=0
+        )
+        self._producer.poll(0)
+
+    def end(self, worker: str, timeout_s: float = 1.0) -> None:
+        """Withdraw the worker's record, so that nobody waits for it to be dead; gives up after `timeout_s`."""
+        self._producer.produce(self._topic, key=worker_key(worker), value=None, partition=0)
+        self._producer.flush(timeout_s)
