@@ -64,7 +64,7 @@ def _interruptible(console: "Console") -> "Iterator[Callable[[], bool]]":
     """The first Ctrl-C is a wish to stop, which the yielded function tells; the second interrupts."""
     wished = False
 
-    def wish(signum: int, frame: object) -> None:
+    def wish(_signum: int, _frame: object) -> None:
         nonlocal wished
         wished = True
         signal.signal(signal.SIGINT, before)

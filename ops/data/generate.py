@@ -131,7 +131,7 @@ def _counts(users: int, movies: int, total: int, random: np.random.Generator) ->
     """Ratings of each user: long-tailed, at least FEWEST_RATINGS, together `total`."""
     spare = total - users * FEWEST_RATINGS
     weights = random.lognormal(0.0, 1.1, users)
-    counts = FEWEST_RATINGS + np.floor(spare * weights / weights.sum()).astype(np.int64)
+    counts: Integers = FEWEST_RATINGS + np.floor(spare * weights / weights.sum()).astype(np.int64)
     counts = np.minimum(counts, movies * 3 // 4)
     while (missing := total - int(counts.sum())) > 0:
         room = np.flatnonzero(counts < movies * 3 // 4)
@@ -145,7 +145,7 @@ def _ratings(people: _People, films: _Films, total: int, random: np.random.Gener
     counts = _counts(users, len(films.ids), total, random)
     leniency = random.normal(0.0, LENIENCY, users)
     joined = random.integers(FIRST_RATING, LAST_RATING - 90 * 86_400, users)
-    lines = []
+    lines: list[str] = []
     for user in range(users):
         liking = films.genres @ people.taste[user] + films.traits @ people.traits[user]
         # The largest of (log weight + Gumbel noise) are a weighted sample without replacement.

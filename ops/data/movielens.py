@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,12 +80,12 @@ def _parse_users(path: Path, content: bytes) -> Users:
         id_ = integer("UserID", id_text, 1, MAX_ID)
         if id_ in rows:
             raise ValueError(f"user {id_} was there before")
-        if gender != "F" and gender != "M":
+        if gender not in GENDERS:
             raise ValueError(f"Gender must be one of {', '.join(GENDERS)}, got {gender!r}")
         age = integer("Age", age_text, AGE_GROUPS[0], AGE_GROUPS[-1])
         if age not in AGE_GROUPS:
             raise ValueError(f"Age must be one of {', '.join(map(str, AGE_GROUPS))}, got {age}")
-        rows[id_] = gender, age, integer("Occupation", occupation, 0, len(OCCUPATIONS) - 1)
+        rows[id_] = cast(Gender, gender), age, integer("Occupation", occupation, 0, len(OCCUPATIONS) - 1)
 
     each_line(path, content, parse)
     ids = sorted(rows)

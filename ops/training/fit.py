@@ -85,7 +85,7 @@ def fit(
     features: Features,
     hyper: Hyperparameters,
     *,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[Progress], None] = lambda _: None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Fit:
     """Train, and keep the weights of the epoch that did best on the validation part.

@@ -9,8 +9,6 @@ from schemas.manifest import TensorInput
 from worker.features import AGES_SIZE, GENDERS_SIZE, OCCUPATIONS_SIZE, Vocabularies
 from worker.paddle_engine import paddle
 
-nn = paddle.nn
-
 DIMENSION = 200
 SCORE_SCALE = 5.0
 # 2 x rating - 5 = score, so rating = score / 2 + 2.5.
@@ -25,7 +23,7 @@ EPSILON = 1e-12
 Tensor = Any
 
 
-class UserTower(nn.Layer):  # type: ignore[misc]
+class UserTower(paddle.nn.Layer):  # type: ignore[misc]
     """User id and profile, each embedded and through its own linear layer, fused into one unit vector."""
 
     def __init__(self, vocabularies: Vocabularies) -> None:
@@ -34,7 +32,7 @@ class UserTower(nn.Layer):  # type: ignore[misc]
         self.gender = _embedded_linear(GENDERS_SIZE, PROFILE_SIZE)
         self.age = _embedded_linear(AGES_SIZE, PROFILE_SIZE)
         self.occupation = _embedded_linear(OCCUPATIONS_SIZE, PROFILE_SIZE)
-        self.fuse = nn.Linear(ID_SIZE + 3 * PROFILE_SIZE, DIMENSION)
+        self.fuse = paddle.nn.Linear(ID_SIZE + 3 * PROFILE_SIZE, DIMENSION)
 
     def forward(self, user_id: Tensor, gender: Tensor, age: Tensor, occupation: Tensor) -> Tensor:
         """Rows [n] of each input give float32 [n, 200] of length 1."""
@@ -42,18 +40,18 @@ class UserTower(nn.Layer):  # type: ignore[misc]
         return _unit(paddle.tanh(self.fuse(paddle.concat(features, axis=1))))
 
 
-class MovieTower(nn.Layer):  # type: ignore[misc]
+class MovieTower(paddle.nn.Layer):  # type: ignore[misc]
     """Movie id, genres and title, fused into one unit vector."""
 
     def __init__(self, vocabularies: Vocabularies) -> None:
         super().__init__()
-        self.movie = nn.Embedding(len(vocabularies.movies) + 1, ID_SIZE)
-        self.genres = nn.Embedding(len(vocabularies.genres) + 1, ID_SIZE, padding_idx=0)
-        self.words = nn.Embedding(len(vocabularies.words) + 1, ID_SIZE, padding_idx=0)
-        self.convolution = nn.Conv1D(
+        self.movie = paddle.nn.Embedding(len(vocabularies.movies) + 1, ID_SIZE)
+        self.genres = paddle.nn.Embedding(len(vocabularies.genres) + 1, ID_SIZE, padding_idx=0)
+        self.words = paddle.nn.Embedding(len(vocabularies.words) + 1, ID_SIZE, padding_idx=0)
+        self.convolution = paddle.nn.Conv1D(
             ID_SIZE, ID_SIZE, WORD_WINDOW, padding=WORD_WINDOW // 2, data_format="NLC"
         )
-        self.fuse = nn.Linear(3 * ID_SIZE, DIMENSION)
+        self.fuse = paddle.nn.Linear(3 * ID_SIZE, DIMENSION)
 
     def forward(self, movie_id: Tensor, genres: Tensor, title: Tensor) -> Tensor:
         """Rows movie_id [n], genres [n, g] and title [n, t] give float32 [n, 200] of length 1."""
@@ -70,7 +68,7 @@ class MovieTower(nn.Layer):  # type: ignore[misc]
         return _unit(paddle.tanh(self.fuse(paddle.concat([self.movie(movie_id), content], axis=1))))
 
 
-class Fusion(nn.Layer):  # type: ignore[misc]
+class Fusion(paddle.nn.Layer):  # type: ignore[misc]
     """Both towers."""
 
     dimension = DIMENSION
@@ -98,7 +96,7 @@ def _rows(name: str, shape: list[int], padding: int | None = None) -> TensorInpu
 
 
 def _embedded_linear(rows: int, size: int) -> Any:
-    return nn.Sequential(nn.Embedding(rows, size), nn.Linear(size, size))
+    return paddle.nn.Sequential(paddle.nn.Embedding(rows, size), paddle.nn.Linear(size, size))
 
 
 def _unit(vectors: Tensor) -> Tensor:

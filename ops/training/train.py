@@ -30,7 +30,7 @@ def train_fusion(
     store: ReleaseStore,
     hyper: Hyperparameters,
     *,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[Progress], None] = lambda _: None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Fit the fusion model, write the release, and compare it with the baselines on the same held-out ratings.
