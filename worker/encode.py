@@ -12,9 +12,9 @@ from schemas.manifest import Stars
 from schemas.profile import ProfileEvent
 from schemas.recommendation import Retrieval
 from worker.batch import Event, Headers, Record, source_of
+from worker.catalogue import Catalogue
 from worker.decode import Rejection
 from worker.rank import Pick
-from worker.catalogue import Catalogue
 
 # A person reads it, and a reader's memory pays for it.
 MAX_ERROR_CHARACTERS = 1_000

@@ -15,6 +15,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import cast
 
 from confluent_kafka import (
@@ -35,6 +36,7 @@ from worker.errors import UndoneError
 from worker.http import Health
 from worker.metrics import Metrics
 from worker.pipeline import AnswerBatch, LastResort, Pipeline
+from worker.positions import committed_positions
 from worker.publish import AtLeastOnce, ExactlyOnce, raise_if_final
 from worker.statistics import Statistics
 
@@ -47,8 +49,6 @@ POLL_SECONDS = 0.1
 ROOM_SECONDS = 1.0
 # For what is in flight when partitions are revoked; the group waits for it.
 REVOKE_SECONDS = 10.0
-# One question to the brokers for offsets; it is asked again for as long as they are away.
-OFFSETS_SECONDS = 2.0
 # A call into librdkafka that lasts longer than any election or restart of a broker will never return.
 HUNG_SECONDS = 900.0
 
@@ -64,10 +64,12 @@ class Stream:
         worker_id: str,
         answer: AnswerBatch,
         last_resort: LastResort,
+        raise_failure: Callable[[], None],
         health: Health,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
+        self._raise_failure = raise_failure  # of whatever else the worker cannot do without
         self._health = health
         self._metrics = metrics
         self._stopping = threading.Event()
@@ -141,6 +143,7 @@ class Stream:
     def _turn(self) -> None:
         self._health.turn()
         self._pipeline.raise_failure()
+        self._raise_failure()
         self._end_if_hung()
         if self._refusal:
             raise self._refusal
@@ -261,7 +264,9 @@ class Stream:
         if not self._pipeline.drain(0.0):
             return  # what is being committed must have ended before the offsets are read
         try:
-            for position in self._positions(self._consumer.assignment()):
+            for position in committed_positions(
+                self._consumer, self._consumer.assignment(), self._settings.worker
+            ):
                 self._consumer.seek(position)
         except KafkaException as exception:
             error: KafkaError = exception.args[0]
@@ -271,35 +276,13 @@ class Stream:
         self._health.set("publish", None)
         self._rewinding = False
 
-    def _positions(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Where to go on in each partition; asks the brokers.
-
-        Raises:
-            KafkaException: they did not tell.
-        """
-        if not partitions:
-            return []
-        positions = self._consumer.committed(partitions, OFFSETS_SECONDS)
-        for position in positions:
-            if position.error is not None:
-                raise KafkaException(position.error)
-        fresh = [position for position in positions if position.offset < 0]
-        for position in fresh:
-            position.offset = OFFSET_BEGINNING
-            if self._settings.worker.start == "latest":
-                _, position.offset = self._consumer.get_watermark_offsets(position, OFFSETS_SECONDS)
-        if fresh and self._settings.worker.start == "latest":
-            # From here on nothing may be skipped, also by whoever has the partition after us.
-            self._consumer.commit(offsets=fresh, asynchronous=False)
-        return positions
-
     # Rebalances. librdkafka calls these inside consume() and close(), in the poll thread.
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         while not self._stopping.is_set():
             self._health.turn()
             try:
-                positions = self._positions(partitions)
+                positions = committed_positions(consumer, partitions, self._settings.worker)
                 break
             except KafkaException as exception:
                 raise_if_final(exception.args[0])

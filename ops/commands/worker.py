@@ -12,10 +12,10 @@ def register(app: typer.Typer) -> None:
 
 
 def worker(
-    bootstrap_servers: Annotated[str | None, typer.Option(help="Kafka brokers, host:port[,host:port…].")] = None,
-    milvus: Annotated[str | None, typer.Option(help="URI of the Milvus server.")] = None,
-    store: Annotated[str | None, typer.Option(help="Folder or URL of the releases.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="Of topics, groups and collections.")] = None,
+    bootstrap_servers: BootstrapServers = None,
+    milvus: Milvus = None,
+    store: Store = None,
+    prefix: Prefix = None,
     worker_id: Annotated[
         str | None, typer.Option("--id", help="Name that survives a restart; the host's name and a slot if left out.")
     ] = None,

@@ -1,0 +1,107 @@
+"""Whatever is in an event's bytes: a profile, or a dead letter with its reason, and never an exception."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.dead_letter import REASONS, Reason
+from schemas.profile import ProfileEvent, age_group
+from worker.decode import MAX_EVENT_BYTES, Rejection, decode
+
+
+def test_reads_every_field() -> None:
+    event = decode(
+        b'{"event_id": "6f1c", "user_id": 42, "gender": "F", "age": 27, "occupation": 12, "recent": [1193, 661], "k": 7}'
+    )
+
+    assert event == ProfileEvent(
+        event_id="6f1c", user_id=42, gender="F", age=27, occupation=12, recent=[1193, 661], k=7
+    )
+
+
+def test_unknown_is_a_value_and_unknown_fields_are_ignored() -> None:
+    everything_null = dict.fromkeys(ProfileEvent.model_fields)
+
+    assert decode(json.dumps(everything_null).encode()) == ProfileEvent()
+    assert decode(b'{"of_the_future": {"a": 1}}') == ProfileEvent()
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, Reason.NULL_VALUE),
+        (b"", Reason.NOT_JSON),
+        (b"hello", Reason.NOT_JSON),
+        (b'{"age": 27', Reason.NOT_JSON),
+        (b'{"gender": "\xff"}', Reason.NOT_JSON),
+        (b"[" * 100_000, Reason.NOT_JSON),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, Reason.NOT_JSON),
+        (b"[]", Reason.NOT_AN_OBJECT),
+        (b'"text"', Reason.NOT_AN_OBJECT),
+        (b"null", Reason.NOT_AN_OBJECT),
+        (b"7", Reason.NOT_AN_OBJECT),
+        (b'{"age": 300}', Reason.INVALID),
+        (b'{"age": -1}', Reason.INVALID),
+        (b'{"age": "27"}', Reason.INVALID),
+        (b'{"age": 27.0}', Reason.INVALID),
+        (b'{"user_id": true}', Reason.INVALID),
+        (b'{"user_id": 0}', Reason.INVALID),
+        (b'{"user_id": 12345678901234567890123}', Reason.INVALID),
+        (b'{"user_id": 9223372036854775808}', Reason.INVALID),
+        (b'{"k": 0}', Reason.INVALID),
+        (b'{"k": 101}', Reason.INVALID),
+        (b'{"gender": "f"}', Reason.INVALID),
+        (b'{"occupation": 21}', Reason.INVALID),
+        (b'{"event_id": ""}', Reason.INVALID),
+        (json.dumps({"event_id": "x" * 257}).encode(), Reason.INVALID),
+        (json.dumps({"recent": [1] * 201}).encode(), Reason.INVALID),
+        (b'{"recent": 5}', Reason.INVALID),
+        (b'{"recent": [0]}', Reason.INVALID),
+        (b'{"filter": {"years": [1999, 1990]}}', Reason.INVALID),
+        (b'{"exclude": [2858]}', Reason.UNSUPPORTED),
+        (b'{"filter": {"genres": ["Comedy"]}}', Reason.UNSUPPORTED),
+        (b'{"pad": "' + b"x" * MAX_EVENT_BYTES + b'"}', Reason.TOO_LARGE),
+    ],
+)
+def test_what_cannot_be_read_has_a_reason(value: bytes | None, reason: Reason) -> None:
+    rejection = decode(value)
+
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason is reason
+    assert rejection.error
+
+
+def test_names_the_field() -> None:
+    rejection = decode(b'{"recent": [1, "two"], "age": 300}')
+
+    assert isinstance(rejection, Rejection)
+    assert "recent.1: " in rejection.error
+    assert "age: " in rejection.error
+
+
+@given(st.binary(max_size=200) | st.text(max_size=50).map(str.encode))
+def test_no_bytes_raise(value: bytes) -> None:
+    assert isinstance(decode(value), Rejection | ProfileEvent)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)
+    )
+)
+def test_no_value_of_a_field_raises(value: object) -> None:
+    for field in ProfileEvent.model_fields:
+        assert isinstance(decode(json.dumps({field: value}).encode()), Rejection | ProfileEvent)
+
+
+@pytest.mark.parametrize(
+    ("age", "group"), [(0, 0), (1, 0), (17, 0), (18, 1), (24, 1), (25, 2), (35, 3), (45, 4), (50, 5), (55, 5), (56, 6), (120, 6)]
+)  # fmt: skip
+def test_ages_fall_into_ml_1ms_groups(age: int, group: int) -> None:
+    assert age_group(age) == group
+
+
+def test_every_reason_is_documented() -> None:
+    assert set(REASONS) == set(Reason)

@@ -1,0 +1,191 @@
+"""Batches are published in order, once, and never after their generation has ended."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from schemas.dead_letter import Reason
+from schemas.errors import FatalKafkaError
+from tests.unit.events import PolledEvent
+from worker.batch import Answer, Event, Record
+from worker.errors import RefusedError, UndoneError
+from worker.metrics import Metrics
+from worker.pipeline import DEPTH, Pipeline
+
+SECONDS = 5.0
+
+
+def event(offset: int) -> PolledEvent:
+    return PolledEvent(at=("profiles", 0, offset))
+
+
+def answers(events: Sequence[Event], is_ours: Callable[[], bool]) -> list[Answer]:
+    return [Answer(event, Record("recommendations", 0, None, b"{}", [])) for event in events]
+
+
+def last_resort(answer: Answer, refusal: str) -> Answer:
+    value = None if answer.reason else b"too large still"
+    return Answer(answer.event, Record("dead-letters", 0, None, value, []), Reason.PROCESSING_FAILED)
+
+
+class FakePublisher:
+    """Takes what it is given, or fails as it is told."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[int, str]] = []
+        self.transactions = 0
+        self.fail: Callable[[Sequence[Answer]], None] = lambda _: None
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def start(self) -> None: ...
+
+    def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> None:
+        self.gate.wait(SECONDS)
+        if not is_ours():
+            raise UndoneError("not ours")
+        self.fail(answers)
+        self.transactions += 1
+        self.published += [(answer.event.offset(), answer.record.topic) for answer in answers]
+
+    @property
+    def offsets(self) -> list[int]:
+        return [offset for offset, _ in self.published]
+
+
+@pytest.fixture
+def publisher() -> FakePublisher:
+    return FakePublisher()
+
+
+def running(publisher: FakePublisher, answer: Callable[..., list[Answer]] = answers) -> Pipeline:
+    pipeline = Pipeline(answer, last_resort, publisher, Metrics(CollectorRegistry()))
+    pipeline.start()
+    return pipeline
+
+
+@pytest.fixture
+def pipeline(publisher: FakePublisher) -> Iterator[Pipeline]:
+    pipeline = running(publisher)
+    yield pipeline
+    assert pipeline.close(SECONDS)
+
+
+def test_publishes_in_order_although_a_later_batch_is_answered_first(publisher: FakePublisher) -> None:
+    later_is_answered = threading.Event()
+
+    def slow_first(events: Sequence[Event], is_ours: Callable[[], bool]) -> list[Answer]:
+        if events[0].offset() == 0:
+            later_is_answered.wait(SECONDS)
+        else:
+            later_is_answered.set()
+        return answers(events, is_ours)
+
+    pipeline = running(publisher, slow_first)
+    pipeline.submit([event(0), event(1)], "size")
+    pipeline.submit([event(2)], "size")
+
+    assert pipeline.drain(SECONDS)
+    assert publisher.offsets == [0, 1, 2]
+    pipeline.close(SECONDS)
+
+
+def test_batches_that_are_ready_share_a_transaction(pipeline: Pipeline, publisher: FakePublisher) -> None:
+    publisher.gate.clear()
+    for offset in range(DEPTH):
+        pipeline.submit([event(offset)], "size")
+    assert not pipeline.wait_for_room(0.05)
+
+    publisher.gate.set()
+
+    assert pipeline.drain(SECONDS)
+    assert publisher.offsets == list(range(DEPTH))
+    assert publisher.transactions < DEPTH
+
+
+def test_what_was_abandoned_is_not_published(pipeline: Pipeline, publisher: FakePublisher) -> None:
+    publisher.gate.clear()
+    pipeline.submit([event(0)], "size")
+    pipeline.submit([event(1)], "size")
+    pipeline.abandon()
+    publisher.gate.set()
+    pipeline.submit([event(7)], "size")
+
+    assert pipeline.drain(SECONDS)
+    assert publisher.offsets == [7]
+
+
+def test_undone_ends_the_generation_and_asks_for_a_rewind(
+    pipeline: Pipeline, publisher: FakePublisher
+) -> None:
+    def once(answers: Sequence[Answer]) -> None:
+        publisher.fail = lambda _: None
+        raise UndoneError("the commit timed out")
+
+    publisher.fail = once
+    publisher.gate.clear()
+    pipeline.submit([event(0)], "size")
+    pipeline.submit([event(1)], "size")
+    publisher.gate.set()
+
+    assert pipeline.drain(SECONDS)
+    assert publisher.offsets == []
+    assert pipeline.take_undone()
+    assert not pipeline.take_undone()
+
+
+def test_what_the_broker_refuses_is_halved_down_to_the_event(
+    pipeline: Pipeline, publisher: FakePublisher
+) -> None:
+    def too_large(answers: Sequence[Answer]) -> None:
+        if any(a.event.offset() == 5 and a.record.topic == "recommendations" for a in answers):
+            raise RefusedError("too large")
+
+    publisher.fail = too_large
+    pipeline.submit([event(offset) for offset in range(8)], "size")
+
+    assert pipeline.drain(SECONDS)
+    assert publisher.offsets == list(range(8))
+    assert [topic for offset, topic in publisher.published if offset == 5] == ["dead-letters"]
+
+
+def test_a_dead_letter_that_does_not_fit_goes_without_its_value(
+    pipeline: Pipeline, publisher: FakePublisher
+) -> None:
+    def only_empty(answers: Sequence[Answer]) -> None:
+        if any(a.record.value is not None for a in answers):
+            raise RefusedError("too large")
+
+    publisher.fail = only_empty
+    pipeline.submit([event(0)], "size")
+
+    assert pipeline.drain(SECONDS)
+    assert publisher.published == [(0, "dead-letters")]
+
+
+def test_ends_where_not_even_that_is_taken(publisher: FakePublisher) -> None:
+    def nothing(answers: Sequence[Answer]) -> None:
+        raise RefusedError("too large")
+
+    publisher.fail = nothing
+    pipeline = running(publisher)
+    pipeline.submit([event(0)], "size")
+    pipeline.drain(SECONDS)
+
+    with pytest.raises(FatalKafkaError, match="profiles-0-0"):
+        pipeline.raise_failure()
+
+
+def test_a_failure_of_publishing_reaches_the_poll_thread(publisher: FakePublisher) -> None:
+    def fenced(answers: Sequence[Answer]) -> None:
+        raise FatalKafkaError("fenced")
+
+    publisher.fail = fenced
+    pipeline = running(publisher)
+    pipeline.submit([event(0)], "size")
+    pipeline.drain(SECONDS)
+
+    with pytest.raises(FatalKafkaError):
+        pipeline.raise_failure()

@@ -1,0 +1,44 @@
+"""The heartbeat of a worker: its record in `releases`, by which everybody sees who serves what."""
+
+import time
+
+from confluent_kafka import Producer
+
+from schemas import kafka
+from schemas.release import HEARTBEAT_SECONDS, WorkerRecord, now, worker_key
+from schemas.settings import Settings
+
+
+class Heartbeat:
+    """Writes `worker:<id>` every 10 s and at every change. Not thread-safe: one thread beats."""
+
+    def __init__(self, settings: Settings, worker_id: str, version: str, http: str) -> None:
+        self.problem: str | None = None
+        self._topic = settings.names.releases
+        self._record = WorkerRecord(worker=worker_id, version=version, http=http, started_at=now())
+        # A heartbeat that is late is of no use: the next one says more.
+        late_ms = int(HEARTBEAT_SECONDS * 1_000)
+        self._producer = Producer(kafka.producer(settings.kafka) | {"message.timeout.ms": late_ms})
+        self._beaten_at = float("-inf")
+        self._written: WorkerRecord | None = None
+
+    def serving(self, release: str, epoch: int) -> None:
+        """Say so with the next beat, which is due at once."""
+        self.problem = None
+        self._record = self._record.model_copy(update={"release": release, "epoch": epoch})
+
+    def beat(self) -> None:
+        """Write the record if it is due."""
+        record = self._record.model_copy(update={"problem": self.problem})
+        due = time.monotonic() - self._beaten_at >= HEARTBEAT_SECONDS
+        if due or record != self._written:
+            self._written = record
+            self._beaten_at = time.monotonic()
+            beat = record.model_copy(update={"heartbeat_at": now()})
+            self._producer.produce(self._topic, beat.model_dump_json().encode(), worker_key(record.worker))
+        self._producer.poll(0)
+
+    def end(self, seconds: float) -> None:
+        """Take the record back: this worker serves nothing any more."""
+        self._producer.produce(self._topic, None, worker_key(self._record.worker))
+        self._producer.flush(seconds)
