@@ -1,0 +1,148 @@
+"""Milvus on this machine: Lite, the embedded default served to several processes, and the Standalone server."""
+
+import sys
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ops.local.milvus_standalone import PORT_NAMES, milvus_binary, write_configuration
+from ops.local.ports import HOST, is_open, kept_ports, require_free
+from ops.local.process import ChildProcess
+
+READY_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 5.0
+PORTS_FILE = "ports.json"
+
+
+class LocalMilvus(ABC):
+    """A Milvus server, its data, ports and log in one folder, which can be started again as it was left."""
+
+    name: str
+    port_names: tuple[str, ...] = ("proxy_port",)
+
+    def __init__(self, directory: Path, port: int | None = None) -> None:
+        """`port` is what clients use, in a new folder; a free one where missing.
+
+        Raises:
+            LocalError: the server is not installed.
+        """
+        self.directory = directory.absolute()
+        wanted = {"proxy_port": port} if port else {}
+        self.ports = kept_ports(self.directory / PORTS_FILE, self.port_names, wanted)
+        self.process = self._process()
+
+    @abstractmethod
+    def _process(self) -> ChildProcess: ...
+
+    @property
+    def port(self) -> int:
+        return self.ports["proxy_port"]
+
+    @property
+    def uri(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid
+
+    def start(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Start the server, and wait until it answers.
+
+        Raises:
+            LocalError: a port is in use, or the server does not come up.
+        """
+        if not self.process.running:
+            require_free(
+                {f"{self.name}, {name}": port for name, port in self.ports.items()}, self._ports_file
+            )
+        self.process.start()
+        self.process.wait_until(self.answers, timeout_s)
+
+    def stop(self) -> None:
+        """End the server by SIGTERM, and by SIGKILL after a while."""
+        self.process.stop(STOP_TIMEOUT_S)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+
+    def restart(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Start the server again, killed, stopped or running, and wait until it answers.
+
+        Standalone that was killed answers in seconds, and `collection not loaded` (code 101) for up to 40 s more.
+
+        Raises:
+            LocalError: it does not come up.
+        """
+        self.stop()
+        self.start(timeout_s)
+
+    def answers(self) -> bool:
+        """Whether the server answers a call."""
+        if not is_open(self.port):
+            return False
+        from pymilvus import MilvusClient, MilvusException
+
+        try:
+            client = MilvusClient(self.uri, timeout=5.0)
+        except MilvusException:
+            return False
+        try:
+            client.list_collections(timeout=5.0)
+        except MilvusException:
+            return False
+        finally:
+            client.close()
+        return True
+
+    @property
+    def _ports_file(self) -> Path:
+        return self.directory / PORTS_FILE
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class MilvusLite(LocalMilvus):
+    """Milvus Lite, served on loopback, so that worker, indexer and command line share one folder."""
+
+    name = "milvus-lite"
+
+    def _process(self) -> ChildProcess:
+        command = [sys.executable, "-m", "milvus_lite", "server"]
+        options = ["--data-dir", str(self.directory / "data"), "--host", HOST, "--port", str(self.port)]
+        return ChildProcess(self.name, [*command, *options], log=self.directory / "milvus.log")
+
+
+class MilvusStandalone(LocalMilvus):
+    """Milvus Standalone 2.3.5, all of Milvus in one process.
+
+    Its binary listens on every address of the machine, without authentication, and knows no setting for that; Lite and
+    Kafka listen on loopback alone.
+    """
+
+    name = "milvus-standalone"
+    port_names = PORT_NAMES
+
+    def _process(self) -> ChildProcess:
+        binary = milvus_binary()
+        environment = write_configuration(self.directory, self.ports)
+        return ChildProcess(
+            self.name,
+            [str(binary), "run", "standalone"],
+            log=self.directory / "milvus.log",
+            environment={**environment, "LD_LIBRARY_PATH": str(binary.parent)},
+            directory=self.directory,
+        )

@@ -1,0 +1,96 @@
+"""The Standalone server in PyPI's package `milvus`: its binary, unpacked once, and its configuration.
+
+The package's own `MilvusServer` starts the process by itself, unpacks 250 MB for each folder, and leaves etcd on its
+fixed port 2380, so that only one server could run; therefore only its configuration template is used.
+"""
+
+import lzma
+from pathlib import Path
+
+from ops.local.cache import made_once
+from ops.local.ports import HOST
+from ops.local.process import LocalError
+
+VERSION = "2.3.5"
+
+# What the package's template asks for, and two more that it knows nothing of.
+TEMPLATE_PORTS = (
+    "proxy_port",
+    "proxy_internal_port",
+    "root_coord_port",
+    "query_coord_port",
+    "query_node_port",
+    "index_coord_port",
+    "index_node_port",
+    "data_coord_port",
+    "data_node_port",
+    "etcd_port",
+)
+PORT_NAMES = (*TEMPLATE_PORTS, "etcd_peer_port", "metrics_port")
+COMPONENTS = ("rootCoord", "proxy", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode")
+
+
+def milvus_binary() -> Path:
+    """The server's binary beside its libraries, unpacked into the cache folder at first use.
+
+    Raises:
+        LocalError: the package is not installed.
+    """
+    return made_once(f"milvus-{VERSION}", _unpack) / "milvus"
+
+
+def _unpack(scratch: Path) -> Path:
+    folder = scratch / "bin"
+    folder.mkdir()
+    for packed in (_package_folder() / "data" / "bin").glob("*.lzma"):
+        file = folder / packed.stem
+        file.write_bytes(lzma.decompress(packed.read_bytes()))
+        file.chmod(0o755)
+    return folder
+
+
+def _package_folder() -> Path:
+    try:
+        import milvus
+    except ImportError as error:
+        raise LocalError(
+            f"Milvus Standalone comes from the package milvus=={VERSION}, which is missing; "
+            "install marquee[local], or use Milvus Lite."
+        ) from error
+    return Path(milvus.__file__).parent
+
+
+def write_configuration(directory: Path, ports: dict[str, int]) -> dict[str, str]:
+    """Write `configs/milvus.yaml` and `configs/etcd.yaml`, and return the environment that the server needs."""
+    from milvus import MilvusServerConfig
+
+    (directory / "data").mkdir(parents=True, exist_ok=True)
+    config = MilvusServerConfig(data_dir=str(directory), **{name: ports[name] for name in TEMPLATE_PORTS})
+    # By default its parts meet at the machine's first address, which changes with the network.
+    for component in COMPONENTS:
+        config.set(f"{component}.ip", HOST)
+    # Its own files would only repeat what it says on standard output, which is our log.
+    config.set("log.file.rootPath", '""')
+    config.set("log.level", "warn")
+    config.resolve()
+    etcd = directory / "configs" / "etcd.yaml"
+    etcd.write_text(_etcd_configuration(ports))
+    return {
+        "ETCD_CONFIG_PATH": str(etcd),
+        "DEPLOY_MODE": "STANDALONE",
+        "METRICS_PORT": str(ports["metrics_port"]),
+        "MILVUS_RUN_DIR": str(directory / "run"),
+    }
+
+
+def _etcd_configuration(ports: dict[str, int]) -> str:
+    """For the etcd inside the server: without it, ports 2379 and 2380 whatever milvus.yaml says."""
+    client, peer = (f"http://{HOST}:{ports[name]}" for name in ("etcd_port", "etcd_peer_port"))
+    return (
+        "name: default\n"
+        f"listen-client-urls: {client}\n"
+        f"advertise-client-urls: {client}\n"
+        f"listen-peer-urls: {peer}\n"
+        f"initial-advertise-peer-urls: {peer}\n"
+        f"initial-cluster: default={peer}\n"
+    )

@@ -1,0 +1,65 @@
+"""Real servers for every test that wants them, started once a session, and settings of its own for each test."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.local.kafka import LocalKafka
+from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
+from schemas.settings import Settings, load_settings
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+    """One node of Apache Kafka."""
+    with LocalKafka(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def milvus_lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusLite]:
+    with MilvusLite(tmp_path_factory.mktemp("milvus-lite")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def milvus_standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusStandalone]:
+    with MilvusStandalone(tmp_path_factory.mktemp("milvus-standalone")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["lite", "standalone"])
+def milvus(request: pytest.FixtureRequest) -> LocalMilvus:
+    """Both servers, one after the other: a test that asks for this (or for `settings`) runs on each."""
+    server: LocalMilvus = request.getfixturevalue(f"milvus_{request.param}")
+    return server
+
+
+@pytest.fixture
+def settings(kafka: LocalKafka, milvus: LocalMilvus, tmp_path: Path) -> Settings:
+    """Kafka and both Milvus servers in turn, a prefix and a store of the test's own."""
+    return _settings(kafka, milvus.uri, tmp_path)
+
+
+@pytest.fixture
+def lite_settings(kafka: LocalKafka, milvus_lite: MilvusLite, tmp_path: Path) -> Settings:
+    """As `settings`, for what does not depend on the server: Milvus Lite alone."""
+    return _settings(kafka, milvus_lite.uri, tmp_path)
+
+
+@pytest.fixture
+def kafka_settings(kafka: LocalKafka, tmp_path: Path) -> Settings:
+    """As `settings`, for what needs no Milvus: its address is one where nothing listens."""
+    return _settings(kafka, "http://127.0.0.1:9", tmp_path)
+
+
+def _settings(kafka: LocalKafka, milvus_uri: str, tmp_path: Path) -> Settings:
+    return load_settings(
+        prefix=f"test-{uuid.uuid4().hex[:8]}.",
+        store=str(tmp_path / "store"),
+        kafka={"bootstrap_servers": kafka.bootstrap_servers},
+        milvus={"uri": milvus_uri},
+        http={"port": 0},
+    )
