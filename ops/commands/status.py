@@ -1,0 +1,136 @@
+"""`marquee status`: is every part well, what serves, and is it keeping up."""
+
+import json
+from typing import TYPE_CHECKING
+
+import typer
+
+from ops.options import AsJson, BootstrapServers, Milvus, Prefix, Store, Timeout, settings_with
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ops.overview import Overview
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("status")(status)
+
+
+def status(
+    timeout: Timeout = 15.0,
+    bootstrap_servers: BootstrapServers = None,
+    milvus: Milvus = None,
+    store: Store = None,
+    prefix: Prefix = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show each part's health, the releases, which one is active and who serves it, and the consumers' lag.
+
+    Exit code 0 where every part is well, 1 where one is not, 2 where Kafka cannot be reached.
+    """
+    from rich.console import Console
+
+    from ops.overview import overview
+
+    settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, milvus=milvus, store=store)
+    seen = overview(settings, timeout)
+    if as_json:
+        typer.echo(json.dumps(_as_json(seen)))
+    else:
+        console = Console()
+        for table in (_parts(seen), _releases(seen), _groups(seen)):
+            console.print(table)
+            console.print()
+    if seen.problems:
+        raise typer.Exit(1)
+
+
+def _rows(seen: "Overview") -> list[dict[str, object]]:
+    """The releases, newest first, with those of the store that nobody has indexed."""
+    view = seen.releases
+    rows: list[dict[str, object]] = []
+    for name in sorted({*view.releases, *seen.stored}, reverse=True):
+        record = view.releases.get(name)
+        active = view.active is not None and view.active.release == name
+        rows.append(
+            {
+                "release": name,
+                "state": record.state.value if record else "not indexed",
+                "active": active,
+                "epoch": view.active.epoch if view.active and active else None,
+                "rows": record.rows if record else None,
+                "progress": record.progress if record else None,
+                "collection": record.collection if record else None,
+                "reason": record.reason if record else None,
+                "served_by": seen.served_by(name),
+            }
+        )
+    return rows
+
+
+def _as_json(seen: "Overview") -> dict[str, object]:
+    return {
+        "healthy": not seen.problems,
+        "parts": [{"part": part.name, "detail": part.detail, "problem": part.problem} for part in seen.parts],
+        "active": seen.releases.active.model_dump(mode="json") if seen.releases.active else None,
+        "releases": _rows(seen),
+        "workers": [worker.model_dump(mode="json") for worker in seen.workers],
+        "groups": [
+            {
+                "group": group.name,
+                "topic": group.topic,
+                "state": group.state,
+                "members": group.members,
+                "lag": group.total_lag,
+                "lag_by_partition": {str(number): behind for number, behind in group.lag.items()},
+            }
+            for group in seen.groups
+        ],
+    }
+
+
+def _parts(seen: "Overview") -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("Part", "Health", "", box=None)
+    for part in seen.parts:
+        health = "[red]not well[/red]" if part.problem else "[green]well[/green]"
+        table.add_row(part.name, health, escape(part.problem or part.detail))
+    return table
+
+
+def _releases(seen: "Overview") -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("Release", "State", "Epoch", "Movies", "Served by", "", box=None)
+    for row in _rows(seen):
+        state, progress = str(row["state"]), row["progress"]
+        if state == "indexing" and isinstance(progress, float):
+            state = f"indexing, {progress:.0%}"
+        served_by = row["served_by"]
+        table.add_row(
+            f"[bold]{row['release']}[/bold]" if row["active"] else str(row["release"]),
+            state,
+            _cell(row["epoch"]),
+            _cell(row["rows"]),
+            ", ".join(served_by) if isinstance(served_by, list) else "",
+            escape(_cell(row["reason"])),
+        )
+    return table
+
+
+def _groups(seen: "Overview") -> "Table":
+    from rich.table import Table
+
+    table = Table("Group", "Topic", "State", "Members", "Lag", box=None)
+    for group in seen.groups:
+        table.add_row(group.name, group.topic, group.state, str(group.members), f"{group.total_lag:,}")
+    return table
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,102 @@
+"""`marquee verify`: the same lists from Paddle alone as from Milvus."""
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.options import AsJson, BootstrapServers, Milvus, Prefix, Store, Timeout, settings_with
+from schemas.errors import MarqueeError
+
+if TYPE_CHECKING:
+    from ops.verification import Difference
+    from schemas.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("verify")(verify)
+
+
+def verify(
+    release: Annotated[
+        str | None, typer.Option(help="A release that has a collection; the active one if missing.")
+    ] = None,
+    timeout: Timeout = 30.0,
+    bootstrap_servers: BootstrapServers = None,
+    milvus: Milvus = None,
+    store: Store = None,
+    prefix: Prefix = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score all movies with Paddle alone for all 294 combinations of age, gender and job, and compare with Milvus.
+
+    The top 5 must be the same movies with the same scores (within 1e-4) in the same order (neighbours within 1e-5
+    may stand either way). Prints how many agree, and exits with 1 where any differs.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from ops import verification
+    from ops.seed_codes import combinations
+    from worker.milvus import Milvus as MilvusServer
+    from worker.store import ReleaseStore
+
+    settings = settings_with(bootstrap_servers=bootstrap_servers, milvus=milvus, store=store, prefix=prefix)
+    name, collection = _served(settings, release, timeout)
+    loaded = ReleaseStore(settings.store).load(name)
+    server = MilvusServer(settings.milvus)
+    console = Console(stderr=True)
+    try:
+        checked = track(
+            verification.verify(loaded, server, collection),
+            description=f"{name} in {collection}",
+            total=len(combinations()),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        outcomes = list(checked)
+    finally:
+        server.close()
+    differences = [outcome for outcome in outcomes if outcome is not None]
+    equal = len(outcomes) - len(differences)
+    if as_json:
+        shown = {
+            "release": name,
+            "collection": collection,
+            "combinations": len(outcomes),
+            "equal": equal,
+            "differences": [dataclasses.asdict(each) for each in differences],
+        }
+        typer.echo(json.dumps(shown))
+    else:
+        for each in differences:
+            typer.echo(_sentence(each))
+        typer.echo(f"{equal}/{len(outcomes)}")
+    if differences:
+        raise typer.Exit(1)
+
+
+def _served(settings: "Settings", release: str | None, timeout_s: float) -> tuple[str, str]:
+    """Name and collection of the release that is wanted."""
+    from worker.records import read_releases
+
+    view = read_releases(settings, timeout_s)
+    if release is None:
+        if view.active is None:
+            raise MarqueeError("no release is active; index one with `marquee reindex RELEASE --wait`")
+        return view.active.release, view.active.collection
+    record = view.releases.get(release)
+    if record is None or record.collection is None:
+        raise MarqueeError(
+            f"release {release} has no collection; index it with `marquee reindex {release} --wait`"
+        )
+    return release, record.collection
+
+
+def _sentence(difference: "Difference") -> str:
+    return (
+        f"-a {difference.age} -g {difference.gender} -j {difference.job}: {difference.what}; "
+        f"Paddle {difference.paddle}, Milvus {difference.milvus}"
+    )

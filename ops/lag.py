@@ -1,0 +1,87 @@
+"""How far a consumer group is behind, and whether anybody is in it."""
+
+import time
+from dataclasses import dataclass
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
+
+_RETRY_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Group:
+    """A consumer group on a topic; `lag` is in records, by partition."""
+
+    name: str
+    topic: str
+    state: str
+    members: int
+    lag: dict[int, int]
+
+    @property
+    def total_lag(self) -> int:
+        return sum(self.lag.values())
+
+
+def group_on(admin: AdminClient, name: str, topic: str, partitions: int, timeout_s: float) -> Group:
+    """The group as it is; where it has committed nothing, it is behind by all there is.
+
+    Raises:
+        KafkaException: Kafka did not answer within `timeout_s`.
+    """
+    places = [TopicPartition(topic, number) for number in range(partitions)]
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            state, members = _members(admin, name, timeout_s)
+            committed = _committed(admin, name, topic, timeout_s)
+            starts = _offsets(admin, places, OffsetSpec.earliest(), timeout_s)  # type: ignore[no-untyped-call]
+            ends = _offsets(admin, places, OffsetSpec.latest(), timeout_s)  # type: ignore[no-untyped-call]
+        except KafkaException:  # a coordinator or leader that moves is there a moment later
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
+            continue
+        lag = {number: ends[number] - max(starts[number], committed.get(number, 0)) for number in ends}
+        return Group(name, topic, state, members, {number: max(0, behind) for number, behind in lag.items()})
+
+
+def _members(admin: AdminClient, name: str, timeout_s: float) -> tuple[str, int]:
+    try:
+        found = admin.describe_consumer_groups([name], request_timeout=timeout_s)[name].result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return "absent", 0
+        raise
+    return found.state.name.lower(), len(found.members)
+
+
+def _committed(admin: AdminClient, name: str, topic: str, timeout_s: float) -> dict[int, int]:
+    """Committed offsets by partition; a partition without one is left out."""
+    asked = [ConsumerGroupTopicPartitions(name)]
+    try:
+        found = admin.list_consumer_group_offsets(asked, request_timeout=timeout_s)[name].result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return {}
+        raise
+    places = found.topic_partitions or []
+    return {place.partition: place.offset for place in places if place.topic == topic and place.offset >= 0}
+
+
+def _offsets(
+    admin: AdminClient, places: list[TopicPartition], spec: OffsetSpec, timeout_s: float
+) -> dict[int, int]:
+    futures = admin.list_offsets(
+        dict.fromkeys(places, spec),
+        isolation_level=IsolationLevel.READ_COMMITTED,
+        request_timeout=timeout_s,
+    )
+    return {place.partition: future.result().offset for place, future in futures.items()}
