@@ -123,12 +123,12 @@ class ProfilePublisher:
                 )
                 break
             except BufferError:
-                self._poll(0.1)
+                self.poll(0.1)
             except KafkaException as error:
                 raise self._explain(error.args[0], line) from None
         self.counts.sent += 1
         self.counts.bytes += len(value)
-        self._poll(0)
+        self.poll()
 
     def flush(self) -> Counts:
         """Wait until everything is delivered.
@@ -141,7 +141,12 @@ class ProfilePublisher:
         self._raise_failure()
         return self.counts
 
-    def _poll(self, timeout_s: float) -> None:
+    def poll(self, timeout_s: float = 0.0) -> None:
+        """Hear of deliveries, waiting up to `timeout_s` for the first.
+
+        Raises:
+            MarqueeError: an event could not be delivered.
+        """
         self._producer.poll(timeout_s)
         self._raise_failure()
 
