@@ -10,6 +10,8 @@ from ops.local.kafka import LocalKafka
 from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
 from schemas.settings import Settings, load_settings
 
+pytest_plugins = ["tests.releases"]
+
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
