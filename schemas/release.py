@@ -99,6 +99,7 @@ class ReleaseRecord(Record):
     active_at: datetime | None = None
     retired_at: datetime | None = None
     rejected_at: datetime | None = None
+    command_id: str | None = Field(None, description="The command that is, or was last, carried out on it.")
     commands: list[CommandOutcome] = Field(
         default_factory=list, description="The last commands, newest last."
     )

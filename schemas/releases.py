@@ -66,10 +66,21 @@ class ReleasesView:
         try:
             record = kind.model_validate_json(value)
         except ValidationError as error:
-            log.warning("releases: %s cannot be read: %s", name, str(error).splitlines()[-1].strip())
+            log.warning("releases: %s cannot be read: %s", name, _first_problem(error))
             return None
         self.newer.pop(name, None)
         return self._put(name, record)
+
+    def snapshot(self) -> "ReleasesView":
+        """A copy that later records do not change, for another thread."""
+        return ReleasesView(
+            dict(self.releases), self.active, self.trial, dict(self.workers), dict(self.newer)
+        )
+
+    @property
+    def epoch(self) -> int:
+        """The active epoch; 0 before the first."""
+        return self.active.epoch if self.active else 0
 
     def outcome(self, command_id: str) -> tuple[ReleaseRecord, CommandOutcome] | None:
         """What became of a command, and the record of the release that it was about; None while nobody knows."""
@@ -116,6 +127,11 @@ def _format(value: bytes) -> int:
         return Record.model_validate_json(value).format
     except ValidationError:
         return RECORD_FORMAT  # malformed, and told so by its own model
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, problem['loc']))} {problem['msg']}".strip()
 
 
 def _set(records: dict[str, T], name: str, record: T | None) -> None:

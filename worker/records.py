@@ -1,19 +1,13 @@
-"""The compacted topic `releases` on Kafka: read to its end, follow it, and say that one is alive."""
+"""The compacted topic `releases` on Kafka: read to its end, and follow it."""
 
-import logging
 import time
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas import kafka
 from schemas.errors import FatalKafkaError, SettingsError, UnreachableError
-from schemas.release import HEARTBEAT_SECONDS, WorkerRecord, worker_key
 from schemas.releases import Change, ReleasesView
 from schemas.settings import Settings
-
-__all__ = ["Change", "Heart", "ReleasesReader", "ReleasesView", "read_releases"]
-
-log = logging.getLogger(__name__)
 
 _BATCH = 500  # records of one consume
 _ATTEMPT_SECONDS = 1.0  # one attempt at the topic's end; a broker that is up answers in milliseconds
@@ -126,27 +120,3 @@ def read_releases(settings: Settings, timeout_s: float) -> ReleasesView:
         return reader.read_to_end(timeout_s)
     finally:
         reader.close()
-
-
-class Heart:
-    """Says every HEARTBEAT_SECONDS, when told to, that a worker is alive and what it serves. Never waits for Kafka."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._topic = settings.names.releases
-        # A heartbeat that is late is of no use: the next one says more.
-        late_ms = int(HEARTBEAT_SECONDS * 1_000)
-        self._producer = Producer(
-            kafka.producer(settings.kafka) | {"message.timeout.ms": late_ms, "log_level": _LOG_CRITICAL}
-        )
-
-    def beat(self, record: WorkerRecord) -> None:
-        """Publish the worker's record; it is on its way when this returns."""
-        self._producer.produce(
-            self._topic, key=worker_key(record.worker), value=record.model_dump_json(), partition=0
-        )
-        self._producer.poll(0)
-
-    def end(self, worker: str, timeout_s: float = 1.0) -> None:
-        """Withdraw the worker's record, so that nobody waits for it to be dead; gives up after `timeout_s`."""
-        self._producer.produce(self._topic, key=worker_key(worker), value=None, partition=0)
-        self._producer.flush(timeout_s)
