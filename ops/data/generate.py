@@ -23,9 +23,12 @@ Integers = NDArray[np.int64]
 # ml-1m's shares.
 FEMALE_SHARE = 0.283
 AGE_SHARES = (0.037, 0.183, 0.347, 0.198, 0.091, 0.081, 0.063)
-MEAN_STARS = 3.58
 FIRST_RATING, LAST_RATING = 956_700_000, 1_046_450_000  # April 2000 to February 2003
 FEWEST_RATINGS = 20
+
+# What a movie of middling quality gets from someone who does not care for it. People watch what they like, so that
+# the mean comes out near ml-1m's 3.58.
+BASE_STARS = 2.8
 
 TRAITS = 6
 # Standard deviations, in stars, of what a rating is made of.
@@ -153,7 +156,7 @@ def _ratings(people: _People, films: _Films, total: int, random: np.random.Gener
         chosen = np.argpartition(-weight, counts[user])[: counts[user]]
         order = films.genres[chosen] @ people.drift[user] + random.normal(0.0, 0.7, len(chosen))
         chosen = chosen[np.argsort(order, kind="stable")]
-        exact = MEAN_STARS + leniency[user] + films.quality[chosen] + liking[chosen]
+        exact = BASE_STARS + leniency[user] + films.quality[chosen] + liking[chosen]
         stars = np.clip(np.rint(exact + random.normal(0.0, NOISE, len(chosen))), 1, 5).astype(np.int64)
         times = joined[user] + np.cumsum(random.exponential(600.0, len(chosen)).astype(np.int64) + 1)
         rated = zip(films.ids[chosen].tolist(), stars.tolist(), times.tolist(), strict=True)

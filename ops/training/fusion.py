@@ -48,9 +48,8 @@ class MovieTower(paddle.nn.Layer):  # type: ignore[misc]
         self.movie = paddle.nn.Embedding(len(vocabularies.movies) + 1, ID_SIZE)
         self.genres = paddle.nn.Embedding(len(vocabularies.genres) + 1, ID_SIZE, padding_idx=0)
         self.words = paddle.nn.Embedding(len(vocabularies.words) + 1, ID_SIZE, padding_idx=0)
-        self.convolution = paddle.nn.Conv1D(
-            ID_SIZE, ID_SIZE, WORD_WINDOW, padding=WORD_WINDOW // 2, data_format="NLC"
-        )
+        # A linear layer over windows is the text convolution, and many times faster on a CPU than paddle.nn.Conv1D.
+        self.convolution = paddle.nn.Linear(WORD_WINDOW * ID_SIZE, ID_SIZE)
         self.fuse = paddle.nn.Linear(3 * ID_SIZE, DIMENSION)
 
     def forward(self, movie_id: Tensor, genres: Tensor, title: Tensor) -> Tensor:
@@ -59,7 +58,9 @@ class MovieTower(paddle.nn.Layer):  # type: ignore[misc]
 
     def content(self, genres: Tensor, title: Tensor) -> Tensor:
         """What is known of a movie nobody rated, float32 [n, 64]: genres and title words, sum-pooled."""
-        words = paddle.tanh(self.convolution(self.words(title)))
+        before, after = _neighbours(title)
+        windows = paddle.concat([self.words(before), self.words(title), self.words(after)], axis=2)
+        words = paddle.tanh(self.convolution(windows))
         in_title = (title != 0).astype("float32").unsqueeze(-1)
         return paddle.concat([self.genres(genres).sum(axis=1), (words * in_title).sum(axis=1)], axis=1)
 
@@ -97,6 +98,12 @@ def _rows(name: str, shape: list[int], padding: int | None = None) -> TensorInpu
 
 def _embedded_linear(rows: int, size: int) -> Any:
     return paddle.nn.Sequential(paddle.nn.Embedding(rows, size), paddle.nn.Linear(size, size))
+
+
+def _neighbours(title: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of the words before and after each of a title, [n, t] each, 0 beyond the ends."""
+    edge = paddle.zeros_like(title[:, :1])
+    return paddle.concat([edge, title[:, :-1]], axis=1), paddle.concat([title[:, 1:], edge], axis=1)
 
 
 def _unit(vectors: Tensor) -> Tensor:
