@@ -9,8 +9,9 @@ import pytest
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
 from schemas.settings import Settings, load_settings
+from tests.releases import fusion_store, generated_data
 
-pytest_plugins = ["tests.releases"]
+__all__ = ["fusion_store", "generated_data"]
 
 
 @pytest.fixture(scope="session")
