@@ -6,12 +6,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ops.local.milvus_standalone import PORT_NAMES, milvus_binary, write_configuration
+from ops.local.milvus_standalone import PORT_NAMES, is_healthy, milvus_binary, write_configuration
 from ops.local.ports import HOST, is_open, kept_ports, require_free
 from ops.local.process import ChildProcess
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
+CALL_TIMEOUT_S = 5.0
 PORTS_FILE = "ports.json"
 
 
@@ -71,7 +72,8 @@ class LocalMilvus(ABC):
     def restart(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Start the server again, killed, stopped or running, and wait until it answers.
 
-        Standalone that was killed answers in seconds, and `collection not loaded` (code 101) for up to 40 s more.
+        Collections may have to wait, or be asked: Lite forgets which were loaded (`released; call load()`, code 101),
+        Standalone that was killed loads them again by itself, which takes up to 40 s (`not loaded`, code 101 too).
 
         Raises:
             LocalError: it does not come up.
@@ -83,18 +85,17 @@ class LocalMilvus(ABC):
         """Whether the server answers a call."""
         if not is_open(self.port):
             return False
+        import grpc  # type: ignore[import-untyped]
         from pymilvus import MilvusClient, MilvusException
 
         try:
-            client = MilvusClient(self.uri, timeout=5.0)
-        except MilvusException:
+            client = MilvusClient(self.uri, timeout=CALL_TIMEOUT_S)
+            try:
+                client.list_collections(timeout=CALL_TIMEOUT_S)
+            finally:
+                client.close()
+        except (MilvusException, grpc.RpcError):
             return False
-        try:
-            client.list_collections(timeout=5.0)
-        except MilvusException:
-            return False
-        finally:
-            client.close()
         return True
 
     @property
@@ -135,6 +136,10 @@ class MilvusStandalone(LocalMilvus):
 
     name = "milvus-standalone"
     port_names = PORT_NAMES
+
+    def answers(self) -> bool:
+        # Asked first, because a call to a server that is still starting hangs until its timeout.
+        return is_healthy(self.ports["metrics_port"]) and super().answers()
 
     def _process(self) -> ChildProcess:
         binary = milvus_binary()

@@ -5,6 +5,8 @@ fixed port 2380, so that only one server could run; therefore only its configura
 """
 
 import lzma
+import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 
 from ops.local.cache import made_once
@@ -64,15 +66,18 @@ def write_configuration(directory: Path, ports: dict[str, int]) -> dict[str, str
     """Write `configs/milvus.yaml` and `configs/etcd.yaml`, and return the environment that the server needs."""
     from milvus import MilvusServerConfig
 
-    (directory / "data").mkdir(parents=True, exist_ok=True)
-    config = MilvusServerConfig(data_dir=str(directory), **{name: ports[name] for name in TEMPLATE_PORTS})
+    config = MilvusServerConfig(data_dir=str(directory))
+    config.resolve_storage()
+    for name in TEMPLATE_PORTS:
+        config.set(name, ports[name])
     # By default its parts meet at the machine's first address, which changes with the network.
     for component in COMPONENTS:
         config.set(f"{component}.ip", HOST)
     # Its own files would only repeat what it says on standard output, which is our log.
     config.set("log.file.rootPath", '""')
     config.set("log.level", "warn")
-    config.resolve()
+    # Not its `resolve()`, which refuses a port that connections of a killed server still linger on.
+    config.write_config()
     etcd = directory / "configs" / "etcd.yaml"
     etcd.write_text(_etcd_configuration(ports))
     return {
@@ -81,6 +86,15 @@ def write_configuration(directory: Path, ports: dict[str, int]) -> dict[str, str
         "METRICS_PORT": str(ports["metrics_port"]),
         "MILVUS_RUN_DIR": str(directory / "run"),
     }
+
+
+def is_healthy(metrics_port: int) -> bool:
+    """Whether every part of the server says that it is well."""
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{metrics_port}/healthz", timeout=1.0) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 def _etcd_configuration(ports: dict[str, int]) -> str:

@@ -3,6 +3,7 @@
 import json
 import random
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ HOST = "127.0.0.1"
 # range on loopback while its server is down can be given that very port, and then talks to itself and keeps it taken.
 LOWEST, HIGHEST = 15_000, 32_767
 ATTEMPTS = 1_000
+LEAVING_S = 3.0
 
 
 def is_free(port: int) -> bool:
@@ -72,12 +74,15 @@ def kept_ports(file: Path, names: Sequence[str], wanted: dict[str, int] | None =
 
 
 def require_free(ports: dict[str, int], file: Path) -> None:
-    """Check that a server can take its ports.
+    """Check that a server can take its ports; one that was killed a moment ago is given the time to leave them.
 
     Raises:
         LocalError: one is in use; the message names it.
     """
+    deadline = time.monotonic() + LEAVING_S
     for name, port in ports.items():
+        while not is_free(port) and time.monotonic() < deadline:
+            time.sleep(0.1)
         if not is_free(port):
             raise LocalError(
                 f"Port {port} ({name}, kept in {file}) is in use; end what uses it, or delete {file} to choose others."

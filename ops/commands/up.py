@@ -1,0 +1,89 @@
+"""`marquee up`: everything on this machine, in the foreground."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ops.options import Prefix, Store, settings_with
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ops.local.up import Up
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("up")(up)
+
+
+def up(
+    workers: Annotated[int, typer.Option(min=0, max=100, help="Worker processes.")] = 1,
+    nodes: Annotated[int, typer.Option(help="Kafka nodes: 1, or 3 with replication 3.")] = 1,
+    milvus: Annotated[
+        Literal["lite", "standalone"], typer.Option(help="The embedded server, or all of Milvus.")
+    ] = "lite",
+    directory: Annotated[
+        Path, typer.Option("--dir", help="Folder of Kafka's and Milvus' data, the logs and up.json.")
+    ] = Path(".marquee"),
+    store: Store = None,
+    prefix: Prefix = None,
+) -> None:
+    """Start Kafka, Milvus, an indexer and workers on this machine, and keep them running until Ctrl-C or SIGTERM.
+
+    What runs where is printed, and written to DIR/up.json. Whatever dies is started again, at the same address. Data
+    stays in DIR, and the next `marquee up` goes on with it. Where MARQUEE_KAFKA__BOOTSTRAP_SERVERS or
+    MARQUEE_MILVUS__URI is set, that server is used instead of one of our own.
+    """
+    import signal
+
+    from rich.console import Console
+
+    from ops import logs
+    from ops.local.up import Plan, Up, locked
+
+    if nodes not in (1, 3):
+        raise typer.BadParameter("1 or 3", param_hint="--nodes")
+    settings = settings_with(prefix=prefix, store=store)
+    logs.set_up(settings.log)
+    # They end us as Ctrl-C does; a closed terminal too, because our children are not in its session.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    console = Console()
+    with locked(directory):
+        deployment = Up(Plan(directory, nodes, milvus, workers), settings)
+        try:
+            with console.status("Starting …"):
+                deployment.start()
+            console.print(_table(deployment))
+            console.print(f"Logs and up.json are in {deployment.directory}. Ctrl-C ends everything.")
+            deployment.supervise()
+        except KeyboardInterrupt:
+            console.print("Ending workers, indexer, Milvus, Kafka …")
+        finally:
+            # A second Ctrl-C would leave the order half done; kill -9 remains, and takes the children along.
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            deployment.stop()
+
+
+def _table(deployment: "Up") -> "Table":
+    from rich.table import Table
+
+    table = Table("What", "Process", "Where", title="Marquee runs")
+    settings = deployment.settings
+    if deployment.kafka is None:
+        table.add_row("Kafka", "not ours", settings.kafka.bootstrap_servers)
+    else:
+        for node, process in zip(deployment.kafka.nodes, deployment.kafka.processes, strict=True):
+            table.add_row(process.name, str(process.pid), node.address)
+    if deployment.milvus is None:
+        table.add_row("Milvus", "not ours", settings.milvus.uri)
+    else:
+        table.add_row(deployment.milvus.name, str(deployment.milvus.pid), settings.milvus.uri)
+    for role in deployment.roles:
+        address = f"http://{settings.http.host}:{role.http_port}/metrics"
+        table.add_row(role.child.name, str(role.child.pid), address)
+    table.add_row("store", "", settings.store)
+    return table
