@@ -27,6 +27,14 @@ Store = Annotated[
         "--store", help="Folder or fsspec URL of the releases; else MARQUEE_STORE.", show_default=False
     ),
 ]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        "--port",
+        help="Of /metrics and /health, 0 takes a free one; else MARQUEE_HTTP__PORT.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait.", min=0.1)]
 
@@ -37,19 +45,27 @@ def settings_with(
     prefix: str | None = None,
     milvus: str | None = None,
     store: str | None = None,
+    worker_id: str | None = None,
+    indexer_id: str | None = None,
+    port: int | None = None,
 ) -> Settings:
     """The settings of this process, with what the command line says over them.
 
     Raises:
         SettingsError: a value is wrong.
     """
-    overrides: dict[str, Any] = {}
-    if bootstrap_servers is not None:
-        overrides["kafka"] = {"bootstrap_servers": bootstrap_servers}
-    if milvus is not None:
-        overrides["milvus"] = {"uri": milvus}
-    if prefix is not None:
-        overrides["prefix"] = prefix
-    if store is not None:
-        overrides["store"] = store
-    return load_settings(**overrides)
+    said = {
+        "prefix": prefix,
+        "store": store,
+        "kafka": _given(bootstrap_servers=bootstrap_servers),
+        "milvus": _given(uri=milvus),
+        "worker": _given(id=worker_id),
+        "indexer": _given(id=indexer_id),
+        "http": _given(port=port),
+    }
+    return load_settings(**(_given(**said) or {}))
+
+
+def _given(**values: Any) -> dict[str, Any] | None:
+    """Those that were said; None where none was."""
+    return {name: value for name, value in values.items() if value is not None} or None

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from schemas.settings import load_settings
+from ops.options import BootstrapServers, Milvus, Port, Prefix, Store, settings_with
 
 
 def register(app: typer.Typer) -> None:
@@ -17,9 +17,10 @@ def worker(
     store: Store = None,
     prefix: Prefix = None,
     worker_id: Annotated[
-        str | None, typer.Option("--id", help="Name that survives a restart; the host's name and a slot if left out.")
+        str | None,
+        typer.Option("--id", help="Name that survives a restart; the host's name and a slot if left out."),
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Of /metrics and /health; 0 takes a free one.")] = None,
+    port: Port = None,
 ) -> None:
     """Answer profile events, exactly once, with the active release.
 
@@ -29,12 +30,13 @@ def worker(
     Exit codes: 0 stopped; 2 a wrong setting, or Kafka or Milvus refused who we are; 3 Kafka ended this process for good
     (fenced by its successor, or an event was removed before it was answered): a supervisor restarts it.
     """
-    settings = load_settings(
-        **{name: value for name, value in {"store": store, "prefix": prefix}.items() if value is not None},
-        kafka={} if bootstrap_servers is None else {"bootstrap_servers": bootstrap_servers},
-        milvus={} if milvus is None else {"uri": milvus},
-        worker={} if worker_id is None else {"id": worker_id},
-        http={} if port is None else {"port": port},
+    settings = settings_with(
+        bootstrap_servers=bootstrap_servers,
+        milvus=milvus,
+        store=store,
+        prefix=prefix,
+        worker_id=worker_id,
+        port=port,
     )
     from ops import logs
     from worker.run import run_worker
