@@ -23,6 +23,8 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-d
     && /opt/marquee/bin/pip install --no-deps --no-index wheels/*.whl
 
 FROM python:3.11-slim
+# Paddle's wheel leaves the OpenMP runtime to the system.
+RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/marquee /opt/marquee
 # A volume mounted here takes its owner.
 RUN install -d -o 10001 -g 10001 /store

@@ -6,7 +6,7 @@
 
 # Rocky Linux, because its Python 3.11 is a finished one: Ubuntu 22.04's is a release candidate.
 FROM nvidia/cuda:11.8.0-cudnn8-runtime-rockylinux8 AS python
-RUN dnf install -y --disablerepo='cuda*' python3.11 && dnf clean all
+RUN dnf install -y --disablerepo='cuda*' libgomp python3.11 && dnf clean all
 
 FROM python AS build
 WORKDIR /build
