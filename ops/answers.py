@@ -1,6 +1,12 @@
-"""Lists of movies as a person reads them."""
+"""The answer to one event: asked for, and as a person reads it."""
 
+from ops.overview import overview
+from producer.profiles import publish_one
+from producer.recommendations import DeadLetter, NoAnswerError, OutcomeReader, Result
+from schemas.errors import MarqueeError
+from schemas.profile import ProfileEvent
 from schemas.recommendation import Recommendation
+from schemas.settings import Settings
 
 _COLUMNS = ("Top", "Ids", "Title", "Score")
 
@@ -17,3 +23,28 @@ def movie_table(recommendation: Recommendation) -> str:
         for row in [_COLUMNS, *rows]
     ]
     return "\n".join(lines)
+
+
+def ask(settings: Settings, profile: ProfileEvent, timeout_s: float) -> tuple[Result, int]:
+    """The answer to one event, and the milliseconds from the event's timestamp to the broker's of its answer.
+
+    Raises:
+        UnreachableError: Kafka cannot be reached.
+        MarqueeError: the event became a dead letter, or no answer came; what is to be seen of the cause is said.
+    """
+    with OutcomeReader(
+        settings, timeout_s=timeout_s
+    ) as reader:  # before the event is sent: nothing is missed
+        sent = publish_one(settings, profile, timeout_s=timeout_s)
+        try:
+            outcome = reader.outcome_of(sent.partition, sent.offset, timeout_s)
+        except NoAnswerError as error:
+            raise NoAnswerError(f"{error}: {_cause(settings)}") from None
+    if isinstance(outcome, DeadLetter):
+        raise MarqueeError(f"the event became a dead letter, {outcome.reason}: {outcome.error}")
+    return outcome, outcome.timestamp_ms - sent.timestamp_ms
+
+
+def _cause(settings: Settings) -> str:
+    problems = overview(settings, timeout_s=5.0).problems
+    return "; ".join(problems) or "every part looks well; see the worker's log"

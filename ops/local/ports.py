@@ -59,15 +59,14 @@ def kept_ports(file: Path, names: Sequence[str], wanted: dict[str, int] | None =
     """
     try:
         kept = json.loads(file.read_text()) if file.is_file() else {}
-        ports = {name: int(kept[name]) for name in names if name in kept}
-    except (OSError, ValueError, TypeError) as error:
+        ports = {name: int(port) for name, port in kept.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise LocalError(
             f"{file} should hold the ports of this folder, and does not: {error}; delete it."
         ) from error
-    ports |= wanted or {}
     for name in names:
         if name not in ports:
-            ports[name] = free_port()
+            ports[name] = (wanted or {}).get(name) or free_port()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(ports, indent=2) + "\n")
     return ports

@@ -124,7 +124,7 @@ class Up:
             self.kafka.stop()
 
     def write(self) -> None:
-        """Write `up.json`, whole or not at all."""
+        """Write `up.json`, whole or not at all; `pid` is null where a child is dead at that moment."""
         content = {
             "bootstrap_servers": self.settings.kafka.bootstrap_servers,
             "milvus_uri": self.settings.milvus.uri,

@@ -1,0 +1,201 @@
+"""The store gives back what was written, or says in one sentence why it can't. Run on Paddle 2.6 and 3.3."""
+
+import json
+import shutil
+import uuid
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+from schemas.manifest import MANIFEST_FILE
+from worker.errors import ReleaseError, UnreadableReleaseError
+from worker.store import ReleaseStore
+
+pytestmark = pytest.mark.paddle
+
+
+@pytest.fixture
+def release(fusion_store: str) -> str:
+    return ReleaseStore(fusion_store).names()[0]
+
+
+@pytest.fixture
+def copy(fusion_store: str, release: str, tmp_path: Path) -> Path:
+    """A store of the test's own, to be broken; gives the release's folder."""
+    shutil.copytree(Path(fusion_store) / release, tmp_path / "store" / release)
+    return tmp_path / "store" / release
+
+
+def store_of(folder: Path) -> ReleaseStore:
+    return ReleaseStore(str(folder.parent))
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_release_is_named_by_time_and_content(release: str, fusion_store: str) -> None:
+    manifest = ReleaseStore(fusion_store).manifest(release)
+
+    assert manifest.release == release
+    assert release.startswith(f"{manifest.created_at:%Y%m%dT%H%M%S}-")
+
+
+def test_loads_what_was_written(release: str, fusion_store: str) -> None:
+    loaded = ReleaseStore(fusion_store).load(release, device="cpu")
+
+    vectors = loaded.embed_movies(0, len(loaded.catalogue))
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (loaded.manifest.movies, loaded.manifest.dimension) == (250, 200)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+    assert loaded.catalogue.position(int(loaded.catalogue.movie_ids[17])) == 17
+    assert loaded.catalogue.position(10**9) is None
+
+
+def test_a_batch_gives_what_its_parts_give(release: str, fusion_store: str) -> None:
+    loaded = ReleaseStore(fusion_store).load(release)
+
+    whole = loaded.embed_movies(0, 40)
+    parts = [loaded.embed_movies(start, start + 8) for start in range(0, 40, 8)]
+
+    assert np.allclose(whole, np.concatenate(parts), atol=1e-6)
+    assert loaded.embed_profiles([]).shape == (0, 200)
+
+
+def test_lists_complete_releases_oldest_first(copy: Path) -> None:
+    older = copy.parent / "20010101T000000-abcdef"
+    shutil.copytree(copy, older)
+    half_written = copy.parent / "20020101T000000-abcdef"
+    half_written.mkdir()
+    (half_written / "catalogue.parquet").write_bytes(b"")
+    (copy.parent / "vectors").mkdir()
+
+    assert store_of(copy).names() == [older.name, copy.name]
+
+
+def test_a_store_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    assert ReleaseStore(str(tmp_path / "none")).names() == []
+
+
+@pytest.mark.parametrize("name", ["20200101T000000-abcdef", "nope", "../../etc"])
+def test_an_unknown_release_is_named(copy: Path, name: str) -> None:
+    with pytest.raises(ReleaseError, match=name):
+        store_of(copy).load(name)
+
+
+def test_one_flipped_byte_anywhere_is_found(copy: Path) -> None:
+    store = store_of(copy)
+    files = sorted(path.name for path in copy.iterdir())
+    assert len(files) == 8
+    for file in files:
+        path = copy / file
+        pristine = path.read_bytes()
+        for place in (0, len(pristine) // 2, len(pristine) - 1):
+            flip(path, place)
+            with pytest.raises(ReleaseError, match=file):
+                store.load(copy.name)
+            path.write_bytes(pristine)
+    store.load(copy.name)
+
+
+def test_every_byte_of_the_manifest_counts(copy: Path) -> None:
+    path = copy / MANIFEST_FILE
+    pristine = path.read_bytes()
+    for place in range(len(pristine)):
+        flip(path, place)
+        with pytest.raises(ReleaseError):
+            store_of(copy).manifest(copy.name)
+        path.write_bytes(pristine)
+
+
+def test_a_missing_and_a_cut_off_file_are_named(copy: Path) -> None:
+    parameters = copy / "user_tower.pdiparams"
+    parameters.write_bytes(parameters.read_bytes()[:-10])
+    with pytest.raises(ReleaseError, match=r"user_tower\.pdiparams .* bytes instead of"):
+        store_of(copy).load(copy.name)
+
+    parameters.unlink()
+    with pytest.raises(ReleaseError, match=r"lacks user_tower\.pdiparams"):
+        store_of(copy).load(copy.name)
+
+
+def test_a_newer_manifest_is_unreadable(copy: Path) -> None:
+    path = copy / MANIFEST_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+
+    with pytest.raises(UnreadableReleaseError, match="format 2"):
+        store_of(copy).manifest(copy.name)
+
+
+def test_a_program_of_another_paddle_is_not_even_tried(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a Paddle that reads neither format: 2.6 would end the process over a program of 3.x.
+    monkeypatch.setattr("worker.tower.READABLE_FORMATS", frozenset())
+
+    with pytest.raises(UnreadableReleaseError, match=f"marquee export {copy.name}"):
+        store_of(copy).load(copy.name)
+
+
+def test_a_program_that_paddle_refuses_is_unreadable(copy: Path) -> None:
+    store = store_of(copy)
+    manifest = store.manifest(copy.name)
+    (copy / MANIFEST_FILE).unlink()
+    (copy / manifest.towers.user.program).write_text("{}")
+    manifest = store.write(manifest, copy)
+
+    with pytest.raises(UnreadableReleaseError, match="cannot load"):
+        store.load(manifest.release)
+
+
+def test_a_release_comes_from_a_remote_store(
+    fusion_store: str, release: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    url = f"memory://{uuid.uuid4().hex}"
+    remote = fsspec.filesystem("memory")
+    remote.put(f"{fusion_store}/{release}/", f"{url}/{release}/", recursive=True)
+    store = ReleaseStore(url)
+
+    first = store.load(release).embed_movies(0, 5)
+    assert store.names() == [release]
+
+    # Given a copy in the cache that was damaged, it is fetched again.
+    cached = next(tmp_path.rglob("user_tower.pdiparams"))
+    flip(cached, 100)
+    assert np.array_equal(store.load(release).embed_movies(0, 5), first)
+
+    # Given a damaged original, the copy does not help whoever has none.
+    remote.pipe_file(f"{url}/{release}/user_tower.pdiparams", b"short")
+    shutil.rmtree(tmp_path / "marquee")
+    with pytest.raises(ReleaseError, match=r"user_tower\.pdiparams"):
+        store.load(release)
+
+
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_vectors_are_kept_and_checked(kind: str, tmp_path: Path) -> None:
+    url = str(tmp_path) if kind == "local" else f"memory://{uuid.uuid4().hex}"
+    store = ReleaseStore(url)
+    vectors = np.random.default_rng(0).random((7, 3), np.float32)
+
+    sha256 = store.write_vectors("20200101T000000-abcdef", vectors)
+
+    assert np.array_equal(store.read_vectors("20200101T000000-abcdef", sha256), vectors)
+    with pytest.raises(ReleaseError, match="index release"):
+        store.read_vectors("20200101T000000-abcdef", "0" * 64)
+    with pytest.raises(ReleaseError, match="is missing"):
+        store.read_vectors("20210101T000000-abcdef", sha256)
+
+
+def test_an_evaluation_is_there_or_not(tmp_path: Path) -> None:
+    (tmp_path / "evaluations").mkdir()
+    (tmp_path / "evaluations" / "a.json").write_text('{"ndcg@10": 0.1}')
+    (tmp_path / "evaluations" / "b.json").write_text("[1")
+    store = ReleaseStore(str(tmp_path))
+
+    assert store.evaluation("a") == {"ndcg@10": 0.1}
+    assert store.evaluation("c") is None
+    with pytest.raises(ReleaseError, match=r"b\.json cannot be read"):
+        store.evaluation("b")
