@@ -2,7 +2,18 @@
 
 import time
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
+    AdminClient,
+    OffsetSpec,
+)
 
 from schemas import kafka
 from schemas.errors import FatalKafkaError, SettingsError, UnreachableError
@@ -39,10 +50,14 @@ class ReleasesReader:
                 "log_level": _LOG_CRITICAL,
             }
         )
+        self._admin = AdminClient(kafka.admin(settings.kafka) | {"log_level": _LOG_CRITICAL})
         self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
 
-    def read_to_end(self, timeout_s: float) -> ReleasesView:
+    def read_to_end(self, timeout_s: float, *, settled: bool = False) -> ReleasesView:
         """Read every record that is committed by now.
+
+        A commit returns before its records can be read. With `settled` this waits for them, and for whatever transaction
+        is under way to end, so that nothing decided before this call is missed.
 
         Raises:
             UnreachableError: not within `timeout_s`; to be repeated, nothing is lost.
@@ -58,7 +73,7 @@ class ReleasesReader:
                     f"{timeout_s:g} s; start Kafka, or create the topic with `marquee topics`"
                 )
             if end is None:
-                end = self._end(min(left, _ATTEMPT_SECONDS))
+                end = self._end(min(left, _ATTEMPT_SECONDS), settled)
             self.poll(min(left, 0.1))
         return self.view
 
@@ -89,16 +104,17 @@ class ReleasesReader:
     def close(self) -> None:
         self._consumer.close()
 
-    def _end(self, timeout_s: float) -> int | None:
-        """The offset after the last committed record and its marker, or None while Kafka is away."""
+    def _end(self, timeout_s: float, settled: bool) -> int | None:
+        """The offset after the last record that is committed, or (`settled`) that is there; None while Kafka is away."""
+        level = IsolationLevel.READ_UNCOMMITTED if settled else IsolationLevel.READ_COMMITTED
+        place = TopicPartition(self._topic, 0)
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        found = self._admin.list_offsets({place: latest}, isolation_level=level, request_timeout=timeout_s)
         try:
-            offsets = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, 0), timeout=timeout_s, cached=False
-            )
+            return int(found[place].result().offset)
         except KafkaException as error:
             self._note(error.args[0])
             return None
-        return int(offsets[1]) if offsets else None
 
     def _take(self, error: KafkaError, offset: int | None) -> None:
         if error.code() == KafkaError._PARTITION_EOF:

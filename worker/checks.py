@@ -1,0 +1,170 @@
+"""The check before activation: is the collection whole, does it answer as exact search does, is the release no worse."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from schemas.evaluation import Evaluation
+from schemas.manifest import Manifest
+from schemas.profile import AGE_GROUPS, OCCUPATIONS, ProfileEvent
+from worker.exact import ExactIndex
+from worker.milvus import Ids, Milvus, Scores, Vectors, index_type
+from worker.release import Release
+
+PROBE_LIMIT = 10  # movies compared of each probe
+# Scores this close may stand in either order between two ways of computing them (design.md, Recommendation).
+SCORE_TOLERANCE = 1e-5
+# HNSW is approximate by design; below this something is wrong with the index.
+HNSW_RECALL = 0.95
+_WARM_SECONDS = 3.0
+_WARM_STEADY = 3  # searches in a row that are no faster than the best before them
+_WARM_QUERIES = 256
+
+
+class CheckError(Exception):
+    """A release must not take over; says why."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How answers compare with exact search: the largest difference of scores, and the share of the best found."""
+
+    score_error: float
+    recall: float
+
+
+def unit_length(vectors: Vectors, manifest: Manifest) -> Vectors:
+    """Vectors [n, dim] whose inner product is what the metric gives: of length 1 where that is the cosine."""
+    if manifest.metric == "IP":
+        return vectors
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Vectors = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return scaled
+
+
+def probe_queries(release: Release, probes: int) -> Vectors:
+    """Vectors of `probes` people of every kind, the same ones each time, float32 [probes, dim].
+
+    Raises:
+        CheckError: the user tower gives values that are not finite.
+    """
+    rng = np.random.default_rng(0)
+    movies = release.catalogue.movie_ids
+    events = [
+        ProfileEvent(
+            gender="F" if rng.random() < 0.5 else "M",
+            age=int(rng.choice(AGE_GROUPS)),
+            occupation=int(rng.integers(len(OCCUPATIONS))),
+            recent=rng.choice(movies, min(len(movies), int(rng.integers(4)))).tolist(),
+        )
+        for _ in range(probes)
+    ]
+    queries = release.embed_profiles(events)
+    if not np.isfinite(queries).all():
+        raise CheckError("the user tower gives values that are not finite")
+    return unit_length(queries, release.manifest)
+
+
+def check_collection(
+    milvus: Milvus, collection: str, movie_ids: Ids, vectors: Vectors, queries: Vectors
+) -> str:
+    """Compare a collection with what went into it; gives a sentence of what was found.
+
+    Args:
+        movie_ids: int64 [n]; vectors: float32 [n, dim] whose inner product ranks; queries: float32 [probes, dim].
+
+    Raises:
+        CheckError: rows are missing, or answers are not those of exact search.
+        MilvusError: Milvus is away; to be repeated.
+    """
+    rows = milvus.rows(collection)
+    if rows != len(movie_ids):
+        raise CheckError(f"the collection has {rows} rows, and the catalogue {len(movie_ids)} movies")
+    if rows == 0:
+        raise CheckError("the catalogue has no movies")
+    limit = min(PROBE_LIMIT, rows)
+    ids, scores = milvus.search(collection, queries, limit)
+    found = compare(ids, scores, ExactIndex(movie_ids, vectors), queries, limit)
+    kind, _ = index_type(rows)
+    if found.score_error > SCORE_TOLERANCE:
+        raise CheckError(f"scores differ from exact search by {found.score_error:.1e}")
+    if found.recall < (1.0 if kind == "FLAT" else HNSW_RECALL):
+        raise CheckError(
+            f"{kind} finds {found.recall:.1%} of what exact search finds for {len(queries)} probes"
+        )
+    return f"{rows} rows, {len(queries)} probes agree with exact search ({kind}, recall {found.recall:.1%})"
+
+
+def compare(ids: Ids, scores: Scores, exact: ExactIndex, queries: Vectors, limit: int) -> Agreement:
+    """Compare answers [probes, m] with the best `limit` that exact search finds.
+
+    A movie counts as found at its place if its own exact score is that of the place: neighbours that are equal within
+    SCORE_TOLERANCE may swap. Differences of scores above 1 are taken relatively, because float32 is.
+    """
+    _, best = exact.search(queries, limit)
+    if ids.shape != best.shape or any(len(set(row)) < limit for row in ids.tolist()):
+        return Agreement(score_error=0.0, recall=0.0)
+    order = np.argsort(exact.movie_ids)
+    rows = order[np.searchsorted(exact.movie_ids, ids, sorter=order).clip(max=len(order) - 1)]
+    if not np.array_equal(exact.movie_ids[rows], ids):
+        return Agreement(score_error=float("inf"), recall=0.0)  # movies that were never put in
+    own = np.einsum("pd,pmd->pm", queries, exact.vectors[rows])
+    scale = np.maximum(1.0, np.abs(own))
+    kind, _ = index_type(len(exact.movie_ids))
+    # An exact index has every place right; an approximate one may miss some, which shifts the places after them.
+    due = best if kind == "FLAT" else np.broadcast_to(best[:, -1:], best.shape)
+    in_place = (own - due) / scale >= -SCORE_TOLERANCE
+    return Agreement(float((np.abs(own - scores) / scale).max()), float(in_place.mean()))
+
+
+def compare_evaluations(
+    candidate: dict[str, Any] | None, active: dict[str, Any] | None, tolerance: float
+) -> str:
+    """Compare what was evaluated alike; gives a sentence of what was found.
+
+    Args:
+        tolerance: by how much, relatively, a figure may be worse.
+
+    Raises:
+        CheckError: a figure of the candidate is worse than the active release's by more than `tolerance`.
+    """
+    ours, theirs = _figures(candidate), _figures(active)
+    alike = sorted(ours.keys() & theirs.keys())
+    for measures in alike:
+        new, old = ours[measures], theirs[measures]
+        loss = (old.value - new.value) if new.higher_is_better else (new.value - old.value)
+        if loss > tolerance * abs(old.value):
+            metric, split, _ = measures
+            raise CheckError(
+                f"{metric} on {split} is {new.value:.4f}, and the active release's {old.value:.4f}: worse by more "
+                f"than {tolerance:.1%}"
+            )
+    if not alike:
+        return "no evaluation on the same metric, split and data to compare"
+    return f"{len(alike)} evaluations not below the active release's"
+
+
+def _figures(evaluation: dict[str, Any] | None) -> dict[tuple[str, str, str], Any]:
+    if evaluation is None:
+        return {}
+    try:
+        return {result.measures: result for result in Evaluation.model_validate(evaluation).results}
+    except ValidationError:
+        return {}  # written by another version: nothing that we could compare
+
+
+def warm(milvus: Milvus, collection: str, queries: Vectors) -> None:
+    """Search until it gets no faster: a collection loaded a moment ago answers at a tenth of its speed."""
+    batch: npt.NDArray[np.float32] = np.resize(queries, (_WARM_QUERIES, queries.shape[1]))
+    deadline = time.monotonic() + _WARM_SECONDS
+    best, steady = float("inf"), 0
+    while steady < _WARM_STEADY and time.monotonic() < deadline:
+        began = time.monotonic()
+        milvus.search(collection, batch, PROBE_LIMIT)
+        took = time.monotonic() - began
+        steady = 0 if took < 0.9 * best else steady + 1
+        best = min(best, took)
