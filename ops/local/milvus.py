@@ -11,6 +11,7 @@ from ops.local.ports import HOST, is_open, kept_ports, require_free
 from ops.local.process import ChildProcess
 
 READY_TIMEOUT_S = 120.0
+# Standalone 2.3.5 answers SIGTERM, but does not end within a minute; what was written is safe in both.
 STOP_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 5.0
 PORTS_FILE = "ports.json"
