@@ -16,11 +16,13 @@ def client(settings: KafkaSettings) -> Config:
         "bootstrap.servers": settings.bootstrap_servers,
         "security.protocol": settings.security_protocol,
         # Kafka away: try again soon, but do not hammer it. The default goes up to 10 s.
-        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 1_000,
         # Without this, a topic that is created a moment later is not seen for up to 5 minutes.
         "topic.metadata.refresh.interval.ms": 10_000,
         "allow.auto.create.topics": False,
+        # librdkafka logs every attempt to connect; what matters reaches us through the error callbacks.
+        "log_level": 2,
     }
     optional = {
         "sasl.mechanism": settings.sasl_mechanism,

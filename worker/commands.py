@@ -1,42 +1,25 @@
 """What each release command does, step by step. Every step that others see is one transaction."""
 
 import logging
-import time
-from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from schemas.errors import SettingsError
-from schemas.release import (
-    ACTIVE_KEY,
-    ActiveRecord,
-    CommandOutcome,
-    ReleaseCommand,
-    ReleaseRecord,
-    ReleaseState,
-    now,
-    release_key,
-)
+from schemas.release import ReleaseCommand, ReleaseRecord, ReleaseState, release_key
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker.build import build_collection
-from worker.checks import CheckError, check_collection, compare_evaluations, probe_queries, warm
+from worker import transitions
+from worker.checks import CheckError, compare_evaluations
 from worker.errors import AbandonedError, MilvusError, ReleaseError
 from worker.http import Health
+from worker.indexing import Indexing
 from worker.job import Job
-from worker.milvus import Milvus, Vectors
-from worker.release import Release
+from worker.milvus import Milvus
+from worker.patience import patiently
 from worker.retention import forgotten_workers, releases_to_retire, unneeded_collections
 from worker.store import ReleaseStore
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-
-_OUTCOMES_KEPT = 50  # of a release: a command is known for seen as long as its outcome is kept
-_ATTEMPTS = 5  # at building, each of which Milvus refused although it was there
-_PROGRESS_SECONDS = 1.0
-_FIRST_BACKOFF_SECONDS = 0.2
-_LONGEST_BACKOFF_SECONDS = 5.0
 
 
 class RefusedCommandError(Exception):
@@ -52,6 +35,7 @@ class Commands:
         self._milvus = milvus
         self._health = health
         self._store = ReleaseStore(settings.store)
+        self._indexing = Indexing(settings, milvus, health)
 
     def carry_out(self, command: ReleaseCommand, view: ReleasesView, job: Job) -> None:
         """Do what the command says, or nothing; either way its outcome is published with the place after it."""
@@ -62,29 +46,29 @@ class Commands:
             return
         ignored = _reason_to_ignore(command, view)
         if ignored:
-            self._close(command, release, view, job, "ignored", ignored)
+            self._change_nothing(command, release, view, job, "ignored", ignored)
             return
         try:
             self._act(command, release, view, job)
         except (AbandonedError, SettingsError):
             raise
         except (RefusedCommandError, CheckError, ReleaseError, OSError) as error:
-            self._close(command, release, job.publish({}), job, "refused", str(error))
+            self._change_nothing(command, release, job.publish({}), job, "refused", str(error))
         except Exception as error:
+            # Paddle, for one, raises what it likes on a program that it cannot run: the next command may be well.
             log.exception("%s %s", command.action, release)
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-            self._close(command, release, job.publish({}), job, "refused", reason)
+            self._change_nothing(command, release, job.publish({}), job, "refused", reason)
 
     def sweep(self, job: Job) -> None:
         """Drop what nobody needs: half-built collections, releases beyond those kept, records of dead workers."""
-        keep = self._settings.indexer.keep_releases
         try:
             # 1. What is there, before asking who we are: what is listed was not made by a successor.
             there = self._milvus.collections(self._names.collection_prefix)
             # 2. Take collections out of the records first, so that nobody goes back to what is being dropped.
             view = job.publish({})
             gone: dict[str, ReleaseRecord | None] = dict.fromkeys(forgotten_workers(view))
-            gone |= releases_to_retire(view, self._names, keep)
+            gone |= releases_to_retire(view, self._names, self._settings.indexer.keep_releases)
             if gone:
                 view = job.publish(gone)
             # 3. Drop.
@@ -101,8 +85,8 @@ class Commands:
             case "index":
                 self._index(command, release, view, job)
             case "activate":
-                summary = self._evaluate(release, view, command.force)
-                self._activate(command, self._ready_again(release, view, job), view, job, summary)
+                record = self._ready_again(release, view, job)
+                self._activate(command, record, view, job, self._evaluate(release, view, command.force))
             case "rollback":
                 self._activate(command, self._ready_again(release, view, job), view, job, "went back")
             case "retire":
@@ -112,103 +96,60 @@ class Commands:
 
     def _index(self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job) -> None:
         # 1. A predecessor may have come as far as `ready` with this very command.
-        record = view.releases.get(release)
-        if record and record.command_id == command.command_id and record.state == ReleaseState.READY:
+        before = view.releases.get(release)
+        if before and before.command_id == command.command_id and before.state == ReleaseState.READY:
             self._activate(command, self._ready_again(release, view, job), view, job, "checked before")
             return
         # 2. Load the release: every hash is checked.
-        loaded = self._store.load(
-            release, device=self._settings.worker.device, threads=self._settings.worker.embed_threads
-        )
+        worker = self._settings.worker
+        loaded = self._store.load(release, device=worker.device, threads=worker.embed_threads)
         # 3. Build a collection of its own name.
-        record, vectors = self._build(command, loaded, view, job)
-        collection = self._names.collection(release, record.attempt)
-        # 4. Check it, over a connection that knows nothing of it, and compare the release with the active one.
+        built = self._indexing.build(command, loaded, view, job)
+        # 4. Check it, and compare the release with the active one.
         try:
-            summary = self._check(loaded, collection, vectors, job)
-            view = job.publish({})
+            summary = self._indexing.check(loaded, built, job)
             summary = f"{summary}; {self._evaluate(release, view, command.force)}"
         except CheckError:
-            self._drop(collection)
+            self._indexing.drop(built.collection)
             raise
         # 5. Keep the vectors, for exact search.
-        sha256 = self._store.write_vectors(release, vectors)
+        sha256 = self._store.write_vectors(release, built.vectors)
         # 6. `ready`: from here on it can be activated without being built.
-        record = record.model_copy(
-            update={
-                "state": ReleaseState.READY,
-                "reason": None,
-                "progress": 1.0,
-                "collection": collection,
-                "rows": len(vectors),
-                "dimension": loaded.manifest.dimension,
-                "vectors_sha256": sha256,
-                "ready_at": now(),
-            }
+        record = transitions.ready(
+            built.record, built.collection, len(built.vectors), loaded.manifest.dimension, sha256
         )
         view = job.publish({release_key(release): record})
         # 7. `active`, last.
         self._activate(command, record, view, job, summary)
 
-    def _build(
-        self, command: ReleaseCommand, loaded: Release, view: ReleasesView, job: Job
-    ) -> tuple[ReleaseRecord, Vectors]:
-        """Build until it is whole; each attempt has a collection of its own, published before it is made."""
-        release = loaded.manifest.release
-        refused = ""
-        for _ in range(_ATTEMPTS):
-            record = _begun(command, release, view.releases.get(release))
-            view = job.publish({release_key(release): record})
-            collection = self._names.collection(release, record.attempt)
-            progress = _Progress(record, job)
-            try:
-                vectors = build_collection(
-                    self._milvus, loaded, collection, self._settings.indexer.batch_movies, progress
-                )
-            except MilvusError as error:
-                refused = str(error)
-                log.warning("indexing %s begins again: %s", release, error)
-                self._health.set("milvus", refused)
-                self._patiently(job, lambda: self._milvus.collections(self._names.collection_prefix))
-                self._drop(collection)
-                view = job.publish({})
-                continue
-            rows, metric = len(vectors), loaded.manifest.metric
-            self._patiently(job, lambda: self._milvus.finish(collection, rows, metric))  # noqa: B023  called at once
-            return progress.record, vectors
-        raise RefusedCommandError(f"Milvus refused {_ATTEMPTS} attempts at building it; the last: {refused}")
-
-    def _check(self, loaded: Release, collection: str, vectors: Vectors, job: Job) -> str:
-        queries = probe_queries(loaded, self._settings.indexer.probes)
-        cold = Milvus(self._settings.milvus)
+    def _activate(
+        self, command: ReleaseCommand, record: ReleaseRecord, view: ReleasesView, job: Job, summary: str
+    ) -> None:
+        """Publish that the release serves, then point the alias for people."""
+        collection = record.collection
+        assert collection is not None
+        if view.active and view.active.collection == collection:
+            self._change_nothing(command, record.release, view, job, "ignored", "it is active already")
+            return
+        view = job.publish(transitions.activated(command, record, view, summary), done=True)
+        log.info("release %s is active, epoch %d: %s", record.release, view.epoch, summary)
         try:
-            found = self._patiently(
-                job,
-                lambda: check_collection(cold, collection, loaded.catalogue.movie_ids, vectors, queries),
-            )
-            self._patiently(job, lambda: warm(cold, collection, queries))
-        finally:
-            cold.close()
-        return found
+            self._milvus.point_alias(self._names.active_alias, collection)
+        except MilvusError as error:
+            log.warning("the alias for people stays behind: %s", error)
 
-    def _evaluate(self, release: str, view: ReleasesView, force: bool) -> str:
-        """Compare with the active release; a forced command passes, and says over what."""
-        active = view.active.release if view.active else None
-        if active in (None, release):
-            return "no other release is active to compare with"
-        try:
-            return compare_evaluations(
-                self._evaluation(release),
-                self._evaluation(active),
-                self._settings.indexer.evaluation_tolerance,
-            )
-        except (CheckError, ReleaseError) as error:
-            if not force:
-                raise CheckError(str(error)) from None
-            return f"forced, although {error}"
-
-    def _evaluation(self, release: str | None) -> dict[str, Any] | None:
-        return self._store.evaluation(release) if release else None
+    def _retire(self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job) -> None:
+        """Give the collection up; the sweep that follows drops it when no live worker serves from it."""
+        record = view.releases.get(release)
+        if record is None:
+            raise RefusedCommandError(f"release {release} was never indexed")
+        if view.active and view.active.release == release:
+            raise RefusedCommandError(f"release {release} is active; activate another one first")
+        if view.trial and view.trial.release == release:
+            raise RefusedCommandError(f"release {release} is on trial; end that first")
+        gone = transitions.with_outcome(transitions.retired(record), command, "done")
+        job.publish({release_key(release): gone}, done=True)
+        log.info("release %s is retired", release)
 
     def _ready_again(self, release: str, view: ReleasesView, job: Job) -> ReleaseRecord:
         """The record of a release whose collection is whole.
@@ -221,66 +162,30 @@ class Commands:
         if record is None or record.collection is None:
             raise RefusedCommandError(f"release {release} has no collection; {again}")
         collection = record.collection
-        there = self._patiently(job, lambda: self._milvus.collections(collection))
-        if collection not in there:
+        if collection not in patiently(job, self._health, lambda: self._milvus.collections(collection)):
             raise RefusedCommandError(f"Milvus has lost the collection {collection}; {again}")
-        rows = self._patiently(job, lambda: self._milvus.rows(collection))
+        rows = patiently(job, self._health, lambda: self._milvus.rows(collection))
         if rows != record.rows:
             raise RefusedCommandError(f"{collection} has {rows} rows instead of {record.rows}; {again}")
         return record
 
-    def _activate(
-        self, command: ReleaseCommand, record: ReleaseRecord, view: ReleasesView, job: Job, summary: str
-    ) -> None:
-        """Publish that the release serves: its own record, that of the one it replaces, and `active` last."""
-        active, at = view.active, now()
-        assert record.collection is not None
-        if active and active.collection == record.collection:
-            self._close(command, record.release, view, job, "ignored", "it is active already")
-            return
-        records: dict[str, ReleaseRecord | ActiveRecord] = {
-            release_key(record.release): _with_outcome(
-                record.model_copy(
-                    update={"state": ReleaseState.ACTIVE, "active_at": at, "command_id": command.command_id}
-                ),
-                command,
-                "done",
-                summary,
-            )
-        }
-        replaced = view.releases.get(active.release) if active else None
-        if replaced and replaced.release != record.release:
-            records[release_key(replaced.release)] = replaced.model_copy(
-                update={"state": ReleaseState.RETIRED, "retired_at": at}
-            )
-        records[ACTIVE_KEY] = ActiveRecord(
-            release=record.release,
-            collection=record.collection,
-            epoch=view.epoch + 1,
-            previous=_previous(active, record.release),
-            since=at,
-        )
-        job.publish(records, done=True)
-        log.info("release %s is active, epoch %d: %s", record.release, view.epoch + 1, summary)
+    def _evaluate(self, release: str, view: ReleasesView, force: bool) -> str:
+        """Compare with the active release; a forced command passes, and says over what."""
+        active = view.active.release if view.active else None
+        if active is None or active == release:
+            return "no other release is active to compare with"
         try:
-            self._milvus.point_alias(self._names.active_alias, record.collection)
-        except MilvusError as error:
-            log.warning("the alias for people stays behind: %s", error)
+            return compare_evaluations(
+                self._store.evaluation(release),
+                self._store.evaluation(active),
+                self._settings.indexer.evaluation_tolerance,
+            )
+        except (CheckError, ReleaseError) as error:
+            if not force:
+                raise CheckError(str(error)) from None
+            return f"forced, although {error}"
 
-    def _retire(self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job) -> None:
-        """Give the collection up; the sweep that follows drops it when no live worker serves from it."""
-        record = view.releases.get(release)
-        if record is None:
-            raise RefusedCommandError(f"release {release} was never indexed")
-        if view.active and view.active.release == release:
-            raise RefusedCommandError(f"release {release} is active; activate another one first")
-        record = record.model_copy(
-            update={"state": ReleaseState.RETIRED, "collection": None, "retired_at": now()}
-        )
-        job.publish({release_key(release): _with_outcome(record, command, "done")}, done=True)
-        log.info("release %s is retired", release)
-
-    def _close(
+    def _change_nothing(
         self,
         command: ReleaseCommand,
         release: str,
@@ -289,53 +194,9 @@ class Commands:
         outcome: Literal["refused", "ignored"],
         reason: str,
     ) -> None:
-        """Publish that a command changed nothing. A release that has no collection to go back to is rejected."""
         log.warning("%s of release %s is %s: %s", command.action, release, outcome, reason)
-        record = view.releases.get(release) or ReleaseRecord(release=release, state=ReleaseState.REJECTED)
-        rejected = outcome == "refused" and record.collection is None and command.action == "index"
-        if rejected or release not in view.releases:
-            record = record.model_copy(
-                update={"state": ReleaseState.REJECTED, "reason": reason, "rejected_at": now()}
-            )
-        job.publish({release_key(release): _with_outcome(record, command, outcome, reason)}, done=True)
-
-    def _drop(self, collection: str) -> None:
-        try:
-            self._milvus.drop(collection)
-        except MilvusError as error:
-            log.warning("%s is left to the next sweep: %s", collection, error)
-
-    def _patiently(self, job: Job, call: Callable[[], T]) -> T:
-        """Repeat a call for as long as Milvus is away."""
-        backoff = _FIRST_BACKOFF_SECONDS
-        while True:
-            try:
-                result = call()
-            except MilvusError as error:
-                self._health.set("milvus", str(error))
-                log.warning("waiting for Milvus: %s", error)
-                job.wait(backoff)
-                backoff = min(2 * backoff, _LONGEST_BACKOFF_SECONDS)
-            else:
-                self._health.set("milvus", None)
-                job.check()
-                return result
-
-
-class _Progress:
-    """Publishes the share that is done, not more often than every second."""
-
-    def __init__(self, record: ReleaseRecord, job: Job) -> None:
-        self.record = record
-        self._job = job
-        self._published_at = time.monotonic()
-
-    def __call__(self, share: float) -> None:
-        self._job.check()
-        self.record = self.record.model_copy(update={"progress": share})
-        if time.monotonic() - self._published_at >= _PROGRESS_SECONDS:
-            self._job.publish({release_key(self.record.release): self.record})
-            self._published_at = time.monotonic()
+        record = transitions.unchanged(command, release, view.releases.get(release), outcome, reason)
+        job.publish({release_key(release): record}, done=True)
 
 
 def _subject(command: ReleaseCommand, view: ReleasesView) -> str | None:
@@ -359,43 +220,6 @@ def _reason_to_ignore(command: ReleaseCommand, view: ReleasesView) -> str | None
     if command.action == "rollback" and view.active and not (command.release or view.active.previous):
         return "no release was active before this one"
     return None
-
-
-def _begun(command: ReleaseCommand, release: str, before: ReleaseRecord | None) -> ReleaseRecord:
-    """The record of a new attempt. A release with a collection keeps it and its state until the new one is ready."""
-    record = before or ReleaseRecord(release=release, state=ReleaseState.INDEXING)
-    begun = {
-        "attempt": record.attempt + 1,
-        "progress": 0.0,
-        "indexing_at": now(),
-        "command_id": command.command_id,
-    }
-    if record.collection is None:
-        begun |= {"state": ReleaseState.INDEXING, "reason": None}
-    return record.model_copy(update=begun)
-
-
-def _with_outcome(
-    record: ReleaseRecord,
-    command: ReleaseCommand,
-    outcome: Literal["done", "refused", "ignored"],
-    reason: str | None = None,
-) -> ReleaseRecord:
-    entry = CommandOutcome(
-        command_id=command.command_id,
-        action=command.action,
-        outcome=outcome,
-        reason=reason,
-        forced=command.force,
-    )
-    return record.model_copy(update={"commands": [*record.commands, entry][-_OUTCOMES_KEPT:]})
-
-
-def _previous(active: ActiveRecord | None, release: str) -> str | None:
-    """The release to go back to; building the active one anew does not change it."""
-    if active is None:
-        return None
-    return active.previous if active.release == release else active.release
 
 
 def _time(at: datetime) -> str:

@@ -1,6 +1,9 @@
 """Publishing: results, dead letters and offsets, together or not at all (exactly once), or results first (at least once).
 
 What can go wrong, and what happens next, is the same for both: `RefusedError`, `UndoneError`, or the process ends.
+
+`publish` runs in the publishing thread, `settle` and `forget` in the one that polls: the client lets one thread at a time
+into a consumer, so a second one would wait for a pause in the polling that never comes.
 """
 
 import logging
@@ -8,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -61,9 +65,15 @@ def raise_if_final(error: KafkaError) -> None:
 class Publisher(Protocol):
     """One way to publish answers and the positions after them."""
 
+    calls: "CallWatch"
+
     def start(self) -> None: ...
 
     def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> None: ...
+
+    def settle(self) -> None: ...
+
+    def forget(self) -> None: ...
 
 
 class _Deliveries:
@@ -105,6 +115,7 @@ class ExactlyOnce:
             settings.worker.transaction_timeout_ms,
         ) | {"on_delivery": self._deliveries, "delivery.report.only.error": True}
         self._consumer = consumer
+        self._group: object = None
         self._producer: Producer | None = None
         self.calls = CallWatch()
 
@@ -134,7 +145,7 @@ class ExactlyOnce:
         assert producer is not None
         # 1. Who we are in the group, before asking whether the batch is still ours: if it is lost in between,
         #    the broker knows this metadata for old and refuses.
-        group = self._consumer.consumer_group_metadata()
+        group = self._group
         if not is_ours():
             raise UndoneError("the partitions were lost before publishing")
         try:
@@ -151,6 +162,13 @@ class ExactlyOnce:
             if self._producer is not None:
                 self._abort(producer)
             raise
+
+    def settle(self) -> None:
+        """Note who we are in the group: after what the last poll has changed, and before anything of it is published."""
+        self._group = self._consumer.consumer_group_metadata()
+
+    def forget(self) -> None:
+        """Nothing is kept between transactions."""
 
     def _send_offsets(self, producer: Producer, positions: list[TopicPartition], group: object) -> None:
         with self._sorted("send_offsets_to_transaction"):
@@ -193,33 +211,48 @@ class AtLeastOnce:
             | {"on_delivery": self._deliveries, "delivery.report.only.error": True}
         )
         self._consumer = consumer
+        self._delivered: SimpleQueue[list[TopicPartition]] = SimpleQueue()
         self.calls = CallWatch()
 
     def start(self) -> None:
         """Nothing to take: there is no transactional id."""
 
     def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> None:
-        """Deliver the answers, then commit the positions after them. Raises as `ExactlyOnce.publish`."""
+        """Deliver the answers; the positions after them are committed by `settle`. Raises as `ExactlyOnce.publish`."""
         if not is_ours():
             raise UndoneError("the partitions were lost before publishing")
-        try:
-            with self.calls.of("flush"):
-                _produce(self._producer, [answer.record for answer in answers])
-                undelivered = self._producer.flush(CALL_SECONDS)
-            errors = self._deliveries.take()
-            for error in errors:
-                raise_if_final(error)
-            if errors and all(error.code() in _REFUSED_FOR_WHAT_THEY_ARE for error in errors):
-                raise RefusedError(errors[0].str())
-            if errors or undelivered:
-                raise UndoneError(errors[0].str() if errors else "Kafka did not take the results in time")
-            with self.calls.of("commit"):
-                self._consumer.commit(
-                    offsets=positions_after(answer.event for answer in answers), asynchronous=False
+        with self.calls.of("flush"):
+            _produce(self._producer, [answer.record for answer in answers])
+            undelivered = self._producer.flush(CALL_SECONDS)
+        errors = self._deliveries.take()
+        for error in errors:
+            raise_if_final(error)
+        if errors and all(error.code() in _REFUSED_FOR_WHAT_THEY_ARE for error in errors):
+            raise RefusedError(errors[0].str())
+        if errors or undelivered:
+            raise UndoneError(errors[0].str() if errors else "Kafka did not take the results in time")
+        self._delivered.put(positions_after(answer.event for answer in answers))
+
+    def settle(self) -> None:
+        """Commit the positions after what was delivered; what fails is answered again by whoever gets it."""
+        positions: dict[tuple[str, int], TopicPartition] = {}
+        while not self._delivered.empty():
+            positions |= {
+                (position.topic, position.partition): position for position in self._delivered.get()
+            }
+        if positions:
+            try:
+                self._consumer.commit(offsets=list(positions.values()), asynchronous=False)
+            except KafkaException as exception:
+                raise_if_final(exception.args[0])
+                log.warning(
+                    "positions not committed, some results will be repeated: %s", exception.args[0].str()
                 )
-        except KafkaException as exception:
-            raise_if_final(exception.args[0])
-            raise UndoneError(exception.args[0].str()) from None
+
+    def forget(self) -> None:
+        """Leave the positions of lost partitions to whoever has them now."""
+        while not self._delivered.empty():
+            self._delivered.get()
 
 
 class CallWatch:

@@ -8,7 +8,6 @@ from schemas.release import (
     DEAD_AFTER_SECONDS,
     ActiveRecord,
     ReleaseRecord,
-    ReleaseState,
     WorkerRecord,
     now,
     release_key,
@@ -17,6 +16,7 @@ from schemas.release import (
 from schemas.releases import ReleasesView
 from schemas.topics import Names
 from worker.store import RELEASE_NAME
+from worker.transitions import retired
 
 # A worker that stood still for a minute may come back; nobody needs its record for longer than this.
 FORGET_SECONDS = 10 * DEAD_AFTER_SECONDS
@@ -34,9 +34,7 @@ def releases_to_retire(view: ReleasesView, names: Names, keep: int) -> dict[str,
     rest = [record for record in with_collection if record.release not in serving]
     room = max(0, keep - len([record for record in with_collection if record.release in serving]))
     return {
-        release_key(record.release): record.model_copy(
-            update={"state": ReleaseState.RETIRED, "collection": None, "retired_at": now()}
-        )
+        release_key(record.release): retired(record)
         for record in rest[room:]
         if not is_served(view, names, record.collection or "")
     }

@@ -37,7 +37,7 @@ from worker.http import Health
 from worker.metrics import Metrics
 from worker.pipeline import AnswerBatch, LastResort, Pipeline
 from worker.positions import committed_positions
-from worker.publish import AtLeastOnce, ExactlyOnce, raise_if_final
+from worker.publish import AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
 from worker.statistics import Statistics
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Stream:
             kafka.worker_consumer(settings)
             | {"error_cb": self._on_error, "stats_cb": statistics.read, "statistics.interval.ms": 2_000}
         )
-        self._publisher = (
+        self._publisher: Publisher = (
             ExactlyOnce(settings, worker_id, self._consumer)
             if settings.worker.delivery == "exactly-once"
             else AtLeastOnce(settings, self._consumer)
@@ -129,6 +129,7 @@ class Stream:
     def _leave(self) -> None:
         """1. Finish what is in flight. 2. Leave the group. 3. End the threads, or the process where one hangs."""
         self._pipeline.drain(self._settings.worker.stop_timeout_s)
+        self._publisher.settle()
         self._pipeline.abandon()
         self._taken.clear()
         self._consumer.close()
@@ -153,6 +154,7 @@ class Stream:
             self._rewind()
             return
         self._poll()
+        self._publisher.settle()
         trigger = self._due()
         if trigger and self._room():
             self._hand_over(trigger)
@@ -263,6 +265,7 @@ class Stream:
         )  # dropped; keeps our place
         if not self._pipeline.drain(0.0):
             return  # what is being committed must have ended before the offsets are read
+        self._publisher.settle()
         try:
             for position in committed_positions(
                 self._consumer, self._consumer.assignment(), self._settings.worker
@@ -302,12 +305,14 @@ class Stream:
             log.warning("what is in flight did not end in time; dropping it, others will answer it")
             self._pipeline.abandon()
             self._rewinding = True
+        self._publisher.settle()
         consumer.incremental_unassign(partitions)
         self._metrics.forget_lag()
         log.info("revoked %s", _numbers(partitions))
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._pipeline.abandon()
+        self._publisher.forget()
         self._rewinding = True
         consumer.incremental_unassign(partitions)
         self._metrics.forget_lag()

@@ -13,6 +13,7 @@ from worker.batch import Answer, Event, Record
 from worker.errors import RefusedError, UndoneError
 from worker.metrics import Metrics
 from worker.pipeline import DEPTH, Pipeline
+from worker.publish import CallWatch
 
 SECONDS = 5.0
 
@@ -40,7 +41,13 @@ class FakePublisher:
         self.gate = threading.Event()
         self.gate.set()
 
+        self.calls = CallWatch()
+
     def start(self) -> None: ...
+
+    def settle(self) -> None: ...
+
+    def forget(self) -> None: ...
 
     def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> None:
         self.gate.wait(SECONDS)
