@@ -1,0 +1,41 @@
+"""An active release without an indexer, for tests of the worker alone: the collection, then the records."""
+
+import numpy as np
+from confluent_kafka import Producer
+
+from schemas import kafka
+from schemas.release import ACTIVE_KEY, ActiveRecord, ReleaseRecord, ReleaseState, release_key
+from schemas.settings import Settings
+from worker.milvus import Milvus
+from worker.store import ReleaseStore
+from worker.topics import ensure_topics
+
+
+def activate(settings: Settings, *, epoch: int = 1, release: str | None = None) -> ActiveRecord:
+    """Build the collection of a release of the store (the newest if none is named), and say that it serves."""
+    ensure_topics(settings, 30)
+    store = ReleaseStore(settings.store)
+    name = release or store.names()[-1]
+    loaded = store.load(name)
+    catalogue = loaded.catalogue
+    vectors = loaded.embed_movies(0, len(catalogue))
+    collection = settings.names.collection(name, epoch)
+    milvus = Milvus(settings.milvus)
+    milvus.create(collection, loaded.manifest.dimension)
+    milvus.insert(
+        collection, catalogue.movie_ids, vectors, catalogue.years.astype(np.int64), catalogue.genres
+    )
+    milvus.finish(collection, len(catalogue), loaded.manifest.metric)
+    milvus.close()
+    active = ActiveRecord(release=name, collection=collection, epoch=epoch)
+    record = ReleaseRecord(
+        release=name,
+        state=ReleaseState.ACTIVE,
+        collection=collection,
+        vectors_sha256=store.write_vectors(name, vectors),
+    )
+    producer = Producer(kafka.producer(settings.kafka))
+    producer.produce(settings.names.releases, record.model_dump_json().encode(), release_key(name))
+    producer.produce(settings.names.releases, active.model_dump_json().encode(), ACTIVE_KEY)
+    assert producer.flush(30) == 0
+    return active
