@@ -98,8 +98,13 @@ class Commands:
         # 1. A predecessor may have come as far as `ready` with this very command.
         before = view.releases.get(release)
         if before and before.command_id == command.command_id and before.state == ReleaseState.READY:
-            self._activate(command, self._ready_again(release, view, job), view, job, "checked before")
-            return
+            try:
+                record = self._ready_again(release, view, job)
+            except RefusedCommandError as error:
+                log.warning("building %s again: %s", release, error)
+            else:
+                self._activate(command, record, view, job, "built and checked before a restart")
+                return
         # 2. Load the release: every hash is checked.
         worker = self._settings.worker
         loaded = self._store.load(release, device=worker.device, threads=worker.embed_threads)

@@ -151,6 +151,7 @@ class _Term:
             return
         offset = message.offset()
         assert offset is not None
+        assert self._job is None  # the partition is paused while there is one
         self._place = TopicPartition(self._topic, 0, offset)
         command = parse_command(message)
         if command is None:

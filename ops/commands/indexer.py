@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from schemas.settings import load_settings
+from ops.options import BootstrapServers, Milvus, Port, Prefix, Store, settings_with
 
 
 def register(app: typer.Typer) -> None:
@@ -13,17 +13,15 @@ def register(app: typer.Typer) -> None:
 
 
 def indexer(
-    bootstrap_servers: Annotated[
-        str | None, typer.Option(help="Kafka brokers, host:port[,host:port…].")
-    ] = None,
-    milvus: Annotated[str | None, typer.Option(help="URI of the Milvus server.")] = None,
-    store: Annotated[str | None, typer.Option(help="Folder or URL of the releases.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="Of topics, groups and collections.")] = None,
+    bootstrap_servers: BootstrapServers = None,
+    milvus: Milvus = None,
+    store: Store = None,
+    prefix: Prefix = None,
     indexer_id: Annotated[
         str | None,
         typer.Option("--id", help="Name that survives a restart; the host's name and a slot if left out."),
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Of /metrics and /health; 0 takes a free one.")] = None,
+    port: Port = None,
 ) -> None:
     """Carry out release commands: build a collection, check it, activate it, and clean up.
 
@@ -33,12 +31,13 @@ def indexer(
     Exit codes: 0 stopped; 2 a wrong setting, or Kafka or Milvus refused who we are; 3 Kafka ended this process for good
     (fenced by its successor): a supervisor restarts it.
     """
-    settings = load_settings(
-        **{name: value for name, value in {"store": store, "prefix": prefix}.items() if value is not None},
-        kafka={} if bootstrap_servers is None else {"bootstrap_servers": bootstrap_servers},
-        milvus={} if milvus is None else {"uri": milvus},
-        indexer={} if indexer_id is None else {"id": indexer_id},
-        http={} if port is None else {"port": port},
+    settings = settings_with(
+        bootstrap_servers=bootstrap_servers,
+        milvus=milvus,
+        store=store,
+        prefix=prefix,
+        indexer_id=indexer_id,
+        port=port,
     )
     from ops import logs
     from worker.run_indexer import run_indexer

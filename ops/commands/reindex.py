@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.options import AsJson, BootstrapServers, Prefix, Store, settings_with
 from schemas.errors import MarqueeError
-from schemas.settings import load_settings
 
 if TYPE_CHECKING:
     from schemas.release import CommandOutcome, ReleaseCommand, ReleaseRecord
@@ -29,12 +29,10 @@ def reindex(
         typer.Option("--force", help="Activate although its evaluation is below the active release's."),
     ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the outcome.", min=0.1)] = 600.0,
-    bootstrap_servers: Annotated[
-        str | None, typer.Option(help="Kafka brokers, host:port[,host:port…].")
-    ] = None,
-    store: Annotated[str | None, typer.Option(help="Folder or URL of the releases, for `latest`.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="Of topics, groups and collections.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    bootstrap_servers: BootstrapServers = None,
+    store: Store = None,
+    prefix: Prefix = None,
+    as_json: AsJson = False,
 ) -> None:
     """Tell the indexer to embed, index, check and activate a release; workers then take it over by themselves.
 
@@ -44,10 +42,7 @@ def reindex(
     from producer.commands import send_command
     from schemas.release import ReleaseCommand
 
-    settings = load_settings(
-        **{name: value for name, value in {"store": store, "prefix": prefix}.items() if value is not None},
-        kafka={} if bootstrap_servers is None else {"bootstrap_servers": bootstrap_servers},
-    )
+    settings = settings_with(bootstrap_servers=bootstrap_servers, store=store, prefix=prefix)
     name = _latest(settings) if release == LATEST else release
     try:
         command = ReleaseCommand(action="index", release=name, force=force)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ops.options import AsJson, BootstrapServers, Prefix, settings_with
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -16,9 +18,9 @@ def topics(
         bool, typer.Option("--check", help="Create nothing; fail if something is missing.")
     ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for Kafka.", min=0.1)] = 30.0,
-    bootstrap_servers: Annotated[str | None, typer.Option(help="Kafka brokers, host:port[,…].")] = None,
-    prefix: Annotated[str | None, typer.Option(help="Prefix of the topics' names.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    bootstrap_servers: BootstrapServers = None,
+    prefix: Prefix = None,
+    as_json: AsJson = False,
 ) -> None:
     """Create the topics that are missing, make the others fit, and show them all.
 
@@ -27,13 +29,12 @@ def topics(
     from rich.console import Console
     from rich.table import Table
 
-    from schemas.settings import load_settings
     from worker.topics import ensure_topics, topic_states
 
-    kafka: dict[str, object] = {"bootstrap_servers": bootstrap_servers} if bootstrap_servers else {}
+    settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
     if check:
-        kafka["create_topics"] = False
-    settings = load_settings(kafka=kafka, **({"prefix": prefix} if prefix is not None else {}))
+        only_check = settings.kafka.model_copy(update={"create_topics": False})
+        settings = settings.model_copy(update={"kafka": only_check})
     ensure_topics(settings, timeout)
     states = topic_states(settings, timeout)
     shown = ("cleanup.policy", "message.timestamp.type", "max.message.bytes")

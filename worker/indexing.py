@@ -1,0 +1,114 @@
+"""From a release in the store to a checked collection: build, check, keep the vectors."""
+
+import logging
+import time
+from dataclasses import dataclass
+
+from schemas.release import ReleaseCommand, ReleaseRecord, release_key
+from schemas.releases import ReleasesView
+from schemas.settings import Settings
+from worker.build import build_collection
+from worker.checks import CheckError, check_collection, probe_queries, warm
+from worker.errors import MilvusError
+from worker.http import Health
+from worker.job import Job
+from worker.milvus import Milvus, Vectors
+from worker.patience import patiently
+from worker.release import Release
+from worker.transitions import begun
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 5  # at building, each of which Milvus refused although it was there
+_PROGRESS_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Built:
+    """A collection that is whole, and what went into it: float32 [movies, dim], by row of the catalogue."""
+
+    record: ReleaseRecord
+    collection: str
+    vectors: Vectors
+
+
+class Indexing:
+    """Builds and checks collections, in the thread of a job."""
+
+    def __init__(self, settings: Settings, milvus: Milvus, health: Health) -> None:
+        self._settings = settings
+        self._milvus = milvus
+        self._health = health
+
+    def build(self, command: ReleaseCommand, loaded: Release, view: ReleasesView, job: Job) -> Built:
+        """Build until it is whole; each attempt has a collection of its own, published before it is made.
+
+        Raises:
+            CheckError: a tower gives values that are not finite, or Milvus refused every attempt.
+        """
+        names, release, refused = self._settings.names, loaded.manifest.release, ""
+        for _ in range(_ATTEMPTS):
+            record = begun(command, release, view.releases.get(release))
+            view = job.publish({release_key(release): record})
+            collection = names.collection(release, record.attempt)
+            progress = _Progress(record, job)
+            try:
+                vectors = build_collection(
+                    self._milvus, loaded, collection, self._settings.indexer.batch_movies, progress
+                )
+            except MilvusError as error:
+                # Some of the rows may be there and some not: only a new collection is sure to be whole.
+                refused = str(error)
+                log.warning("indexing %s begins again: %s", release, error)
+                self._health.set("milvus", refused)
+                patiently(job, self._health, lambda: self._milvus.collections(names.collection_prefix))
+                self.drop(collection)
+            else:
+                self._finish(collection, len(vectors), loaded, job)
+                return Built(progress.record, collection, vectors)
+        raise CheckError(f"Milvus refused {_ATTEMPTS} attempts at building it; the last: {refused}")
+
+    def check(self, loaded: Release, built: Built, job: Job) -> str:
+        """Check the collection, over a connection that knows nothing of it, and warm it; gives what was found.
+
+        Raises:
+            CheckError: it must not serve.
+        """
+        queries = probe_queries(loaded, self._settings.indexer.probes)
+        movie_ids, collection, vectors = loaded.catalogue.movie_ids, built.collection, built.vectors
+        cold = Milvus(self._settings.milvus)
+        try:
+            found = patiently(
+                job, self._health, lambda: check_collection(cold, collection, movie_ids, vectors, queries)
+            )
+            patiently(job, self._health, lambda: warm(cold, collection, queries))
+        finally:
+            cold.close()
+        return found
+
+    def drop(self, collection: str) -> None:
+        """Drop a collection that nobody will use; what Milvus keeps from us now, the next sweep gets."""
+        try:
+            self._milvus.drop(collection)
+        except MilvusError as error:
+            log.warning("%s is left to the next sweep: %s", collection, error)
+
+    def _finish(self, collection: str, rows: int, loaded: Release, job: Job) -> None:
+        metric = loaded.manifest.metric
+        patiently(job, self._health, lambda: self._milvus.finish(collection, rows, metric))
+
+
+class _Progress:
+    """Publishes the share that is done, not more often than every second."""
+
+    def __init__(self, record: ReleaseRecord, job: Job) -> None:
+        self.record = record
+        self._job = job
+        self._published_at = time.monotonic()
+
+    def __call__(self, share: float) -> None:
+        self._job.check()
+        self.record = self.record.model_copy(update={"progress": share})
+        if time.monotonic() - self._published_at >= _PROGRESS_SECONDS:
+            self._job.publish({release_key(self.record.release): self.record})
+            self._published_at = time.monotonic()

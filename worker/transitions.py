@@ -1,0 +1,123 @@
+"""The life of a release as records: what each step writes to `releases`. Decides nothing, and calls nobody."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from schemas.release import (
+    ACTIVE_KEY,
+    ActiveRecord,
+    CommandOutcome,
+    Record,
+    ReleaseCommand,
+    ReleaseRecord,
+    ReleaseState,
+    now,
+    release_key,
+)
+from schemas.releases import ReleasesView
+
+Outcome = Literal["done", "refused", "ignored"]
+
+_OUTCOMES_KEPT = 50  # of a release: a command is known for seen as long as its outcome is kept
+
+
+def begun(command: ReleaseCommand, release: str, before: ReleaseRecord | None) -> ReleaseRecord:
+    """A new attempt at indexing. A release with a collection keeps it and its state until the new one is ready."""
+    record = before or ReleaseRecord(release=release, state=ReleaseState.INDEXING)
+    changed = {
+        "attempt": record.attempt + 1,
+        "progress": 0.0,
+        "indexing_at": now(),
+        "command_id": command.command_id,
+    }
+    if record.collection is None:
+        changed |= {"state": ReleaseState.INDEXING, "reason": None}
+    return record.model_copy(update=changed)
+
+
+def ready(
+    record: ReleaseRecord, collection: str, rows: int, dimension: int, vectors_sha256: str
+) -> ReleaseRecord:
+    """Built and checked: from here on it can be activated without being built."""
+    return record.model_copy(
+        update={
+            "state": ReleaseState.READY,
+            "reason": None,
+            "progress": 1.0,
+            "collection": collection,
+            "rows": rows,
+            "dimension": dimension,
+            "vectors_sha256": vectors_sha256,
+            "ready_at": now(),
+        }
+    )
+
+
+def activated(
+    command: ReleaseCommand, record: ReleaseRecord, view: ReleasesView, summary: str
+) -> Mapping[str, Record]:
+    """Records, by key, of a release that takes over: its own, that of the one it replaces, and `active` last."""
+    assert record.collection is not None
+    active, at = view.active, now()
+    serving = record.model_copy(
+        update={"state": ReleaseState.ACTIVE, "active_at": at, "command_id": command.command_id}
+    )
+    records: dict[str, Record] = {
+        release_key(record.release): with_outcome(serving, command, "done", summary)
+    }
+    replaced = view.releases.get(active.release) if active else None
+    if replaced and replaced.release != record.release:
+        records[release_key(replaced.release)] = replaced.model_copy(
+            update={"state": ReleaseState.RETIRED, "retired_at": at}
+        )
+    records[ACTIVE_KEY] = ActiveRecord(
+        release=record.release,
+        collection=record.collection,
+        epoch=view.epoch + 1,
+        previous=_previous(active, record.release),
+        since=at,
+    )
+    return records
+
+
+def retired(record: ReleaseRecord) -> ReleaseRecord:
+    """Its collection is given up."""
+    return record.model_copy(update={"state": ReleaseState.RETIRED, "collection": None, "retired_at": now()})
+
+
+def unchanged(
+    command: ReleaseCommand,
+    release: str,
+    before: ReleaseRecord | None,
+    outcome: Literal["refused", "ignored"],
+    reason: str,
+) -> ReleaseRecord:
+    """The outcome of a command that changed nothing. A release without a collection to go back to is rejected."""
+    record = before or ReleaseRecord(release=release, state=ReleaseState.REJECTED)
+    indexing = command.action == "index" and record.collection is None and outcome == "refused"
+    if indexing or before is None:
+        record = record.model_copy(
+            update={"state": ReleaseState.REJECTED, "reason": reason, "rejected_at": now()}
+        )
+    return with_outcome(record, command, outcome, reason)
+
+
+def with_outcome(
+    record: ReleaseRecord, command: ReleaseCommand, outcome: Outcome, reason: str | None = None
+) -> ReleaseRecord:
+    """The record with what became of one more command."""
+    entry = CommandOutcome(
+        command_id=command.command_id,
+        action=command.action,
+        outcome=outcome,
+        reason=reason,
+        forced=command.force,
+    )
+    return record.model_copy(update={"commands": [*record.commands, entry][-_OUTCOMES_KEPT:]})
+
+
+def _previous(active: ActiveRecord | None, release: str) -> str | None:
+    """The release to go back to; building the active one anew does not change it."""
+    if active is None:
+        return None
+    return active.previous if active.release == release else active.release
