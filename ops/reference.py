@@ -1,0 +1,208 @@
+"""The reference pages, made from the code that they describe: `python -m ops.reference` writes them, a test compares."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from schemas import dead_letter
+from schemas.dead_letter import REASONS
+from schemas.manifest import Manifest
+from schemas.profile import AGE_GROUPS, OCCUPATIONS, Filter, ProfileEvent
+from schemas.recommendation import Recommendation, RecommendedMovie, Source
+from schemas.release import (
+    ACTIVE_KEY,
+    RELEASE_KEY_PREFIX,
+    TRIAL_KEY,
+    WORKER_KEY_PREFIX,
+    ActiveRecord,
+    CommandOutcome,
+    ReleaseCommand,
+    ReleaseRecord,
+    TrialRecord,
+    WorkerRecord,
+)
+from schemas.settings import Settings
+from schemas.topics import Names
+
+ROOT = Path(__file__).parent.parent
+MADE = "<!-- Made by `python -m ops.reference` from the code; do not edit. -->"
+
+_HEADERS = {
+    dead_letter.REASON: "A short code, see below.",
+    dead_letter.ERROR: "A sentence for a person.",
+    dead_letter.SOURCE: "`topic-partition-offset` of the event.",
+    dead_letter.FAILED_AT: "When, ISO 8601 in UTC.",
+    dead_letter.VALUE_LENGTH: "Only where the event's bytes did not fit: how many there were.",
+    dead_letter.VALUE_SHA256: "Only then: their sha256.",
+}
+
+
+def settings_page() -> str:
+    """docs/settings.md."""
+    lines = [
+        "# Settings",
+        MADE,
+        "",
+        "Each is a variable, or a line in the TOML file that `MARQUEE_CONFIG` names (`marquee.toml` in the working "
+        "directory without it); variables win. `MARQUEE_SECRETS_DIR` names a folder with one file a secret, named like "
+        "the variable in lower case. A wrong value ends every command with exit code 2 and the variable's name.",
+    ]
+    top = {name: field for name, field in Settings.model_fields.items() if not _group(field)}
+    lines += ["", *_settings_table("MARQUEE_", top)]
+    for name, field in Settings.model_fields.items():
+        group = _group(field)
+        if group:
+            lines += ["", f"## {name}", "", _sentence(group), ""]
+            lines += _settings_table(f"MARQUEE_{name.upper()}__", group.model_fields)
+    return "\n".join(lines) + "\n"
+
+
+def contract_page() -> str:
+    """docs/contract.md."""
+    names = Names()
+    lines = [
+        "# The wire contract",
+        MADE,
+        "",
+        "JSON in UTF-8. Names are those of the default prefix, `marquee.`. Unknown fields are ignored, so that "
+        "producers may move first.",
+        "",
+        f"## {names.profiles}: the profile event",
+        "",
+        _sentence(ProfileEvent),
+        "Types are strict: no `\"27\"`, no `true` for 1. Key: `user_id` as decimal text, or `event_id`, or null.",
+        "",
+        *_fields_table(ProfileEvent),
+        "",
+        "`filter`:",
+        "",
+        *_fields_table(Filter),
+        "",
+        f"Ages fall into ml-1m's groups, by their lower bounds: {', '.join(map(str, AGE_GROUPS))}. Occupations: "
+        + ", ".join(f"{code} {name}" for code, name in enumerate(OCCUPATIONS))
+        + ".",
+        "",
+        f"## {names.recommendations}: the recommendation",
+        "",
+        _sentence(Recommendation),
+        "It has the event's key and headers, and the event's partition number, in the order of the offsets; its timestamp "
+        "is the broker's.",
+        "",
+        *_fields_table(Recommendation),
+        "",
+        "Each of `movies`:",
+        "",
+        *_fields_table(RecommendedMovie),
+        "",
+        "`source`:",
+        "",
+        *_fields_table(Source),
+        "",
+        f"## {names.dead_letters}: what could not be answered",
+        "",
+        "The event's own key, bytes and headers, in the event's partition number, with these headers:",
+        "",
+        "| header | what |",
+        "|---|---|",
+        *(f"| `{name}` | {text} |" for name, text in _HEADERS.items()),
+        "",
+        "| reason | when |",
+        "|---|---|",
+        *(f"| `{reason.value}` | {text} |" for reason, text in REASONS.items()),
+        "",
+        f"## {names.release_commands}: what the admin producer asks for",
+        "",
+        _sentence(ReleaseCommand),
+        "",
+        *_fields_table(ReleaseCommand),
+        "",
+        f"## {names.releases}: the state of releases, compacted",
+        "",
+        "By key:",
+    ]
+    for key, record in {
+        f"{RELEASE_KEY_PREFIX}<id>": ReleaseRecord,
+        ACTIVE_KEY: ActiveRecord,
+        TRIAL_KEY: TrialRecord,
+        f"{WORKER_KEY_PREFIX}<id>": WorkerRecord,
+    }.items():
+        lines += ["", f"### `{key}`", "", *_fields_table(record)]
+    lines += ["", "Each of `commands`:", "", *_fields_table(CommandOutcome)]
+    lines += ["", "## manifest.json of a release", "", *_fields_table(Manifest)]
+    return "\n".join(lines) + "\n"
+
+
+def pages() -> dict[Path, str]:
+    """Every generated page by its path."""
+    return {ROOT / "docs" / "settings.md": settings_page(), ROOT / "docs" / "contract.md": contract_page()}
+
+
+def _group(field: FieldInfo) -> type[BaseModel] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _sentence(model: type[BaseModel]) -> str:
+    return " ".join((model.__doc__ or "").split())
+
+
+def _settings_table(prefix: str, fields: dict[str, FieldInfo]) -> Iterator[str]:
+    yield "| variable | default | what |"
+    yield "|---|---|---|"
+    for name, field in fields.items():
+        default = "" if field.default is None else f"`{field.default}`"
+        if field.default_factory is not None:
+            default = "`{}`"
+        yield f"| `{prefix}{name.upper()}` | {default} | {_what(field)} |"
+
+
+def _fields_table(model: type[BaseModel]) -> Iterator[str]:
+    properties = model.model_json_schema()["properties"]
+    yield "| field | type | what |"
+    yield "|---|---|---|"
+    for name, field in model.model_fields.items():
+        needed = ", required" if field.is_required() else ""
+        yield f"| `{name}` | {_type(properties[name])}{needed} | {_what(field)} |"
+
+
+def _what(field: FieldInfo) -> str:
+    choices = [value for value in _choices(field.annotation) if value is not None]
+    said = field.description or ""
+    return f"{said} One of {', '.join(f'`{choice}`' for choice in choices)}.".strip() if choices else said
+
+
+def _choices(annotation: object) -> list[object]:
+    from typing import Literal, get_args, get_origin
+
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [choice for inner in get_args(annotation) for choice in _choices(inner)]
+
+
+def _type(schema: dict[str, object]) -> str:
+    """A JSON Schema's type in a few words, with its bounds."""
+    options = schema.get("anyOf")
+    if isinstance(options, list):
+        return " or ".join(_type(option) for option in options if option.get("type") != "null")
+    if "$ref" in schema:
+        return "object" if "State" not in str(schema["$ref"]) else "string"
+    kind = str(schema.get("type", "object" if "properties" in schema else "string"))
+    items = schema.get("items")
+    if kind == "array" and isinstance(items, dict):
+        kind = f"array of {_type(items)}"
+    bounds = [
+        f"{text} {schema[key]}"
+        for key, text in {
+            "minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "minLength": "length ≥", "maxLength": "length ≤",
+            "minItems": "items ≥", "maxItems": "items ≤",
+        }.items()
+        if key in schema
+    ]  # fmt: skip
+    return f"{kind} ({', '.join(bounds)})" if bounds else kind
+
+
+if __name__ == "__main__":
+    for path, page in pages().items():
+        path.write_text(page, encoding="utf-8")
