@@ -1,6 +1,5 @@
 """The answer to one event: asked for, and as a person reads it."""
 
-from ops.overview import overview
 from producer.profiles import publish_one
 from producer.recommendations import DeadLetter, NoAnswerError, OutcomeReader, Result
 from schemas.errors import MarqueeError
@@ -46,5 +45,10 @@ def ask(settings: Settings, profile: ProfileEvent, timeout_s: float) -> tuple[Re
 
 
 def _cause(settings: Settings) -> str:
-    problems = overview(settings, timeout_s=5.0).problems
-    return "; ".join(problems) or "every part looks well; see the worker's log"
+    """What can be seen of why nobody answers."""
+    from ops.overview import overview  # brings Paddle along, which a person who is answered need not wait for
+
+    seen = overview(settings, timeout_s=5.0)
+    waiting = sum(group.total_lag for group in seen.groups if group.name == settings.names.worker_group)
+    causes = [*seen.problems, *([f"{waiting:,} events wait for the workers"] if waiting else [])]
+    return "; ".join(causes) or "every part looks well; see the worker's log"

@@ -1,0 +1,97 @@
+"""`marquee recommend`: one profile through Kafka, and the list that answers it."""
+
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from ops.options import AsJson, BootstrapServers, Milvus, Prefix, Store, settings_with
+from ops.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years, table
+from schemas.profile import MAX_ID, MAX_K, MAX_RECENT, OCCUPATIONS, ProfileEvent
+
+_HELP = f"""Send one profile through Kafka and print the list that answers it.
+
+The codes are those of the seed, the bootcamp's recommender; what is left out is unknown to the model.
+
+{table()}
+
+Exit code 1 where no answer comes within --timeout, or the event becomes a dead letter; the reason is said.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("recommend", help=_HELP)(recommend)
+
+
+def movie_ids(text: str) -> list[int]:
+    """Movie ids parted by commas, as `--recent` takes them."""
+    try:
+        ids = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise typer.BadParameter(
+            f"movie ids parted by commas are wanted, as in 1193,661, not {text!r}"
+        ) from None
+    if len(ids) > MAX_RECENT or not all(1 <= movie_id <= MAX_ID for movie_id in ids):
+        raise typer.BadParameter(f"at most {MAX_RECENT} movie ids, each from 1 to {MAX_ID}, are taken")
+    return ids
+
+
+def recommend(
+    age: Annotated[
+        int | None,
+        typer.Option("-a", "--age", help="Code of the age group.", min=0, max=len(AGE_NAMES) - 1),
+    ] = None,
+    gender: Annotated[
+        int | None,
+        typer.Option("-g", "--gender", help="0 male, 1 female.", min=0, max=len(GENDER_NAMES) - 1),
+    ] = None,
+    job: Annotated[
+        int | None,
+        typer.Option("-j", "--job", help="Code of the occupation.", min=0, max=len(OCCUPATIONS) - 1),
+    ] = None,
+    user: Annotated[
+        int | None, typer.Option("-u", "--user", help="User id of the training data.", min=1, max=MAX_ID)
+    ] = None,
+    recent: Annotated[
+        str | None,
+        typer.Option(help="Movie ids watched and liked, oldest first, as in 1193,661.", show_default=False),
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", help="How many movies; 5 if missing.", min=1, max=MAX_K)
+    ] = None,
+    infer: Annotated[
+        bool,
+        typer.Option("-i", "--infer", help="First have the newest release embedded, indexed and activated."),
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.", min=0.1)] = 30.0,
+    bootstrap_servers: BootstrapServers = None,
+    prefix: Prefix = None,
+    milvus: Milvus = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send one profile through Kafka and print the list that answers it."""
+    from ops.answers import ask, movie_table
+
+    profile = ProfileEvent(
+        event_id=f"recommend-{uuid4().hex}",
+        user_id=user,
+        gender=None if gender is None else SEED_GENDERS[gender],
+        age=None if age is None else age_in_years(age),
+        occupation=job,
+        recent=movie_ids(recent) if recent else None,
+        k=k,
+    )
+    settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, milvus=milvus, store=store)
+    if infer:
+        from ops.indexing import index, newest
+
+        index(settings, newest(settings))
+    result, latency_ms = ask(settings, profile, timeout)
+    if as_json:
+        typer.echo(result.value)
+        return
+    answer = result.recommendation
+    typer.echo(movie_table(answer))
+    typer.echo(f"release {answer.release}, retrieval {answer.retrieval}, {latency_ms} ms", err=True)

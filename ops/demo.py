@@ -1,0 +1,218 @@
+"""The main job, shown: data, training, one machine, two profiles of the bootcamp, and a stream of everybody."""
+
+import json
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ops.answers import ask, movie_table
+from ops.data.generate import Sizes, generate
+from ops.data.movielens import MovieLens, load
+from ops.indexing import index
+from ops.local.process import ChildProcess
+from ops.local.up import UP_FILE
+from ops.population import profile_events
+from ops.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years
+from ops.streaming import UNDER_WAY, Ledger, stream
+from ops.training.fit import Hyperparameters, use_threads
+from ops.training.fit import Progress as Step
+from ops.training.train import train_fusion
+from schemas.errors import MarqueeError
+from schemas.profile import OCCUPATIONS, ProfileEvent
+from schemas.settings import Settings, load_settings
+from worker.store import ReleaseStore
+
+# `-a 0 -g 1 -j 10` and `-a 6 -g 0 -j 16`, as in the README of the Milvus bootcamp's recommender.
+BOOTCAMP_PROFILES = ((0, 1, 10), (6, 0, 16))
+UP_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 60.0  # `marquee up` ends its children one after the other
+ANSWER_TIMEOUT_S = 60.0
+# What training gets through on 2 cores, for the estimate that is given before it starts.
+RATINGS_PER_SECOND = 30_000
+SHOWN_METRICS = (
+    "marquee_events_total",
+    "marquee_batches_total",
+    "marquee_transactions_total",
+    "marquee_event_latency_seconds_count",
+    "marquee_active_epoch",
+)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What to show, where, and to whom: results on `console`, progress on `progress_console`."""
+
+    folder: Path
+    data: Path | None
+    events: int
+    seed: int
+    console: Console
+    progress_console: Console
+
+    def run(self) -> None:
+        """Everything in order. `marquee up` and its children have ended when this returns or raises.
+
+        Raises:
+            MarqueeError: a step failed.
+        """
+        began = time.monotonic()
+        data = self._data()
+        release = self._train(data)
+        with self._up() as settings:
+            self._index(settings, release)
+            for codes in BOOTCAMP_PROFILES:
+                self._recommend(settings, *codes)
+            self._stream(settings, data)
+            self._metrics()
+        self._say(f"All of it took {time.monotonic() - began:.0f} s, and nothing of it runs any more.")
+
+    @property
+    def _store(self) -> Path:
+        return self.folder / "store"
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False)
+
+    def _data(self) -> MovieLens:
+        folder = self.data or self.folder / "data"
+        if self.data is None:
+            generate(folder, self.seed, Sizes())
+        data = load(folder)
+        made = "given" if self.data else f"generated, seed {self.seed}"
+        self._say(
+            f"Data ({made}): {len(data.users):,} users, {len(data.movies):,} movies, {len(data.ratings):,} ratings."
+        )
+        return data
+
+    def _train(self, data: MovieLens) -> str:
+        hyper = Hyperparameters(seed=self.seed)
+        seconds = len(data.ratings) * hyper.epochs / RATINGS_PER_SECOND
+        self._say(f"Training the fusion model takes about {_duration(seconds)} on 2 cores.")
+        use_threads(0)
+        with self._progress("{task.description}") as progress:
+            task = progress.add_task("training", total=None)
+
+            def report(step: Step) -> None:
+                text = f"training, epoch {step.epoch}, loss {step.loss:.3f}"
+                progress.update(task, total=step.steps, completed=step.step, description=text)
+
+            trained = train_fusion(data, ReleaseStore(str(self._store)), hyper, report=report)
+        beside = trained.baselines
+        self._say(
+            f"Release {trained.manifest.release}, trained in {trained.seconds:.0f} s: RMSE {trained.rmse:.3f} stars on "
+            f"held-out ratings (user and movie biases {beside['biases']:.3f}, movie means {beside['item_mean']:.3f})."
+        )
+        return trained.manifest.release
+
+    @contextmanager
+    def _up(self) -> Iterator[Settings]:
+        """One machine's Kafka, Milvus, indexer and worker, and the settings with which to reach them."""
+        written = self.folder / UP_FILE
+        written.unlink(missing_ok=True)
+        command = [
+            *(sys.executable, "-m", "ops", "up"),
+            *("--dir", str(self.folder), "--store", str(self._store)),
+        ]
+        up = ChildProcess("marquee up", command, log=self.folder / "up.log")
+        try:
+            with self.progress_console.status("starting Kafka, Milvus, indexer and worker"):
+                up.start()
+                up.wait_until(written.is_file, UP_TIMEOUT_S)
+            state = json.loads(written.read_text())
+            self._say(f"Kafka at {state['bootstrap_servers']}, Milvus at {state['milvus_uri']}.")
+            yield load_settings(
+                kafka={"bootstrap_servers": state["bootstrap_servers"]},
+                milvus={"uri": state["milvus_uri"]},
+                store=state["store"],
+            )
+        finally:
+            up.stop(STOP_TIMEOUT_S)
+
+    def _index(self, settings: Settings, release: str) -> None:
+        began = time.monotonic()
+        with self._progress("{task.description}") as progress:
+            task = progress.add_task("indexing", total=1.0)
+            index(settings, release, report=lambda share: progress.update(task, completed=share))
+        self._say(f"Indexed, checked and active after {time.monotonic() - began:.1f} s.\n")
+
+    def _recommend(self, settings: Settings, age: int, gender: int, job: int) -> None:
+        profile = ProfileEvent(age=age_in_years(age), gender=SEED_GENDERS[gender], occupation=job)
+        result, latency_ms = ask(settings, profile, ANSWER_TIMEOUT_S)
+        self._say(f"marquee recommend -a {age} -g {gender} -j {job}")
+        self._say(f"  ({AGE_NAMES[age]}, {GENDER_NAMES[gender]}, {OCCUPATIONS[job]}; {latency_ms} ms)")
+        self.console.print(movie_table(result.recommendation), highlight=False, markup=False, soft_wrap=True)
+        self._say("")
+
+    def _stream(self, settings: Settings, data: MovieLens) -> None:
+        columns = (MofNCompleteColumn(), TimeRemainingColumn())
+        with self._progress("events answered", *columns) as progress:
+            task: TaskID = progress.add_task("", total=self.events)
+            began = time.monotonic()
+            ledger = stream(
+                settings,
+                profile_events(data, self.events, self.seed),
+                timeout_s=ANSWER_TIMEOUT_S,
+                report=lambda answered: progress.update(task, completed=answered),
+            )
+            seconds = time.monotonic() - began
+        self.console.print(_summary(ledger, seconds))
+        self._say(
+            f"Latency is from an event's timestamp to the broker's timestamp of its result, with up to {UNDER_WAY:,} "
+            "events under way, so most of it is waiting in line.\n"
+        )
+        if ledger.twice or ledger.answered != self.events:
+            raise MarqueeError(
+                "an event was not answered exactly once; see the table above and the workers' logs"
+            )
+
+    def _metrics(self) -> None:
+        state = json.loads((self.folder / UP_FILE).read_text())
+        address = _metrics_address(state["processes"])
+        with urllib.request.urlopen(address, timeout=10) as response:
+            lines = response.read().decode().splitlines()
+        self._say(f"Some of {address}:")
+        for line in lines:
+            if line.startswith(SHOWN_METRICS):
+                self._say(f"  {line}")
+
+    def _progress(self, text: str, *more: Any) -> Progress:
+        console = self.progress_console
+        return Progress(
+            TextColumn(text),
+            BarColumn(),
+            *more,
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+
+
+def _summary(ledger: Ledger, seconds: float) -> Table:
+    events = len(ledger.sent_at)
+    results = len(ledger.results)
+    table = Table(show_header=False, box=None)
+    table.add_row("events", f"{events:,} in {seconds:.1f} s, {events / seconds:,.0f} a second")
+    table.add_row("latency", f"p50 {ledger.latency_ms(0.5):,} ms, p99 {ledger.latency_ms(0.99):,} ms")
+    table.add_row("results", f"{results:,}")
+    table.add_row("dead letters", f"{ledger.answered - results:,}")
+    table.add_row("answered twice", f"{len(ledger.twice):,}")
+    table.add_row("release", ", ".join(sorted(ledger.releases)))
+    return table
+
+
+def _metrics_address(processes: list[dict[str, Any]]) -> str:
+    port = next(each["http_port"] for each in processes if each["name"].startswith("worker"))
+    return f"http://127.0.0.1:{port}/metrics"
+
+
+def _duration(seconds: float) -> str:
+    return f"{max(5, round(seconds / 5) * 5)} s" if seconds < 100 else f"{round(seconds / 60)} minutes"
