@@ -10,7 +10,7 @@ from ops.local.milvus_standalone import PORT_NAMES, is_healthy, milvus_binary, w
 from ops.local.ports import HOST, is_open, kept_ports, require_free
 from ops.local.process import ChildProcess
 
-READY_TIMEOUT_S = 120.0
+READY_TIMEOUT_S = 180.0
 # Standalone 2.3.5 answers SIGTERM, but does not end within a minute; what was written is safe in both.
 STOP_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 5.0
