@@ -6,7 +6,7 @@ import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from schemas.errors import SettingsError
 
@@ -19,6 +19,12 @@ class Identity:
 
     id: str
     _lock: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Let another process have the id."""

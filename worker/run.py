@@ -3,8 +3,8 @@
 import logging
 import signal
 import threading
+from contextlib import closing
 from importlib.metadata import version
-from types import FrameType
 
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
@@ -32,41 +32,34 @@ def run_worker(settings: Settings) -> None:
         FatalKafkaError: Kafka ended this process for good; a new one can go on.
     """
     stopping = threading.Event()
-    identity = claim_identity(
-        settings.worker.id, f"{settings.kafka.bootstrap_servers} {settings.names.worker_group}"
-    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
     health, metrics = Health(), Metrics()
-    http = serve(settings.http, health)
-    log.info("worker %s, metrics and health at http://%s", identity.id, http.address)
-    milvus = Milvus(settings.milvus)
-    heartbeat = Heartbeat(settings, identity.id, version("marquee"), http.address)
-    serving = Serving(settings, milvus, heartbeat, health, metrics)
-    retriever = Retriever(settings, milvus, health, metrics)
-    answerer = Answerer(settings.names.dead_letters, serving, retriever, metrics)
-    stream = Stream(
-        settings, identity.id, answerer.answer, answerer.last_resort, serving.raise_failure, health, metrics
-    )
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopping.set()
-        stream.stop()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    try:
+    with (
+        claim_identity(
+            settings.worker.id, f"{settings.kafka.bootstrap_servers} {settings.names.worker_group}"
+        ) as identity,
+        serve(settings.http, health) as http,
+        closing(Milvus(settings.milvus)) as milvus,
+    ):
+        log.info("worker %s, metrics and health at http://%s", identity.id, http.address)
         wait_for_topics(settings, health, stopping)
-        serving.start()
-        while not stopping.is_set() and not serving.wait(0.2):
-            health.turn()
-            serving.raise_failure()
-        if not stopping.is_set():
-            stream.run()
-    finally:
-        serving.stop()
+        heartbeat = Heartbeat(settings, identity.id, version("marquee"), http.address)
+        with Serving(settings, milvus, heartbeat, health, metrics) as serving:
+            while not stopping.is_set() and not serving.wait(0.2):
+                health.turn()
+                serving.raise_failure()
+            if not stopping.is_set():
+                answerer = Answerer(
+                    settings.names.dead_letters,
+                    serving,
+                    Retriever(settings, milvus, health, metrics),
+                    metrics,
+                )
+                Stream(
+                    settings, identity.id, answerer, serving.raise_failure, health, metrics, stopping
+                ).run()
         heartbeat.end(seconds=1.0)
-        milvus.close()
-        http.close()
-        identity.release()
     log.info("stopped")
 
 

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -65,11 +66,12 @@ class Serving:
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="serving", daemon=True)
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         self._health.set("release", "no release is active yet: `marquee reindex RELEASE` makes one so")
         self._thread.start()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the thread, unless it is inside a call that outlasts the wait."""
         self._stopping.set()
         self._thread.join(2.0)

@@ -31,11 +31,12 @@ from confluent_kafka import (
 from schemas import kafka
 from schemas.errors import FatalKafkaError, MarqueeError
 from schemas.settings import Settings
+from worker.answer import Answerer
 from worker.batch import Event, Trigger
 from worker.errors import UndoneError
 from worker.http import Health
 from worker.metrics import Metrics
-from worker.pipeline import AnswerBatch, LastResort, Pipeline
+from worker.pipeline import Pipeline
 from worker.positions import committed_positions
 from worker.publish import AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
 from worker.statistics import Statistics
@@ -62,17 +63,17 @@ class Stream:
         self,
         settings: Settings,
         worker_id: str,
-        answer: AnswerBatch,
-        last_resort: LastResort,
+        answerer: Answerer,
         raise_failure: Callable[[], None],
         health: Health,
         metrics: Metrics,
+        stopping: threading.Event,
     ) -> None:
         self._settings = settings
         self._raise_failure = raise_failure  # of whatever else the worker cannot do without
         self._health = health
         self._metrics = metrics
-        self._stopping = threading.Event()
+        self._stopping = stopping
         self._refusal: MarqueeError | None = None
         statistics = Statistics(settings.names.profiles, health, metrics)
         self._consumer = Consumer(
@@ -84,18 +85,14 @@ class Stream:
             if settings.worker.delivery == "exactly-once"
             else AtLeastOnce(settings, self._consumer)
         )
-        self._pipeline = Pipeline(answer, last_resort, self._publisher, metrics)
+        self._pipeline = Pipeline(answerer.answer, answerer.last_resort, self._publisher, metrics)
         self._taken: list[Event] = []  # polled and not yet handed to the pipeline
         self._taken_at = 0.0
         self._rewinding = False
         self._paused = False
 
-    def stop(self) -> None:
-        """Ask the loop to end; callable from a signal or another thread."""
-        self._stopping.set()
-
     def run(self) -> None:
-        """Consume until stopped, then leave the group.
+        """Consume until `stopping` is set, then leave the group.
 
         Raises:
             FatalKafkaError, SettingsError: only a new process, or a person, can go on.
@@ -301,7 +298,7 @@ class Stream:
         """1. Hand over what is taken. 2. Finish. 3. Or else drop everything, and go back. 4. Let go."""
         if self._taken and not self._rewinding and not self._stopping.is_set():
             self._hand_over("revoked")
-        if not self._pipeline.drain(REVOKE_SECONDS):
+        if not self._pipeline.drain(0.0 if self._stopping.is_set() else REVOKE_SECONDS):
             log.warning("what is in flight did not end in time; dropping it, others will answer it")
             self._pipeline.abandon()
             self._rewinding = True

@@ -138,9 +138,12 @@ class _Cluster:
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
         self._refused: KafkaError | None = None
-        self._admin = AdminClient(
-            kafka.admin(settings.kafka) | {"error_cb": self._note, "log_level": 0},
-        )
+        try:
+            self._admin = AdminClient(kafka.admin(settings.kafka) | {"error_cb": self._note, "log_level": 0})
+        except KafkaException as error:  # the first client of every process, so the one to find this out
+            raise SettingsError(
+                f"the Kafka client refuses its settings ({error.args[0].str()}); check the MARQUEE_KAFKA__… settings"
+            ) from None
 
     def topics(self) -> dict[str, int]:
         """Every topic that may be seen, with its number of partitions."""
