@@ -1,6 +1,5 @@
 """Which collections and records are still needed, and by whom. Decides only; the indexer acts on it."""
 
-import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -59,8 +58,10 @@ def forgotten_workers(view: ReleasesView, at: datetime | None = None) -> list[st
 
 def is_ours(names: Names, collection: str) -> bool:
     """Whether the name is one that this deployment's indexer gives: another's prefix may begin with ours."""
-    release = RELEASE_NAME.pattern.replace("-", "_")
-    return re.fullmatch(rf"{re.escape(names.collection_prefix)}{release}_\d+", collection) is not None
+    if not collection.startswith(names.collection_prefix):
+        return False
+    release, _, attempt = collection.removeprefix(names.collection_prefix).rpartition("_")
+    return attempt.isdecimal() and RELEASE_NAME.fullmatch(release.replace("_", "-")) is not None
 
 
 def is_served(view: ReleasesView, names: Names, collection: str) -> bool:

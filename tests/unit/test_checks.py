@@ -1,0 +1,113 @@
+"""The check before activation: it passes what is right, and fails when it is broken on purpose."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from worker.checks import SCORE_TOLERANCE, CheckError, compare, compare_evaluations
+from worker.exact import ExactIndex
+from worker.milvus import Ids, Scores, Vectors
+
+LIMIT = 5
+
+
+@pytest.fixture
+def exact() -> ExactIndex:
+    vectors = np.random.default_rng(1).normal(size=(200, 16)).astype(np.float32)
+    return ExactIndex(np.arange(1_000, 1_200), vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+@pytest.fixture
+def queries() -> Vectors:
+    return np.random.default_rng(2).normal(size=(20, 16)).astype(np.float32)
+
+
+@pytest.fixture
+def answer(exact: ExactIndex, queries: Vectors) -> tuple[Ids, Scores]:
+    return exact.search(queries, LIMIT)
+
+
+def test_exact_answers_agree(exact: ExactIndex, queries: Vectors, answer: tuple[Ids, Scores]) -> None:
+    found = compare(*answer, exact, queries, LIMIT)
+    assert found.recall == 1.0
+    assert found.score_error < SCORE_TOLERANCE
+
+
+def test_neighbours_that_are_equal_may_swap(exact: ExactIndex, queries: Vectors) -> None:
+    doubled = ExactIndex(
+        np.concatenate([exact.movie_ids, exact.movie_ids + 1_000]),
+        np.concatenate([exact.vectors, exact.vectors]),
+    )
+    ids, scores = doubled.search(queries, LIMIT + 1)
+    swapped = ids.copy()
+    swapped[:, [0, 1]] = swapped[:, [1, 0]]
+    found = compare(swapped, scores, doubled, queries, LIMIT + 1)
+    assert found.recall == 1.0
+
+
+def test_a_wrong_order_does_not_agree(
+    exact: ExactIndex, queries: Vectors, answer: tuple[Ids, Scores]
+) -> None:
+    ids, scores = answer
+    assert compare(ids[:, ::-1], scores[:, ::-1], exact, queries, LIMIT).recall < 1.0
+
+
+def test_a_missing_movie_does_not_agree(exact: ExactIndex, queries: Vectors) -> None:
+    ids, scores = exact.search(queries, LIMIT + 1)
+    assert compare(ids[:, 1:], scores[:, 1:], exact, queries, LIMIT).recall < 1.0
+
+
+def test_a_wrong_score_does_not_agree(
+    exact: ExactIndex, queries: Vectors, answer: tuple[Ids, Scores]
+) -> None:
+    ids, scores = answer
+    found = compare(ids, scores + np.float32(1e-3), exact, queries, LIMIT)
+    assert found.score_error > SCORE_TOLERANCE
+
+
+def test_a_movie_that_was_never_put_in_does_not_agree(
+    exact: ExactIndex, queries: Vectors, answer: tuple[Ids, Scores]
+) -> None:
+    ids, scores = answer
+    ids = ids.copy()
+    ids[0, 0] = 7
+    assert compare(ids, scores, exact, queries, LIMIT).recall == 0.0
+
+
+def test_a_short_or_repeating_answer_does_not_agree(
+    exact: ExactIndex, queries: Vectors, answer: tuple[Ids, Scores]
+) -> None:
+    ids, scores = answer
+    assert compare(ids[:, :3], scores[:, :3], exact, queries, LIMIT).recall == 0.0
+    assert compare(ids[:, [0, 0, 1, 2, 3]], scores, exact, queries, LIMIT).recall == 0.0
+
+
+def evaluation(value: float, **fields: Any) -> dict[str, Any]:
+    result = {"metric": "ndcg@10", "split": "users", "data": "abc", "value": value} | fields
+    return {"release": "r", "results": [result]}
+
+
+def test_an_evaluation_may_be_below_by_the_tolerance_and_no_more() -> None:
+    assert "1 evaluation" in compare_evaluations(evaluation(0.099), evaluation(0.1), 0.02)
+    with pytest.raises(CheckError, match=r"ndcg@10 on users is 0\.0970"):
+        compare_evaluations(evaluation(0.097), evaluation(0.1), 0.02)
+
+
+def test_where_less_is_better_more_is_worse() -> None:
+    better = {"metric": "rmse", "higher_is_better": False}
+    compare_evaluations(evaluation(0.8, **better), evaluation(0.9, **better), 0.02)
+    with pytest.raises(CheckError, match="rmse"):
+        compare_evaluations(evaluation(0.95, **better), evaluation(0.9, **better), 0.02)
+
+
+@pytest.mark.parametrize("other", [{"metric": "hr@10"}, {"split": "all"}, {"data": "xyz"}])
+def test_only_the_same_metric_split_and_data_are_compared(other: dict[str, str]) -> None:
+    found = compare_evaluations(evaluation(0.001, **other), evaluation(0.5), 0.02)
+    assert "no evaluation" in found
+
+
+def test_without_evaluations_it_says_so_and_passes() -> None:
+    assert "no evaluation" in compare_evaluations(None, evaluation(0.5), 0.02)
+    assert "no evaluation" in compare_evaluations(evaluation(0.5), None, 0.02)
+    assert "no evaluation" in compare_evaluations({"another": "shape"}, evaluation(0.5), 0.02)

@@ -1,0 +1,90 @@
+"""What is kept and what may go."""
+
+from datetime import timedelta
+
+from schemas.release import ActiveRecord, ReleaseRecord, ReleaseState, WorkerRecord, now
+from schemas.releases import ReleasesView
+from schemas.topics import Names
+from worker.retention import forgotten_workers, is_ours, releases_to_retire, unneeded_collections
+
+NAMES = Names("marquee.")
+A, B, C, D = (f"20261121T10150{digit}-3f9c2a" for digit in range(4))
+
+
+def view_of(*releases: str, active: str, epoch: int = 9) -> ReleasesView:
+    """Releases activated in that order, each from its first attempt."""
+    began = now() - timedelta(hours=1)
+    records = {
+        release: ReleaseRecord(
+            release=release,
+            state=ReleaseState.ACTIVE if release == active else ReleaseState.RETIRED,
+            collection=NAMES.collection(release, 1),
+            active_at=began + timedelta(minutes=place),
+        )
+        for place, release in enumerate(releases)
+    }
+    serving = ActiveRecord(release=active, collection=NAMES.collection(active, 1), epoch=epoch)
+    return ReleasesView(releases=records, active=serving)
+
+
+def worker(release: str | None, epoch: int, age_s: float = 0.0) -> WorkerRecord:
+    at = now()
+    return WorkerRecord(
+        worker="w",
+        version="1",
+        release=release,
+        epoch=epoch,
+        started_at=at,
+        heartbeat_at=at - timedelta(seconds=age_s),
+    )
+
+
+def test_the_newest_releases_are_kept() -> None:
+    assert list(releases_to_retire(view_of(A, B, C, D, active=D), NAMES, 2)) == [
+        f"release:{B}",
+        f"release:{A}",
+    ]
+
+
+def test_the_active_release_stays_however_old_it_is() -> None:
+    retired = releases_to_retire(view_of(A, B, C, active=A), NAMES, 2)
+    assert list(retired) == [f"release:{B}"]
+
+
+def test_a_release_that_a_live_worker_serves_stays() -> None:
+    view = view_of(A, B, C, active=C)
+    view.workers["w"] = worker(A, epoch=3)
+    assert not releases_to_retire(view, NAMES, 2)
+    view.workers["w"] = worker(A, epoch=3, age_s=61)
+    assert list(releases_to_retire(view, NAMES, 2)) == [f"release:{A}"]
+
+
+def test_half_built_collections_go_and_named_ones_stay() -> None:
+    view = view_of(A, active=A)
+    there = [NAMES.collection(A, 1), NAMES.collection(A, 2), NAMES.collection(B, 1)]
+    assert unneeded_collections(view, NAMES, there) == there[1:]
+
+
+def test_the_collection_of_an_older_attempt_stays_while_a_worker_may_search_it() -> None:
+    view = view_of(A, active=A, epoch=9)
+    replaced = NAMES.collection(A, 2)
+    view.workers["w"] = worker(A, epoch=8)
+    assert not unneeded_collections(view, NAMES, [replaced])
+    view.workers["w"] = worker(A, epoch=9)
+    assert unneeded_collections(view, NAMES, [replaced]) == [replaced]
+
+
+def test_another_deployments_collections_are_not_ours() -> None:
+    other = Names("marquee.test.").collection(A, 1)
+    assert is_ours(NAMES, NAMES.collection(A, 12))
+    assert not is_ours(NAMES, other)
+    assert not is_ours(NAMES, NAMES.active_alias)
+    assert not is_ours(NAMES, "marquee_mine")
+    assert not unneeded_collections(view_of(B, active=B), NAMES, [other, "marquee_mine"])
+
+
+def test_workers_are_forgotten_long_after_they_died() -> None:
+    view = ReleasesView(workers={"w": worker(A, 1, age_s=120)})
+    assert not forgotten_workers(view)
+    view.workers["w"] = worker(A, 1, age_s=601)
+    assert forgotten_workers(view) == ["worker:w"]
