@@ -103,11 +103,33 @@ class ReleaseStore:
             check_file(manifest.release, path, entry)
         return folder
 
+    def create(self) -> None:
+        """Make the store's folder where there is none.
+
+        Raises:
+            ReleaseError: it cannot be made.
+        """
+        try:
+            self._files.makedirs(self._root, exist_ok=True)
+        except OSError as error:
+            raise ReleaseError(
+                f"the store {self.url} cannot be made ({error}): check --store and its rights"
+            ) from error
+
     def write(self, manifest: Manifest, folder: Path) -> Manifest:
         """Write a release: the files of `folder`, then the manifest, completed with files and name.
 
         A release without a manifest does not exist, so one that is cut off half-way is never seen.
+
+        Raises:
+            ReleaseError: the store cannot be written to.
         """
+        try:
+            return self._write(manifest, folder)
+        except OSError as error:
+            raise ReleaseError(f"the store {self.url} cannot be written to: {error}") from error
+
+    def _write(self, manifest: Manifest, folder: Path) -> Manifest:
         files = {path.name: _digest(path) for path in sorted(folder.iterdir())}
         nameless = manifest.model_copy(update={"release": "", "files": files})
         digits = _name_digits(_manifest_bytes(nameless), "")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from ops.training.fit import Progress
     from ops.training.train import Trained
 
 
@@ -28,7 +29,7 @@ def train(
     batch: Annotated[int | None, typer.Option(min=1, help="Ratings a step.")] = None,
     lr: Annotated[float | None, typer.Option(min=0.0, help="Adam's learning rate at its highest.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights.")] = 0,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes every core.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes every core.")] = 1,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print name and figures as one JSON object.")
     ] = False,
@@ -78,20 +79,18 @@ def _interruptible(console: "Console") -> "Iterator[Callable[[], bool]]":
 
 
 @contextmanager
-def _progress(console: "Console") -> "Iterator[Callable[[object], None]]":
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    from ops.training.fit import Progress as Step
+def _progress(console: "Console") -> "Iterator[Callable[[Progress], None]]":
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("training", total=None)
 
-        def report(step: object) -> None:
-            assert isinstance(step, Step)
+        def report(step: "Progress") -> None:
             bar.update(
                 task,
                 total=step.steps,

@@ -37,6 +37,7 @@ def train_fusion(
 
     The baselines are fitted on everything that is not held out, the ratings that choose the weights among it.
     """
+    store.create()  # rather than fail after the training
     split = random_split(data.ratings, hyper.seed)
     vocabularies = Vocabularies.of(data.users.ids.tolist(), data.movies)
     fitted = fit(data, split, Features(vocabularies), hyper, report=report, interrupted=interrupted)

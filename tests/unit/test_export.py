@@ -120,6 +120,19 @@ def test_a_release_without_weights_cannot_be_exported(generated_data: Path, tmp_
         export_release(store, store.write(manifest, folder).release)
 
 
+def test_a_program_that_paddle_refuses_is_unreadable(generated_data: Path, tmp_path: Path) -> None:
+    # Given a program that was broken before it was hashed; 2.6 would end the process over it
+    store = ReleaseStore(str(tmp_path))
+    name = train_release(generated_data, str(tmp_path), seed=2, epochs=1)
+    manifest = store.manifest(name)
+    (tmp_path / name / "manifest.json").unlink()
+    (tmp_path / name / manifest.towers.user.program).write_text("{}")
+    broken = store.write(manifest, tmp_path / name)
+
+    with pytest.raises(UnreadableReleaseError, match="cannot load"):
+        store.load(broken.release)
+
+
 def test_a_release_of_2_6_is_read_by_both(generated_data: Path, tmp_path: Path) -> None:
     name = printed_in_paddle26(TRAIN, str(generated_data), str(tmp_path / "store"))
 
