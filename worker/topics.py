@@ -91,10 +91,9 @@ def ensure_topics(settings: Settings, timeout_s: float) -> None:
     planned = planned_topics(settings.names, profiles.partitions, int(profiles.config[MAX_BYTES]))
     there = cluster.topics()
     cluster.create([topic for topic in planned if topic.name not in there])
-    existing = {state.name: state for state in cluster.describe([t.name for t in planned if t.name in there])}
-    for topic in planned:
-        if topic.name in existing:
-            _fit(cluster, topic, existing[topic.name])
+    # The new ones too: another process may have created them meanwhile, with settings of its own.
+    for topic, state in zip(planned, cluster.describe([topic.name for topic in planned]), strict=True):
+        _fit(cluster, topic, state)
 
 
 def topic_states(settings: Settings, timeout_s: float) -> list[TopicState]:
