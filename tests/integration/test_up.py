@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ops.local.kafka import LocalKafka
@@ -97,8 +98,14 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningUp]:
 
 
 def topics(state: dict[str, Any]) -> set[str]:
+    """The topics there, once Kafka answers (a node that was killed needs a while)."""
     client = AdminClient({"bootstrap.servers": state["bootstrap_servers"], "log_level": 0})
-    return set(client.list_topics(timeout=30).topics)
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            return set(client.list_topics(timeout=5).topics)
+        except KafkaException:
+            assert time.monotonic() < deadline
 
 
 def test_it_says_what_runs_where(deployment: RunningUp) -> None:
