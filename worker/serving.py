@@ -13,6 +13,7 @@ from schemas.profile import ProfileEvent
 from schemas.release import ActiveRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
+from worker.checks import unit_length, warm
 from worker.encode import RecommendationEncoder
 from worker.errors import MilvusError, ReleaseError
 from worker.exact import ExactIndex, Vectors
@@ -29,9 +30,6 @@ log = logging.getLogger(__name__)
 # A release that could not be loaded is tried again: the store may have been away, or be mended.
 RETRY_SECONDS = 10.0
 _FOLLOW_SECONDS = 0.2
-# A collection loaded a moment ago searches at a tenth of its speed for some seconds.
-_WARM_EVENTS = 256
-_WARM_SEARCHES = 8
 # Movies embedded at a time where the indexer's vectors cannot be read.
 _EMBED_MOVIES = 4_096
 
@@ -169,12 +167,12 @@ class Serving:
             except ReleaseError as error:
                 log.warning("embedding the movies here: %s", error)
         starts = range(0, movies, _EMBED_MOVIES)
-        return np.concatenate([release.embed_movies(at, min(at + _EMBED_MOVIES, movies)) for at in starts])
+        vectors = np.concatenate([release.embed_movies(at, min(at + _EMBED_MOVIES, movies)) for at in starts])
+        return unit_length(vectors, release.manifest)
 
     def _warm(self, served: ServedRelease) -> None:
-        vectors = served.release.embed_profiles([ProfileEvent()] * _WARM_EVENTS)
+        vectors = served.release.embed_profiles([ProfileEvent()])
         try:
-            for _ in range(_WARM_SEARCHES):
-                self._milvus.search(served.collection, vectors, 10)
+            warm(self._milvus, served.collection, vectors)
         except MilvusError as error:
             log.warning("serving without having warmed: %s", error)
