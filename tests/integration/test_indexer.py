@@ -1,0 +1,301 @@
+"""The indexer on a real Kafka and both Milvus servers: what commands do, and what a crash does not."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import Producer
+
+from producer.commands import send_command, wait_for_outcome
+from schemas import kafka as kafka_config
+from schemas.profile import ProfileEvent
+from schemas.release import CommandOutcome, ReleaseCommand, ReleaseState
+from schemas.releases import ReleasesView
+from schemas.settings import Settings
+from tests.releases import train_release
+from worker.exact import ExactIndex
+from worker.http import Health
+from worker.indexer import Indexer
+from worker.milvus import Milvus
+from worker.records import read_releases
+from worker.store import ReleaseStore
+from worker.topics import ensure_topics
+
+TIMEOUT = 120.0
+
+
+@pytest.fixture(scope="module")
+def trained(generated_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with two releases."""
+    store = tmp_path_factory.mktemp("two-releases")
+    for seed in (1, 2):
+        train_release(generated_data, str(store), seed=seed, epochs=1)
+    return store
+
+
+def with_store(settings: Settings, trained: Path) -> Settings:
+    """Settings whose store is a copy, to be broken at will, and whose topics exist."""
+    shutil.copytree(trained, settings.store)
+    ensure_topics(settings, TIMEOUT)
+    return settings
+
+
+@pytest.fixture
+def both(settings: Settings, trained: Path) -> Settings:
+    """On each Milvus server."""
+    return with_store(settings, trained)
+
+
+@pytest.fixture
+def lite(lite_settings: Settings, trained: Path) -> Settings:
+    """On Milvus Lite alone."""
+    return with_store(lite_settings, trained)
+
+
+@contextmanager
+def indexer(settings: Settings, name: str = "first") -> Iterator[Health]:
+    health = Health()
+    running = Indexer(settings, name, health)
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            running.run()
+        except BaseException as failure:  # noqa: BLE001  reported below
+            failures.append(failure)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield health
+    finally:
+        running.stop()
+        thread.join()
+    assert not failures
+
+
+def names(settings: Settings) -> list[str]:
+    return ReleaseStore(settings.store).names()
+
+
+def carry_out(settings: Settings, action: str, release: str | None = None, **fields: Any) -> CommandOutcome:
+    command = ReleaseCommand.model_validate({"action": action, "release": release} | fields)
+    send_command(settings, command, TIMEOUT)
+    return wait_for_outcome(settings, command, TIMEOUT)
+
+
+def view_of(settings: Settings) -> ReleasesView:
+    return read_releases(settings, TIMEOUT)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def collections(settings: Settings) -> list[str]:
+    client = Milvus(settings.milvus)
+    try:
+        return client.collections(settings.names.collection_prefix)
+    finally:
+        client.close()
+
+
+def corrupt(settings: Settings, release: str) -> None:
+    """Flip one bit in the middle of the movie tower's parameters."""
+    manifest = ReleaseStore(settings.store).manifest(release)
+    path = Path(settings.store) / release / manifest.towers.movie.parameters
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def evaluate(settings: Settings, release: str, ndcg: float) -> None:
+    folder = Path(settings.store) / "evaluations"
+    folder.mkdir(exist_ok=True)
+    result = {"metric": "ndcg@10", "split": "users", "data": "d", "value": ndcg}
+    (folder / f"{release}.json").write_text(json.dumps({"release": release, "results": [result]}))
+
+
+def test_an_indexed_release_is_active_and_answers_as_exact_search_does(both: Settings) -> None:
+    release = names(both)[0]
+    with indexer(both):
+        outcome = carry_out(both, "index", release)
+    assert outcome.outcome == "done", outcome.reason
+
+    view = view_of(both)
+    record = view.releases[release]
+    assert view.active is not None
+    assert (view.active.release, view.active.epoch) == (release, 1)
+    assert view.active.collection == record.collection == both.names.collection(release, 1)
+    assert (record.state, record.progress) == (ReleaseState.ACTIVE, 1.0)
+
+    store = ReleaseStore(both.store)
+    loaded = store.load(release, device="cpu")
+    vectors = store.read_vectors(release, record.vectors_sha256 or "")
+    queries = loaded.embed_profiles([ProfileEvent(age=age) for age in range(18, 60)])
+    client = Milvus(both.milvus)
+    _, scores = client.search(view.active.collection, queries, 10)
+    _, expected = ExactIndex(loaded.catalogue.movie_ids, vectors).search(queries, 10)
+    assert record.rows == client.rows(view.active.collection) == len(vectors)
+    assert np.abs(scores - expected).max() < 1e-5
+    client.close()
+
+
+def test_a_corrupt_release_changes_nothing(both: Settings) -> None:
+    good, bad = names(both)
+    corrupt(both, bad)
+    with indexer(both):
+        carry_out(both, "index", good)
+        before = view_of(both).active
+        outcome = carry_out(both, "index", bad)
+    assert outcome.outcome == "refused"
+    assert "sha256" in (outcome.reason or "")
+    view = view_of(both)
+    assert view.active == before
+    assert view.releases[bad].state == ReleaseState.REJECTED
+    assert view.releases[bad].reason == outcome.reason
+    assert collections(both) == [both.names.collection(good, 1)]
+
+
+def test_going_back_builds_nothing(both: Settings) -> None:
+    first, second = names(both)
+    with indexer(both):
+        for release in (first, second):
+            carry_out(both, "index", release)
+        outcome = carry_out(both, "rollback")
+    assert outcome.outcome == "done", outcome.reason
+    view = view_of(both)
+    assert view.active is not None
+    assert (view.active.release, view.active.previous, view.active.epoch) == (first, second, 3)
+    assert view.active.collection == both.names.collection(first, 1)
+    assert view.releases[first].attempt == view.releases[second].attempt == 1
+    assert view.releases[second].state == ReleaseState.RETIRED
+
+
+def test_a_command_seen_twice_changes_nothing_and_says_so(lite: Settings) -> None:
+    release = names(lite)[0]
+    with indexer(lite):
+        for _ in range(2):
+            outcome = carry_out(lite, "index", release, command_id="the-same")
+            assert outcome.outcome == "done"
+        carry_out(lite, "retire", release)  # commands are taken in their order: both have been by now
+    view = view_of(lite)
+    assert view.epoch == 1
+    assert view.releases[release].attempt == 1
+    assert [each.outcome for each in view.releases[release].commands] == ["done", "ignored", "refused"]
+
+
+def test_a_command_that_comes_too_late_changes_nothing(lite: Settings) -> None:
+    first, second = names(lite)
+    with indexer(lite):
+        carry_out(lite, "index", first, expected_epoch=0)
+        outcome = carry_out(lite, "index", second, expected_epoch=0)
+    assert outcome.outcome == "ignored"
+    assert "epoch 1 is active" in (outcome.reason or "")
+    assert view_of(lite).epoch == 1
+
+
+def test_what_cannot_be_done_is_refused_with_a_reason(lite: Settings) -> None:
+    release, other = names(lite)
+    with indexer(lite):
+        unknown = carry_out(lite, "index", "20200101T000000-000000")
+        carry_out(lite, "index", release)
+        refused = {
+            action: carry_out(lite, action, named).reason or ""
+            for action, named in (
+                ("activate", other),
+                ("retire", release),
+                ("rollback", None),
+                ("shadow", release),
+            )
+        }
+    assert "is not in the store" in (unknown.reason or "")
+    assert "has no collection; index it" in refused["activate"]
+    assert "is active" in refused["retire"]
+    assert "no release was active before" in refused["rollback"]
+    assert "not supported yet" in refused["shadow"]
+    view = view_of(lite)
+    assert view.epoch == 1
+    assert view.releases["20200101T000000-000000"].state == ReleaseState.REJECTED
+
+
+def test_a_worse_evaluation_is_refused_and_force_overrides(lite: Settings) -> None:
+    first, second = names(lite)
+    evaluate(lite, first, 0.4)
+    evaluate(lite, second, 0.3)
+    with indexer(lite):
+        carry_out(lite, "index", first)
+        outcome = carry_out(lite, "index", second)
+        assert outcome.outcome == "refused"
+        assert "ndcg@10 on users is 0.3000" in (outcome.reason or "")
+        assert view_of(lite).epoch == 1
+
+        forced = carry_out(lite, "index", second, force=True)
+    assert (forced.outcome, forced.forced) == ("done", True)
+    assert "forced, although ndcg@10" in (forced.reason or "")
+    view = view_of(lite)
+    assert view.active is not None
+    assert view.active.release == second
+
+
+def test_a_malformed_command_is_skipped(lite: Settings) -> None:
+    producer = Producer(kafka_config.producer(lite.kafka))
+    for value in (b"{", b'{"action": "explode"}', b'{"action": "index", "release": "../x"}', None):
+        producer.produce(lite.names.release_commands, value)
+    assert producer.flush(TIMEOUT) == 0
+    with indexer(lite):
+        assert carry_out(lite, "index", names(lite)[0]).outcome == "done"
+
+
+def test_the_collection_of_an_attempt_that_was_replaced_is_dropped(lite: Settings) -> None:
+    release = names(lite)[0]
+    with indexer(lite):
+        for _ in range(2):
+            carry_out(lite, "index", release)
+        until(lambda: collections(lite) == [lite.names.collection(release, 2)])
+    assert view_of(lite).epoch == 2
+
+
+def test_a_killed_indexers_work_is_finished_by_another(lite: Settings) -> None:
+    """Kill -9 in the middle of building; nothing half-built is ever active, and what is left behind goes."""
+    release = names(lite)[0]
+    command = ReleaseCommand(action="index", release=release)
+    environment = os.environ | {
+        "MARQUEE_KAFKA__BOOTSTRAP_SERVERS": lite.kafka.bootstrap_servers,
+        "MARQUEE_MILVUS__URI": lite.milvus.uri,
+        "MARQUEE_STORE": lite.store,
+        "MARQUEE_PREFIX": lite.prefix,
+        "MARQUEE_HTTP__PORT": "0",
+        "MARQUEE_INDEXER__BATCH_MOVIES": "1",  # so that building takes its time
+        "MARQUEE_WORKER__SESSION_TIMEOUT_MS": "16000",
+    }
+    main = [sys.executable, "-c", "from ops.cli import main; main()", "indexer"]
+    with subprocess.Popen(main, env=environment) as first:
+        send_command(lite, command, TIMEOUT)
+        until(lambda: bool(collections(lite)))
+        first.kill()
+    half_built = view_of(lite)
+    assert half_built.active is None
+    assert half_built.releases[release].state == ReleaseState.INDEXING
+
+    with indexer(lite, "second"):
+        outcome = wait_for_outcome(lite, command, TIMEOUT)
+        assert outcome.outcome == "done", outcome.reason
+        until(lambda: collections(lite) == [lite.names.collection(release, 2)])
+    view = view_of(lite)
+    assert view.active is not None
+    assert view.active.collection == lite.names.collection(release, 2)
+    assert view.epoch == 1

@@ -1,0 +1,122 @@
+"""Collections and searches on both Milvus servers."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ops.local.milvus import LocalMilvus, MilvusLite
+from schemas.errors import SettingsError
+from schemas.settings import MilvusSettings
+from worker.errors import MilvusError
+from worker.exact import ExactIndex
+from worker.milvus import Metric, Milvus, Vectors
+
+MOVIES, DIMENSION = 500, 16
+
+
+@pytest.fixture
+def client(milvus: LocalMilvus) -> Iterator[Milvus]:
+    client = Milvus(MilvusSettings(uri=milvus.uri))
+    yield client
+    for collection in client.collections("it_"):
+        client.drop(collection)
+    client.close()
+
+
+def some_vectors(n: int, seed: int) -> Vectors:
+    vectors = np.random.default_rng(seed).normal(size=(n, DIMENSION)).astype(np.float32)
+    unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
+
+
+def fill(client: Milvus, collection: str, vectors: Vectors, metric: Metric = "IP") -> None:
+    n = len(vectors)
+    client.create(collection, DIMENSION)
+    ids, years = np.arange(1, n + 1), np.full(n, 1999)
+    client.insert(collection, ids, vectors, years, [["Comedy", "Drama"], []] * (n // 2))
+    client.finish(collection, n, metric)
+
+
+@pytest.mark.parametrize("metric", ["IP", "COSINE"])
+def test_answers_are_those_of_exact_search(client: Milvus, metric: Metric) -> None:
+    vectors, queries = some_vectors(MOVIES, 1), some_vectors(64, 2)
+    fill(client, "it_exact", vectors, metric)
+
+    ids, scores = client.search("it_exact", queries, 10)
+
+    expected_ids, expected_scores = ExactIndex(np.arange(1, MOVIES + 1), vectors).search(queries, 10)
+    assert ids.dtype == np.dtype(np.int64)
+    assert scores.dtype == np.dtype(np.float32)
+    assert np.array_equal(ids, expected_ids)
+    assert np.abs(scores - expected_scores).max() < 1e-5
+
+
+def test_a_small_collection_gives_as_many_columns_as_it_has_movies(client: Milvus) -> None:
+    fill(client, "it_small", some_vectors(4, 1))
+    ids, scores = client.search("it_small", some_vectors(3, 2), 10)
+    assert ids.shape == scores.shape == (3, 4)
+    assert client.rows("it_small") == 4
+
+
+def test_creating_begins_anew(client: Milvus) -> None:
+    fill(client, "it_again", some_vectors(10, 1))
+    fill(client, "it_again", some_vectors(6, 1))
+    assert client.rows("it_again") == 6
+
+
+def test_finishing_twice_is_the_same(client: Milvus) -> None:
+    fill(client, "it_twice", some_vectors(10, 1))
+    client.finish("it_twice", 10, "IP")
+    assert client.rows("it_twice") == 10
+
+
+def test_dropping_what_is_not_there_is_as_good(client: Milvus) -> None:
+    client.drop("it_nothing")
+    fill(client, "it_gone", some_vectors(4, 1))
+    client.drop("it_gone")
+    assert client.collections("it_") == []
+    with pytest.raises(MilvusError, match="could not search it_gone"):
+        client.search("it_gone", some_vectors(1, 1), 1)
+
+
+def test_the_alias_moves(client: Milvus) -> None:
+    for name, n in (("it_a", 2), ("it_b", 4)):
+        fill(client, name, some_vectors(n, 1))
+        client.point_alias("it_people", name)
+        client.point_alias("it_people", name)
+        assert client.rows("it_people") == n
+
+
+def test_a_server_that_comes_back_searches_what_it_had_loaded(tmp_path: Path) -> None:
+    with MilvusLite(tmp_path / "lite") as server:
+        client = Milvus(MilvusSettings(uri=server.uri, timeout_s=5))
+        vectors = some_vectors(50, 1)
+        fill(client, "it_restart", vectors)
+
+        server.kill()
+        with pytest.raises(MilvusError):
+            client.search("it_restart", vectors[:2], 3)
+        server.start()
+
+        # The way there opens again by itself, a moment later; each call until then fails at once.
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                ids, _ = client.search("it_restart", vectors[:2], 3)
+                break
+            except MilvusError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        assert ids[:, 0].tolist() == [1, 2]
+        client.close()
+
+
+def test_no_milvus_is_said_in_one_sentence() -> None:
+    client = Milvus(MilvusSettings(uri="http://127.0.0.1:9", timeout_s=1))
+    with pytest.raises(MilvusError, match=r"Milvus at http://127\.0\.0\.1:9 could not list"):
+        client.collections("")
+    with pytest.raises(SettingsError, match="MARQUEE_MILVUS__URI"):
+        Milvus(MilvusSettings(uri="nonsense")).collections("")
