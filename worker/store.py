@@ -14,6 +14,7 @@ import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
+from schemas.errors import SettingsError
 from schemas.manifest import (
     CATALOGUE_FILE,
     MANIFEST_FILE,
@@ -37,18 +38,31 @@ RESTORE = "copy the release into the store again, or train or export it anew"
 
 
 class ReleaseStore:
-    """The releases under one URL."""
+    """The releases under one URL.
+
+    Raises:
+        SettingsError: no file system that is installed knows the URL's protocol.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._files, self._root = fsspec.core.url_to_fs(url)
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise SettingsError(f"the store {url} cannot be opened: {error}") from None
 
     def names(self) -> list[str]:
-        """The complete releases, oldest first."""
+        """The complete releases, oldest first.
+
+        Raises:
+            ReleaseError: the store cannot be read.
+        """
         try:
             entries = self._files.ls(self._root, detail=False, refresh=True)
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise ReleaseError(f"the store {self.url} cannot be read: {error}") from error
         names = sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries)
         return [
             name

@@ -9,6 +9,7 @@ import fsspec
 import numpy as np
 import pytest
 
+from schemas.errors import SettingsError
 from schemas.manifest import MANIFEST_FILE
 from worker.errors import ReleaseError, UnreadableReleaseError
 from worker.store import ReleaseStore, parse_manifest
@@ -82,6 +83,11 @@ def test_a_store_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ReleaseError, match="cannot be made"):
         ReleaseStore(str(tmp_path / "file" / "store")).create()
+
+
+def test_a_store_of_an_unknown_kind_is_a_wrong_setting() -> None:
+    with pytest.raises(SettingsError, match="gopher"):
+        ReleaseStore("gopher://somewhere/store")
 
 
 def test_a_store_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
