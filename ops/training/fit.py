@@ -1,6 +1,7 @@
 """Fitting the fusion model: squared error of the score against 2 x rating - 5."""
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -8,18 +9,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ops.data.movielens import MovieLens
 from ops.data.ratings import Ratings
 from ops.training.baselines import rmse
 from ops.training.fusion import SCORE_SCALE, STARS_INTERCEPT, STARS_SLOPE, Fusion
 from ops.training.split import Split
+from schemas.errors import MarqueeError
 from schemas.profile import ProfileEvent
 from worker.features import Features, Rows
 from worker.paddle_engine import paddle
 
 logger = logging.getLogger(__name__)
+
+# Of the steps, in which the learning rate rises to its highest; then it falls to zero along a cosine.
+WARM_UP_SHARE = 0.1
+
+
+class TrainingError(MarqueeError):
+    """The training came to nothing."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +36,12 @@ class Hyperparameters:
 
     epochs: int = 6
     batch: int = 4096
-    learning_rate: float = 5e-3
+    learning_rate: float = 5e-3  # at its highest
     seed: int = 0
     # Share of the ratings for which a feature is hidden, so that its unknown row learns what to say.
     user_dropout: float = 0.1
     profile_dropout: float = 0.1
     movie_dropout: float = 0.02
-    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,42 +99,36 @@ def fit(
 
     When `interrupted` turns true, it stops after the step in hand, and the best weights so far are the result.
     Deterministic by seed on one machine with one number of threads.
+
+    Raises:
+        TrainingError: the weights ran away.
     """
     paddle.seed(hyper.seed)
-    random = np.random.default_rng(hyper.seed)
     network = Fusion(features.vocabularies)
     tables = Tables(data, features, network)
     steps = -(-len(split.train) // hyper.batch)
-    schedule = paddle.optimizer.lr.OneCycleLR(
-        hyper.learning_rate, total_steps=steps * hyper.epochs, phase_pct=0.1
-    )
-    adam = paddle.optimizer.Adam(
-        schedule, parameters=network.parameters(), weight_decay=hyper.weight_decay or None
-    )
-    best_state: dict[str, Any] = {}
+    training = _Training(network, tables, hyper, steps * hyper.epochs)
+    best: dict[str, Any] = {}
     history: list[float] = []
     started = time.monotonic()
     stopped = False
     for epoch in range(hyper.epochs):
-        loss_sum = 0.0
-        for step, rows in enumerate(_batches(len(split.train), hyper.batch, random), 1):
-            loss = _loss(network, tables, split.train.take(rows), hyper, random)
-            loss.backward()
-            adam.step()
-            adam.clear_grad()
-            schedule.step()
-            loss_sum += loss.item()
-            report(Progress(epoch * steps + step, hyper.epochs * steps, epoch + 1, loss_sum / step))
+        for step, loss in enumerate(training.epoch(split.train), 1):
+            report(Progress(epoch * steps + step, hyper.epochs * steps, epoch + 1, loss))
             stopped = interrupted()
             if stopped:
                 break
         history.append(evaluate(network, tables, split.validation))
+        if not math.isfinite(history[-1]):
+            raise TrainingError(
+                f"the training diverged in epoch {epoch + 1}: lower --lr ({hyper.learning_rate:g})"
+            )
         if history[-1] == min(history):
-            best_state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+            best = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
         logger.debug("epoch %d: validation RMSE %.4f", epoch + 1, history[-1])
         if stopped:
             break
-    network.set_state_dict(best_state)
+    network.set_state_dict(best)
     network.eval()
     return Fit(
         network=network,
@@ -139,10 +140,30 @@ def fit(
     )
 
 
-def _batches(count: int, size: int, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    order = random.permutation(count)
-    for start in range(0, count, size):
-        yield order[start : start + size]
+class _Training:
+    """Optimizer and order of the ratings, both going on from epoch to epoch."""
+
+    def __init__(self, network: Fusion, tables: Tables, hyper: Hyperparameters, steps: int) -> None:
+        self._network, self._tables, self._hyper = network, tables, hyper
+        self._random = np.random.default_rng(hyper.seed)
+        self._rate = paddle.optimizer.lr.OneCycleLR(
+            hyper.learning_rate, total_steps=steps, phase_pct=WARM_UP_SHARE
+        )
+        self._adam = paddle.optimizer.Adam(self._rate, parameters=network.parameters())
+
+    def epoch(self, ratings: Ratings) -> Iterator[float]:
+        """One pass over the ratings in random order; gives the mean loss so far after each step."""
+        order = self._random.permutation(len(ratings))
+        total = 0.0
+        for step, start in enumerate(range(0, len(order), self._hyper.batch), 1):
+            batch = ratings.take(order[start : start + self._hyper.batch])
+            loss = _loss(self._network, self._tables, batch, self._hyper, self._random)
+            loss.backward()
+            self._adam.step()
+            self._adam.clear_grad()
+            self._rate.step()
+            total += loss.item()
+            yield total / step
 
 
 def _loss(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ops.data.lines import DataError
 from ops.data.ratings import Ratings
 
 TEST_SHARE = 0.1
@@ -25,9 +26,14 @@ def random_split(ratings: Ratings, seed: int) -> Split:
     """The 90/10 split that rating predictors are published on, and a little of the 90 for validation.
 
     Test is `numpy.random.seed(0); numpy.random.random() < 0.1` for each line in the file's order.
+
+    Raises:
+        DataError: there are too few ratings.
     """
     in_test = np.random.RandomState(TEST_SEED).random_sample(len(ratings)) < TEST_SHARE
     in_validation = ~in_test & (np.random.default_rng(seed).random(len(ratings)) < VALIDATION_SHARE)
+    if not (in_test.any() and in_validation.any()):
+        raise DataError(f"{len(ratings)} ratings are too few to hold some out: train on a thousand or more")
     return Split(
         train=ratings.take(~in_test & ~in_validation),
         validation=ratings.take(in_validation),

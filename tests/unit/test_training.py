@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ops.data.lines import DataError
 from ops.data.movielens import MovieLens, load
 from ops.data.ratings import Ratings
 from ops.training.baselines import baselines, rmse
@@ -41,6 +42,19 @@ def test_split_is_the_published_one_and_leaks_nothing(data: MovieLens) -> None:
     assert np.array_equal(np.sort(np.concatenate(parts[:2])), split.not_test.timestamps)
 
 
+def test_too_few_ratings_are_refused() -> None:
+    with pytest.raises(DataError, match="3 ratings are too few"):
+        random_split(ratings([1, 2, 3], users=[0, 0, 0], movies=[0, 1, 2]), seed=0)
+
+
+def test_a_training_that_runs_away_is_no_release(data: MovieLens) -> None:
+    from ops.training.fit import Hyperparameters, TrainingError, fit
+
+    features = Features(Vocabularies.of(data.users.ids.tolist(), data.movies))
+    with pytest.raises(TrainingError, match="lower --lr"):
+        fit(data, random_split(data.ratings, 0), features, Hyperparameters(epochs=1, learning_rate=1e38))
+
+
 def test_baselines_of_ratings_counted_by_hand() -> None:
     # Given two movies rated 5 and 1 by everybody
     train = ratings([5, 5, 1, 1], users=[0, 1, 0, 1], movies=[0, 0, 1, 1])
@@ -63,7 +77,7 @@ def test_learns_more_than_the_movies_mean(data: MovieLens) -> None:
     split = random_split(data.ratings, 0)
     features = Features(Vocabularies.of(data.users.ids.tolist(), data.movies))
 
-    result = fit(data, split, features, Hyperparameters(epochs=12, batch=512))
+    result = fit(data, split, features, Hyperparameters(epochs=6, batch=512))
 
     beside = baselines(split.not_test, split.test, len(data.users), len(data.movies))
     assert result.test_rmse < beside["item_mean"] < beside["global_mean"]
