@@ -113,6 +113,7 @@ class _Term:
         """
         # 1. Fence a predecessor of this id.
         self._writer.start()
+        self._health.set("kafka", None)
         self._consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_gone, on_lost=self._on_gone
         )

@@ -36,6 +36,9 @@ _CHANNEL = {
     # gRPC waits up to two minutes before it tries a server again that was away.
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 2_000,
+    # pymilvus pings an idle connection every 10 s, which Milvus Lite answers by closing it (too_many_pings). What is
+    # sent into a dead connection still ends it after 5 s (TCP_USER_TIMEOUT, which follows the keepalive's timeout).
+    "grpc.keepalive_permit_without_calls": False,
 }
 
 # pymilvus logs, with a traceback, what it raises as well.
