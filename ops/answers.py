@@ -1,9 +1,8 @@
 """The answer to one event: asked for, and as a person reads it."""
 
-from producer.profiles import publish_one
+from producer.profiles import Profile, publish_one
 from producer.recommendations import DeadLetter, NoAnswerError, OutcomeReader, Result
 from schemas.errors import MarqueeError
-from schemas.profile import ProfileEvent
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
 
@@ -24,7 +23,7 @@ def movie_table(recommendation: Recommendation) -> str:
     return "\n".join(lines)
 
 
-def ask(settings: Settings, profile: ProfileEvent, timeout_s: float) -> tuple[Result, int]:
+def ask(settings: Settings, profile: Profile, timeout_s: float) -> tuple[Result, int]:
     """The answer to one event, and the milliseconds from the event's timestamp to the broker's of its answer.
 
     Raises:

@@ -8,7 +8,7 @@ from ops.data.movielens import MovieLens
 from schemas.profile import ProfileEvent
 
 LIKED_STARS = 4  # from this rating on, a movie counts as liked
-RECENT = 50  # movies that an event carries at most: what an application would remember of a person
+RECENT = 10  # movies that an event carries at most: what an application remembers of a visit or two
 
 
 def profile_events(data: MovieLens, count: int, seed: int = 0) -> Iterator[ProfileEvent]:
