@@ -28,14 +28,14 @@ FEWEST_RATINGS = 20
 
 # What a movie of middling quality gets from someone who does not care for it. People watch what they like, so that
 # the mean comes out near ml-1m's 3.58.
-BASE_STARS = 2.8
+BASE_STARS = 2.65
 
 TRAITS = 6
 # Standard deviations, in stars, of what a rating is made of.
 GENDER_TASTE, AGE_TASTE, OCCUPATION_TASTE, OWN_TASTE = 0.35, 0.35, 0.2, 0.25
 QUALITY, LENIENCY, TRAIT_TASTE, NOISE = 0.45, 0.4, 0.45, 0.65
 # How strongly liking decides what is watched, beside popularity.
-CHOICE = 1.3
+CHOICE = 2.0
 
 
 @dataclass(frozen=True)

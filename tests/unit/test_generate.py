@@ -69,6 +69,25 @@ def test_users_differ_beyond_the_movies_mean(tmp_path: Path) -> None:
     assert figures["biases"] < figures["item_mean"] < figures["global_mean"]
 
 
+def test_what_is_watched_tells_more_than_popularity(tmp_path: Path) -> None:
+    sizes = Sizes()
+    generate(tmp_path, 0, sizes)
+    data = load(tmp_path)
+    split = random_split(data.ratings, 0)
+    watched = np.zeros((sizes.users, sizes.movies), np.float32)
+    watched[split.not_test.users, split.not_test.movies] = 1
+    together = watched.T @ watched * (1 - np.eye(sizes.movies, dtype=np.float32))
+    popularity = watched.sum(0)
+
+    def hits(scores: np.ndarray) -> int:
+        """How many of the movies held out are among their users' first ten that are not known yet."""
+        first = np.argsort(np.where(watched > 0, -np.inf, scores), axis=1)[:, -10:]
+        return int((first[split.test.users] == split.test.movies[:, None]).sum())
+
+    by_history = watched @ (together / np.sqrt(np.outer(popularity, popularity) + 1))
+    assert hits(by_history) > 1.1 * hits(np.tile(popularity, (sizes.users, 1)))
+
+
 def test_refuses_sizes_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="100 ratings do not fit 200 users"):
         generate(tmp_path, 0, Sizes(users=200, movies=150, ratings=100))
