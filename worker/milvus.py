@@ -150,12 +150,6 @@ class Milvus:
 
         self._call(f"flush, index and load {collection}", call)
 
-    def load(self, collection: str) -> None:
-        """Have a collection searched again after a restart: Milvus Lite forgets what was loaded."""
-        self._call(
-            f"load {collection}", lambda: self._connected().load_collection(collection, timeout=self._timeout)
-        )
-
     def rows(self, collection: str) -> int:
         """How many movies a loaded collection holds, counted by the server."""
 

@@ -85,7 +85,7 @@ class Retriever:
         threading.Thread(target=self._probe, args=(served,), name="milvus-probe", daemon=True).start()
 
     def _probe(self, served: ServedRelease) -> None:
-        """Load and search until Milvus answers, then open the way again."""
+        """Search until Milvus answers, then open the way again."""
         query = np.zeros((1, served.release.manifest.dimension), dtype=np.float32)
         query[0, 0] = 1.0
         backoff = _FIRST_BACKOFF_SECONDS
@@ -93,7 +93,6 @@ class Retriever:
             time.sleep(backoff * random.uniform(0.5, 1.0))
             backoff = min(2 * backoff, _LONGEST_BACKOFF_SECONDS)
             try:
-                self._milvus.load(served.collection)
                 self._milvus.search(served.collection, query, 1)
                 break
             except MilvusError as error:

@@ -66,7 +66,7 @@ def test_one_long_list_does_not_make_all_fetch_more() -> None:
 
     best_lists(search, np.ones((64, 1), dtype=np.float32), wishes, movies=1_000, scale=1.0)
 
-    assert sorted(search.asked) == [(1, 110), (63, 10)]
+    assert sorted(search.asked) == [(1, 110), (63, 6)]
 
 
 def test_only_the_short_ones_are_asked_again() -> None:
@@ -83,7 +83,7 @@ def test_only_the_short_ones_are_asked_again() -> None:
         scale=1.0,
     )
 
-    assert search.asked == [(64, 10), (1, 20)]
+    assert search.asked == [(64, 6), (1, 20)]
 
 
 @pytest.mark.parametrize("limit", [1, 5, 300, 1_000])
