@@ -149,8 +149,8 @@ class Demo:
         result, latency_ms = ask(settings, profile, ANSWER_TIMEOUT_S)
         self._say(f"marquee recommend -a {age} -g {gender} -j {job}")
         self._say(f"  ({AGE_NAMES[age]}, {GENDER_NAMES[gender]}, {OCCUPATIONS[job]}; {latency_ms} ms)")
-        self.console.print(movie_table(result.recommendation), highlight=False, markup=False, soft_wrap=True)
-        self._say("")
+        # As it is: the console itself would expand the tabs.
+        self.console.file.write(f"{movie_table(result.recommendation)}\n\n")
 
     def _stream(self, settings: Settings, data: MovieLens) -> None:
         columns = (MofNCompleteColumn(), TimeRemainingColumn())
