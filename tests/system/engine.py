@@ -28,6 +28,7 @@ class Engine:
         self._folder = Path(tempfile.mkdtemp(prefix="marquee-engine-"))
         self._log = self._folder / "log"
         self._daemon: subprocess.Popen[bytes] | None = None
+        self._firewall: bytes | None = None
         self.host = f"unix://{self._folder}/sock"
         self._environment = os.environ | {
             "DOCKER_HOST": self.host,
@@ -53,6 +54,9 @@ class Engine:
     def _start(self) -> None:
         shutil.rmtree(self._data, ignore_errors=True)
         self._data.mkdir(parents=True)
+        # The engine sets a policy and chains in the firewall, and leaves them there.
+        saved = subprocess.run(["iptables-save"], capture_output=True, check=True)
+        self._firewall = saved.stdout
         command = ["dockerd", f"--data-root={self._data}", f"--exec-root={self._folder}/exec"]
         command += [f"--pidfile={self._folder}/pid", f"--host={self.host}"]
         # Compose makes networks of its own, so another engine's docker0 is left alone.
@@ -80,6 +84,8 @@ class Engine:
             except subprocess.TimeoutExpired:
                 self._daemon.kill()
                 self._daemon.wait()
+        if self._firewall is not None:
+            subprocess.run(["iptables-restore"], input=self._firewall, check=True)
         shutil.rmtree(self._data, ignore_errors=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -11,7 +11,7 @@ from tests.processes import wait_for
 from tests.system.deployment import Deployment
 from tests.system.outside import answers, publish
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
 
 EVENTS = 120  # keyed apart, so that each of the 12 partitions gets some
 
