@@ -1,6 +1,7 @@
 """From a network to a release: programs in this Paddle's format, weights, catalogue, vocabularies, manifest."""
 
 import tempfile
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,9 @@ def _tower(name: str, inputs: list[TensorInput]) -> Tower:
 
 def _save_tower(tower: Any, path: Path, inputs: list[TensorInput]) -> None:
     specs = [paddle.static.InputSpec(spec.shape, spec.dtype, spec.name) for spec in inputs]
-    paddle.jit.save(tower, str(path), input_spec=specs)
+    with warnings.catch_warnings():
+        # 3.x looks at every attribute of what it translates, and warns of one that it does not have.
+        warnings.simplefilter("ignore")
+        paddle.jit.save(tower, str(path), input_spec=specs)
     # 2.6 writes names of parameters beside them, which only paddle.jit.load reads.
     path.with_suffix(f"{PARAMETERS_SUFFIX}.info").unlink(missing_ok=True)
