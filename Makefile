@@ -45,7 +45,7 @@ lock: $(VENV)/.installed  ## Resolve the dependencies again into ops/locks; vers
 	$(LOCK) pyproject.toml --extra cpu -c $(LOCKS)/dev.txt -o $(LOCKS)/cpu.txt
 	printf 'hatchling\n' | $(LOCK) - -c $(LOCKS)/dev.txt -o $(LOCKS)/build.txt
 	$(LOCK) pyproject.toml --extra gpu -o $(LOCKS)/gpu.txt
-	printf 'paddlepaddle==2.6.2\npytest\npytest-timeout\n' | $(LOCK) pyproject.toml - -o $(LOCKS)/paddle26.txt
+	printf 'paddlepaddle==2.6.2\n' | $(LOCK) pyproject.toml - --extra local --group dev -o $(LOCKS)/paddle26.txt
 
 # The package itself is linked, not copied, so this runs again only when its metadata changes.
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml

@@ -97,7 +97,7 @@ class Demo:
         hyper = Hyperparameters(seed=self.seed)
         seconds = len(data.ratings) * hyper.epochs / RATINGS_PER_SECOND
         self._say(f"Training the fusion model takes about {_duration(seconds)} on 2 cores.")
-        use_threads(0)
+        use_threads(1)
         with self._progress("{task.description}") as progress:
             task = progress.add_task("training", total=None)
 

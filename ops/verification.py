@@ -14,7 +14,7 @@ from worker.paddle_engine import paddle
 from worker.rank import Pick, Wish, best_lists
 from worker.release import Release
 
-# In the unit of the score; see design.md, Recommendation, and issue 3.
+# In the unit of the score: two devices or batch sizes may differ by so much.
 NEIGHBOURS_WITHIN = 1e-5
 SCORES_WITHIN = 1e-4
 

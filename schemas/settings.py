@@ -128,7 +128,7 @@ class WorkerSettings(_Group):
 
     @property
     def transaction_timeout_ms(self) -> int:
-        """10 s below the session timeout: the broker looks for expired transactions every 10 s (design.md)."""
+        """10 s below the session timeout: the broker looks for expired transactions every 10 s."""
         return self.session_timeout_ms - 10_000
 
 

@@ -16,7 +16,7 @@ from worker.milvus import Ids, Milvus, Scores, Vectors, index_type
 from worker.release import Release
 
 PROBE_LIMIT = 10  # movies compared of each probe
-# Scores this close may stand in either order between two ways of computing them (design.md, Recommendation).
+# Scores this close may stand in either order between two ways of computing them.
 SCORE_TOLERANCE = 1e-5
 # HNSW is approximate by design; below this something is wrong with the index.
 HNSW_RECALL = 0.95

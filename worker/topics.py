@@ -1,4 +1,4 @@
-"""The topics of a deployment: creates what is missing, and makes what is there fit (design.md, On the wire)."""
+"""The topics of a deployment: creates what is missing, and makes what is there fit (docs/contract.md)."""
 
 import time
 from collections.abc import Callable, Mapping
