@@ -36,3 +36,13 @@ def committed_positions(
         # From here on nothing may be skipped, also not by whoever has the partition after us.
         consumer.commit(offsets=fresh, asynchronous=False)
     return positions
+
+
+def go_to(consumer: Consumer, positions: Sequence[TopicPartition]) -> None:
+    """Go on at these positions of assigned partitions; what was fetched from elsewhere is dropped.
+
+    Assigned anew, because `seek` refuses a partition whose last fetch failed or has not begun.
+    """
+    if positions:
+        consumer.incremental_unassign(list(positions))
+        consumer.incremental_assign(list(positions))

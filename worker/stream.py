@@ -37,7 +37,7 @@ from worker.errors import UndoneError
 from worker.http import Health
 from worker.metrics import Metrics
 from worker.pipeline import Pipeline
-from worker.positions import committed_positions
+from worker.positions import committed_positions, go_to
 from worker.publish import AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
 from worker.statistics import Statistics
 
@@ -218,7 +218,7 @@ class Stream:
         offset = OFFSET_BEGINNING if go_on == "earliest" else OFFSET_END
         topic, partition = message.topic(), message.partition()
         assert topic is not None and partition is not None
-        self._consumer.seek(TopicPartition(topic, partition, offset))
+        self._go_to([TopicPartition(topic, partition, offset)])
 
     # Handing over.
 
@@ -264,10 +264,9 @@ class Stream:
             return  # what is being committed must have ended before the offsets are read
         self._publisher.settle()
         try:
-            for position in committed_positions(
-                self._consumer, self._consumer.assignment(), self._settings.worker
-            ):
-                self._consumer.seek(position)
+            self._go_to(
+                committed_positions(self._consumer, self._consumer.assignment(), self._settings.worker)
+            )
         except KafkaException as exception:
             error: KafkaError = exception.args[0]
             raise_if_final(error)
@@ -275,6 +274,11 @@ class Stream:
             return
         self._health.set("publish", None)
         self._rewinding = False
+
+    def _go_to(self, positions: list[TopicPartition]) -> None:
+        go_to(self._consumer, positions)
+        if self._paused:
+            self._consumer.pause(positions)
 
     # Rebalances. librdkafka calls these inside consume() and close(), in the poll thread.
 
