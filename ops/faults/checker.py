@@ -1,0 +1,154 @@
+"""The checker: what was sent against what two readers saw, as multisets, and nothing of the worker's own account.
+
+An event is told by its key, which the load makes unique and the worker copies. So what a result says about its source is
+checked, and not relied on.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["recommendation", "dead letter"]
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An acknowledged event: where the broker put it, its bytes' sha256 (None for a null value), what it must end in."""
+
+    key: bytes
+    partition: int
+    offset: int
+    digest: bytes | None
+    ends_in: Kind | None = None  # None: either
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A committed record as a reader saw it. `source` is what it says itself; `at` is when it was seen, in seconds."""
+
+    kind: Kind
+    partition: int
+    offset: int
+    key: bytes | None
+    source: tuple[str, int, int] | None
+    digest: bytes | None
+    event_id: str | None = None
+    release: str | None = None
+    collection: str | None = None
+    at: float = field(default=0.0, compare=False)
+
+
+@dataclass
+class Findings:
+    """How many records or events break each part of the promise, and some examples in words."""
+
+    events: int
+    lost: int = 0
+    duplicated: int = 0
+    out_of_order: int = 0
+    untrue: int = 0  # a source, a partition or an event id that is not the event's own
+    altered: int = 0  # dead letters whose bytes are not the event's
+    misjudged: int = 0  # a recommendation for poison, or a dead letter for a sound event
+    mixed: int = 0  # a release that does not own the collection
+    foreign: int = 0  # records of no event
+    unlike: int = 0  # records that one of the readers saw and the other did not
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def broken(self) -> dict[str, int]:
+        """The parts of the promise that did not hold."""
+        counts = {name: value for name, value in vars(self).items() if name not in ("events", "examples")}
+        return {name: value for name, value in counts.items() if value}
+
+    def note(self, part: str, what: object) -> None:
+        """Count a finding; the first few of each part are kept in words."""
+        count = getattr(self, part) + 1
+        setattr(self, part, count)
+        if count <= EXAMPLES:
+            self.examples.append(f"{part}: {what}")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What must be found: the events, and which collections each release was indexed into.
+
+    `unacknowledged` keys may have been stored or not, as their producer was never told.
+    """
+
+    topic: str
+    sent: Sequence[Sent]
+    collections: Mapping[str, Collection[str]]
+    unacknowledged: Collection[bytes] = ()
+
+
+def check(truth: Truth, concurrent: Sequence[Outcome], later: Sequence[Outcome]) -> Findings:
+    """Compare what the reader from the beginning saw with what was sent, and with what the concurrent reader saw."""
+    findings = Findings(events=len(truth.sent))
+    by_key = {sent.key: sent for sent in truth.sent}
+    _count(findings, truth, by_key, later)
+    _order(findings, by_key, later)
+    for outcome in later:
+        sent = by_key.get(outcome.key or b"")
+        if sent is not None:
+            _judge(findings, truth, sent, outcome)
+    seen, seen_later = Counter(concurrent), Counter(later)
+    for outcome in _more(seen, seen_later):
+        findings.note("unlike", f"only the concurrent reader saw {_words(outcome)}")
+    for outcome in _more(seen_later, seen):
+        findings.note("unlike", f"the concurrent reader did not see {_words(outcome)}")
+    return findings
+
+
+def _count(findings: Findings, truth: Truth, by_key: Mapping[bytes, Sent], later: Iterable[Outcome]) -> None:
+    """Each event ends in exactly one record."""
+    keys = Counter(outcome.key or b"" for outcome in later)
+    for key, sent in by_key.items():
+        if key not in keys:
+            findings.note("lost", sent)
+    for key, count in keys.items():
+        if key not in by_key and key not in truth.unacknowledged:
+            findings.note("foreign", key)
+        for _ in range(count - 1):
+            findings.note("duplicated", by_key.get(key, key))
+
+
+def _order(findings: Findings, by_key: Mapping[bytes, Sent], later: Iterable[Outcome]) -> None:
+    """In each partition of each topic, results stand in the order of their events; a repetition is no disorder."""
+    newest: dict[tuple[Kind, int], int] = defaultdict(lambda: -1)
+    done: set[bytes] = set()
+    for outcome in sorted(later, key=lambda outcome: (outcome.kind, outcome.partition, outcome.offset)):
+        sent = by_key.get(outcome.key or b"")
+        if sent is None or sent.key in done:
+            continue
+        done.add(sent.key)
+        if sent.offset < newest[outcome.kind, outcome.partition]:
+            findings.note("out_of_order", _words(outcome))
+        newest[outcome.kind, outcome.partition] = max(sent.offset, newest[outcome.kind, outcome.partition])
+
+
+def _judge(findings: Findings, truth: Truth, sent: Sent, outcome: Outcome) -> None:
+    """What one record says about itself."""
+    place = (truth.topic, sent.partition, sent.offset)
+    if outcome.source != place or outcome.partition != sent.partition:
+        findings.note("untrue", f"{_words(outcome)} answers {place} and names {outcome.source}")
+    if sent.ends_in not in (None, outcome.kind):
+        findings.note("misjudged", f"{_words(outcome)} should be a {sent.ends_in}")
+    if outcome.kind == "dead letter":
+        if outcome.digest != sent.digest:
+            findings.note("altered", _words(outcome))
+        return
+    if sent.ends_in == "recommendation" and outcome.event_id != sent.key.decode():
+        findings.note("untrue", f"{_words(outcome)} names event {outcome.event_id}")
+    if outcome.collection not in truth.collections.get(outcome.release or "", ()):
+        findings.note("mixed", f"{_words(outcome)}: {outcome.release} with {outcome.collection}")
+
+
+def _more(some: Counter[Outcome], others: Counter[Outcome]) -> list[Outcome]:
+    return list((some - others).elements())
+
+
+def _words(outcome: Outcome) -> str:
+    return f"{outcome.kind} {outcome.partition}-{outcome.offset} of {outcome.key!r}"

@@ -1,0 +1,146 @@
+"""Reading everything back: a plain read_committed consumer and the json module, and nothing of the worker's or producer's."""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Mapping
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from ops.faults.checker import Outcome
+
+Place = tuple[str, int]  # topic and partition
+_BATCH = 1_000
+_POLL_SECONDS = 0.2
+_ADMIN_SECONDS = 30.0
+
+
+class CommittedReader(threading.Thread):
+    """Reads the committed records of two topics from the beginning, until it has come to the ends that it is told."""
+
+    def __init__(
+        self, bootstrap_servers: str, recommendations: str, dead_letters: str, partitions: int
+    ) -> None:
+        super().__init__(name="committed-reader", daemon=True)
+        self._dead_letters = dead_letters
+        self._places = [(topic, p) for topic in (recommendations, dead_letters) for p in range(partitions)]
+        self._bootstrap_servers = bootstrap_servers
+        self._ended_at: dict[Place, int] = {}
+        self._stopping = threading.Event()
+        self._failure: Exception | None = None
+        self.outcomes: list[Outcome] = []
+        self.keys: set[bytes] = set()
+
+    def run(self) -> None:
+        """Read until told to stop."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._bootstrap_servers,
+                "group.id": "marquee-faults",  # the client asks for one; nothing is committed under it
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 50,
+                "reconnect.backoff.max.ms": 1_000,
+                "log_level": 0,
+            }
+        )
+        consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for topic, p in self._places])
+        try:
+            while not self._stopping.is_set():
+                for message in consumer.consume(_BATCH, _POLL_SECONDS):
+                    self._take(message)
+        except Exception as failure:  # noqa: BLE001  raised again by whoever waits for the records
+            self._failure = failure
+        finally:
+            consumer.close()
+
+    def has_read(self, ends: Mapping[Place, int]) -> bool:
+        """Whether everything before the ends has been read.
+
+        Raises:
+            ValueError, KeyError: a record is not what the contract says; the reader ended there.
+        """
+        if self._failure is not None:
+            raise self._failure
+        return all(self._ended_at.get(place, 0) >= end for place, end in ends.items())
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        self.join()
+
+    def _take(self, message: Message) -> None:
+        error = message.error()
+        if error is None:
+            outcome = self._read(message)
+            self.keys.add(outcome.key or b"")
+            self.outcomes.append(outcome)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            place = (str(message.topic()), int(message.partition() or 0))
+            self._ended_at[place] = int(message.offset() or 0)
+
+    def _read(self, message: Message) -> Outcome:
+        partition, offset = message.partition(), message.offset()
+        assert partition is not None and offset is not None
+        key, value = message.key(), message.value()
+        key = key.encode() if isinstance(key, str) else key
+        value = value.encode() if isinstance(value, str) else value
+        digest = digest_of(value)
+        now = time.monotonic()
+        if message.topic() == self._dead_letters:
+            headers = dict(message.headers() or [])
+            source = _place_of(headers["marquee.source"])
+            return Outcome("dead letter", partition, offset, key, source, digest, at=now)
+        said = json.loads(value or b"")
+        place = said["source"]
+        return Outcome(
+            "recommendation",
+            partition,
+            offset,
+            key,
+            (place["topic"], place["partition"], place["offset"]),
+            digest,
+            said["event_id"],
+            said["release"],
+            said["collection"],
+            at=now,
+        )
+
+
+def digest_of(value: bytes | None) -> bytes | None:
+    """sha256 of a record's value, None where it has none."""
+    return None if value is None else hashlib.sha256(value).digest()
+
+
+def ends_of(bootstrap_servers: str, topics: list[str], partitions: int) -> dict[Place, int]:
+    """The offset after the last record of each partition, committed or not.
+
+    Raises:
+        KafkaException: the brokers did not tell.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(topic, p): latest for topic in topics for p in range(partitions)}
+    found = admin.list_offsets(asked, request_timeout=_ADMIN_SECONDS)
+    return {(place.topic, place.partition): int(found[place].result().offset) for place in asked}
+
+
+def _place_of(header: str | bytes | None) -> tuple[str, int, int]:
+    text = header.decode() if isinstance(header, bytes) else str(header)
+    topic, partition, offset = text.rsplit("-", 2)
+    return topic, int(partition), int(offset)
+
+
+def longest_gap(outcomes: list[Outcome]) -> float:
+    """The longest time in seconds that a partition had nothing new, between the first record of all and its own last."""
+    newest: dict[int, float] = {}
+    longest = 0.0
+    for outcome in outcomes:
+        before = newest.get(outcome.partition, outcomes[0].at)
+        longest = max(longest, outcome.at - before)
+        newest[outcome.partition] = outcome.at
+    return longest
