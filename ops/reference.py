@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -72,7 +73,7 @@ def contract_page() -> str:
         f"## {names.profiles}: the profile event",
         "",
         _sentence(ProfileEvent),
-        "Types are strict: no `\"27\"`, no `true` for 1. Key: `user_id` as decimal text, or `event_id`, or null.",
+        'Types are strict: no `"27"`, no `true` for 1. Key: `user_id` as decimal text, or `event_id`, or null.',
         "",
         *_fields_table(ProfileEvent),
         "",
@@ -122,12 +123,13 @@ def contract_page() -> str:
         "",
         "By key:",
     ]
-    for key, record in {
+    records: dict[str, type[BaseModel]] = {
         f"{RELEASE_KEY_PREFIX}<id>": ReleaseRecord,
         ACTIVE_KEY: ActiveRecord,
         TRIAL_KEY: TrialRecord,
         f"{WORKER_KEY_PREFIX}<id>": WorkerRecord,
-    }.items():
+    }
+    for key, record in records.items():
         lines += ["", f"### `{key}`", "", *_fields_table(record)]
     lines += ["", "Each of `commands`:", "", *_fields_table(CommandOutcome)]
     lines += ["", "## manifest.json of a release", "", *_fields_table(Manifest)]
@@ -174,8 +176,6 @@ def _what(field: FieldInfo) -> str:
 
 
 def _choices(annotation: object) -> list[object]:
-    from typing import Literal, get_args, get_origin
-
     if get_origin(annotation) is Literal:
         return list(get_args(annotation))
     return [choice for inner in get_args(annotation) for choice in _choices(inner)]
