@@ -22,6 +22,7 @@ COMMANDS = (
     "export",
     "verify",
     "topics",
+    "faults",
     "demo",
 )
 

@@ -1,0 +1,154 @@
+"""TCP proxies on loopback: one that slows or silences a server, and one that withholds Kafka's answer to EndTxn."""
+
+import socket
+import struct
+import threading
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from ops.local.ports import HOST, free_port
+
+_CHUNK = 64 * 1024
+_LOOK_SECONDS = 0.1
+_CONNECT_SECONDS = 5.0
+
+# EndTxn of the Kafka protocol (https://kafka.apache.org/protocol#The_Messages_EndTxn).
+_END_TXN = 26
+
+
+class Proxy:
+    """Passes bytes on between clients and one server; `delay_s` slows its answers, `silent` passes nothing at all on.
+
+    While it is silent, connections stay open and new ones are accepted: for the client, the server is half-open.
+    """
+
+    def __init__(self, target_port: int, port: int | None = None) -> None:
+        self._target_port = target_port
+        self.port = port or free_port()
+        self.delay_s = 0.0
+        self.silent = False
+        self._listener = socket.socket()
+        self._sockets: set[socket.socket] = set()
+        self._closing = False
+
+    def __enter__(self) -> Self:
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind((HOST, self.port))
+        self._listener.listen()
+        self._run("accept", self._accept)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing = True
+        for each in (self._listener, *self._sockets):
+            _close(each)
+
+    def _run(self, name: str, target: object, *arguments: object) -> None:
+        assert callable(target)
+        threading.Thread(target=target, args=arguments, name=f"proxy-{name}", daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                self._run("connect", self._connect, client)
+
+    def _connect(self, client: socket.socket) -> None:
+        self._wait_while_silent()
+        try:
+            server = socket.create_connection((HOST, self._target_port), _CONNECT_SECONDS)
+        except OSError:
+            _close(client)
+            return
+        server.settimeout(None)
+        for each in (client, server):
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sockets |= {client, server}
+        self._begin(client, server)
+
+    def _begin(self, client: socket.socket, server: socket.socket) -> None:
+        self._run("requests", self._pump, client, server, False)
+        self._run("answers", self._pump, server, client, True)
+
+    def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(_CHUNK):
+                if answers and self.delay_s:
+                    time.sleep(self.delay_s)
+                self._wait_while_silent()
+                sink.sendall(data)
+        self._end(source, sink)
+
+    def _end(self, *sockets: socket.socket) -> None:
+        for each in sockets:
+            _close(each)
+            self._sockets.discard(each)
+
+    def _wait_while_silent(self) -> None:
+        while self.silent and not self._closing:
+            time.sleep(_LOOK_SECONDS)
+
+
+class EndTxnProxy(Proxy):
+    """Reads Kafka's frames, and keeps the answer to an EndTxn from its client on demand."""
+
+    def __init__(self, target_port: int, port: int | None = None) -> None:
+        super().__init__(target_port, port)
+        self._lock = threading.Lock()
+        self._order: bool | None = None
+        self.withheld = 0
+
+    def withhold(self, *, landed: bool) -> None:
+        """Withhold the answer to the next EndTxn; where not `landed`, the broker does not even see the request."""
+        with self._lock:
+            self._order = landed
+
+    def _begin(self, client: socket.socket, server: socket.socket) -> None:
+        unwanted: set[int] = set()  # correlation ids whose answers are withheld
+        self._run("requests", self._requests, client, server, unwanted)
+        self._run("answers", self._answers, server, client, unwanted)
+
+    def _requests(self, client: socket.socket, server: socket.socket, unwanted: set[int]) -> None:
+        with suppress(OSError):
+            while frame := _frame(client):
+                api, _version, correlation = struct.unpack_from(">hhi", frame, 4)
+                landed = self._take_order() if api == _END_TXN else None
+                if landed is not None:
+                    unwanted.add(correlation)
+                if landed is not False:
+                    server.sendall(frame)
+        self._end(client, server)
+
+    def _answers(self, server: socket.socket, client: socket.socket, unwanted: set[int]) -> None:
+        with suppress(OSError):
+            while frame := _frame(server):
+                (correlation,) = struct.unpack_from(">i", frame, 4)
+                if correlation not in unwanted:
+                    client.sendall(frame)
+        self._end(client, server)
+
+    def _take_order(self) -> bool | None:
+        with self._lock:
+            order, self._order = self._order, None
+            self.withheld += order is not None
+            return order
+
+
+def _frame(source: socket.socket) -> bytes:
+    """One frame of the Kafka protocol with its length before it; empty where the connection ended."""
+    head = source.recv(4, socket.MSG_WAITALL)
+    if len(head) < 4:
+        return b""
+    (length,) = struct.unpack(">i", head)
+    body = source.recv(length, socket.MSG_WAITALL)
+    return head + body if len(body) == length else b""
+
+
+def _close(each: socket.socket) -> None:
+    with suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
+    each.close()

@@ -1,0 +1,132 @@
+"""The report: what was run, on what, and what was found, for people and for programs."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.table import Table
+
+from ops.faults.scenario import Result
+from ops.local.kafka_jars import KAFKA_VERSION
+
+COLUMNS = (
+    "scenario",
+    "faults",
+    "events",
+    "lost",
+    "duplicated",
+    "out of order",
+    "untrue",
+    "other",
+    "verdict",
+    "longest gap, s",
+    "duration, s",
+)
+_SHOWN_PARTS = ("lost", "duplicated", "out_of_order", "untrue")
+_PACKAGES = ("marquee", "confluent-kafka", "pymilvus", "milvus", "milvus-lite", "paddlepaddle")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Results, and the command that made them."""
+
+    command: str
+    results: Sequence[Result]
+
+    def table(self) -> Table:
+        """For a terminal."""
+        table = Table(*COLUMNS, title="Faults")
+        for result in self.results:
+            table.add_row(*_cells(result))
+        return table
+
+    def write(self, path: Path) -> None:
+        """Write PATH.json and PATH.md; an ending of PATH is left out."""
+        stem = path.with_suffix("")
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        stem.with_suffix(".json").write_text(self.json() + "\n")
+        stem.with_suffix(".md").write_text(self.markdown())
+
+    def json(self) -> str:
+        content = {
+            "command": self.command,
+            "versions": versions(),
+            "machine": machine(),
+            "results": [asdict(result) for result in self.results],
+        }
+        return json.dumps(content, indent=2)
+
+    def markdown(self) -> str:
+        """For the repository."""
+        lines = [
+            "# Faults",
+            "",
+            f"`{self.command}`",
+            "",
+            "| " + " | ".join(COLUMNS) + " |",
+            "|" + "---|" * len(COLUMNS),
+            *("| " + " | ".join(_cells(result)) + " |" for result in self.results),
+            "",
+            *(_sentence(result) for result in self.results),
+            "",
+            "Each event must end in one committed record; two readers, one beside the faults and one from the beginning,",
+            "saw what is counted here. `other` holds altered bytes, wrong verdicts on poison, mixed releases, records of no",
+            "event, and what only one reader saw. The longest gap is that of any one partition.",
+            "",
+            f"Machine: {', '.join(f'{name} {value}' for name, value in machine().items())}.",
+            f"Versions: {', '.join(f'{name} {value}' for name, value in versions().items())}.",
+            "",
+        ]
+        return "\n".join(lines)
+
+
+def machine() -> dict[str, str]:
+    """Cores that this process may use, memory, operating system."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"cores": str(cores), "memory": f"{memory:.0f} GiB", "system": platform.platform()}
+
+
+def versions() -> dict[str, str]:
+    """Of Marquee and the parts that take part."""
+    from confluent_kafka import libversion
+
+    found = {"Python": platform.python_version(), "Kafka": KAFKA_VERSION, "librdkafka": libversion()[0]}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _cells(result: Result) -> list[str]:
+    if result.verdict == "not run":
+        return [result.scenario, *["–"] * 7, result.verdict, "–", "–"]
+    shown = [str(result.findings.get(part, 0)) for part in _SHOWN_PARTS]
+    other = sum(count for part, count in result.findings.items() if part not in _SHOWN_PARTS)
+    return [
+        result.scenario,
+        f"{result.faults:,}",
+        f"{result.events:,}",
+        *shown,
+        str(other),
+        result.verdict,
+        f"{result.longest_gap_s:.1f}",
+        f"{result.duration_s:.0f}",
+    ]
+
+
+def _sentence(result: Result) -> str:
+    exits = ", ".join(f"{count} with {code}" for code, count in sorted(result.exits.items()))
+    parts = [
+        f"{result.scale}, seed {result.seed}, Milvus {result.milvus}, {result.date}",
+        *([f"exits of workers: {exits}"] if exits else []),
+        *result.notes,
+        *([" ".join(result.reason.split())] if result.reason else []),
+    ]
+    return f"- **{result.scenario}**: {'; '.join(parts)}."

@@ -1,0 +1,69 @@
+"""What a scenario is, and what came of one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from ops.faults.load import MakeEvent, sound_event
+
+if TYPE_CHECKING:
+    from ops.faults.trial import Trial
+
+Scale = Literal["small", "full"]
+Verdict = Literal["kept", "BROKEN", "not run"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many faults, and how many events at least."""
+
+    faults: int
+    events: int
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Faults of one kind. `run` injects them while the load goes on; all else is the same for all scenarios.
+
+    `behind_proxy`: the workers reach Kafka through the suite's proxy, which `run` must stand up first.
+    """
+
+    name: str
+    about: str
+    run: Callable[["Trial"], None]
+    small: Size
+    full: Size
+    workers: int = 3
+    nodes: int = 1
+    rate: float = 500.0  # events a second
+    make: MakeEvent = sound_event
+    variables: Mapping[str, str] = field(default_factory=dict)
+    obstacle: Callable[[], str | None] = lambda: None
+
+    def size(self, scale: Scale) -> Size:
+        return self.small if scale == "small" else self.full
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the report. `findings` holds what was broken, by part of the promise."""
+
+    scenario: str
+    verdict: Verdict
+    scale: Scale
+    seed: int
+    milvus: str
+    reason: str = ""
+    faults: int = 0
+    events: int = 0
+    findings: dict[str, int] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
+    exits: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    longest_gap_s: float = 0.0
+    duration_s: float = 0.0
+    date: str = ""
+
+    @classmethod
+    def read(cls, content: dict[str, Any]) -> "Result":
+        return cls(**content)

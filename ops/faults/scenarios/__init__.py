@@ -1,0 +1,24 @@
+"""The scenarios, in the order in which the suite runs them."""
+
+from ops.faults.scenario import Scenario
+from ops.faults.scenarios.broker import BROKER
+from ops.faults.scenarios.kills import KILL9, POINTS
+from ops.faults.scenarios.milvus import MILVUS
+from ops.faults.scenarios.poison import POISON
+from ops.faults.scenarios.rebalances import REBALANCES
+from ops.faults.scenarios.stalls import ZOMBIE
+from ops.faults.scenarios.unknown_outcome import UNKNOWN_OUTCOME
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        KILL9,
+        POINTS,
+        BROKER,
+        ZOMBIE,
+        REBALANCES,
+        MILVUS,
+        POISON,
+        UNKNOWN_OUTCOME,
+    )
+}

@@ -1,0 +1,67 @@
+"""Milvus dies, stands still, is slow, or is half-open: no event, no place and no partition is lost."""
+
+import signal
+
+from ops.faults.proxy import Proxy
+from ops.faults.scenario import Scenario, Size
+from ops.faults.trial import Trial
+from ops.local.ports import HOST
+
+_SLOW_SECONDS = 2.0
+_SETTLED_SECONDS = 3.0
+_AWAY_SECONDS = 6.0
+
+
+def break_milvus(trial: Trial) -> None:
+    """The four faults in turn, each ended before the next; nothing of it may cause a rebalance."""
+    milvus = trial.servers.milvus
+    proxy = trial.keep(Proxy(milvus.port))
+    trial.variables["MARQUEE_MILVUS__URI"] = f"http://{HOST}:{proxy.port}"
+    trial.start_workers(trial.scenario.workers)
+    trial.until("every worker's work", lambda: all(worker.at_work for worker in trial.workers))
+    trial.wait(_SETTLED_SECONDS)
+    before = trial.rebalances
+    faults = (_killed, _paused, _slow, _half_open)
+    for number in range(trial.size.faults):
+        faults[number % len(faults)](trial, proxy)
+        trial.faults += 1
+        trial.progress(int(trial.scenario.rate))
+    rebalances = trial.rebalances - before
+    trial.notes.append(f"{rebalances} rebalances")
+    if rebalances:
+        trial.unexpected.append(f"{rebalances} rebalances while Milvus was away")
+
+
+def _killed(trial: Trial, _: Proxy) -> None:
+    trial.servers.milvus.kill()
+    trial.wait(_AWAY_SECONDS)
+    trial.servers.milvus.restart()
+
+
+def _paused(trial: Trial, _: Proxy) -> None:
+    trial.servers.milvus.process.send_signal(signal.SIGSTOP)
+    trial.wait(trial.chance.uniform(1.0, 2.0) * _AWAY_SECONDS)
+    trial.servers.milvus.process.send_signal(signal.SIGCONT)
+
+
+def _slow(trial: Trial, proxy: Proxy) -> None:
+    proxy.delay_s = _SLOW_SECONDS
+    trial.wait(2 * _AWAY_SECONDS)
+    proxy.delay_s = 0.0
+
+
+def _half_open(trial: Trial, proxy: Proxy) -> None:
+    proxy.silent = True
+    trial.wait(2 * _AWAY_SECONDS)
+    proxy.silent = False
+
+
+MILVUS = Scenario(
+    "milvus",
+    "Milvus is killed, stopped (SIGSTOP), slow (2 s a call), half-open; 0 rebalances",
+    break_milvus,
+    small=Size(faults=4, events=3_000),
+    full=Size(faults=40, events=200_000),
+    workers=2,
+    variables={"MARQUEE_MILVUS__TIMEOUT_S": "5", "MARQUEE_MILVUS__EXACT_AFTER_S": "8"},
+)

@@ -1,0 +1,65 @@
+"""Events that cannot be answered, among those that can."""
+
+import json
+import random
+
+from ops.faults.load import Draft, sound_event
+from ops.faults.scenario import Scenario, Size
+from ops.faults.trial import Trial
+
+_POISON_SHARE = 0.1
+_MAX_FUZZ_BYTES = 400
+
+
+def poisoned(event_id: str, chance: random.Random) -> Draft:
+    """1 in 10 poison, and as many again of random or damaged bytes, which may happen to be an event."""
+    drawn = chance.random()
+    if drawn < _POISON_SHARE:
+        return Draft(event_id, _poison(event_id, chance), "dead letter")
+    if drawn < 2 * _POISON_SHARE:
+        return Draft(event_id, _fuzz(event_id, chance), None)
+    return sound_event(event_id, chance)
+
+
+def _poison(event_id: str, chance: random.Random) -> bytes | None:
+    wrong: list[object] = [
+        {"event_id": event_id, "age": 300},
+        {"event_id": event_id, "user_id": "27"},
+        {"event_id": event_id, "k": 0},
+        {"event_id": event_id, "user_id": 10**23},
+        {"event_id": event_id, "recent": list(range(1, 300))},
+        {"event_id": event_id, "gender": True},
+        [event_id],
+        event_id,
+    ]
+    raw = [None, b"", b"{", b"[" * 20_000, b"\xff\xfe" + event_id.encode(), b"null"]
+    if chance.random() < 0.5:
+        return chance.choice(raw)
+    return json.dumps(chance.choice(wrong)).encode()
+
+
+def _fuzz(event_id: str, chance: random.Random) -> bytes:
+    if chance.random() < 0.3:
+        return chance.randbytes(chance.randrange(_MAX_FUZZ_BYTES))
+    value = bytearray(sound_event(event_id, chance).value or b"")
+    for _ in range(chance.randint(1, 8)):
+        value[chance.randrange(len(value))] = chance.randrange(256)
+    return bytes(value)
+
+
+def send_poison(trial: Trial) -> None:
+    """No fault but what is in the events."""
+    trial.start_workers(trial.scenario.workers)
+    trial.faults = trial.size.faults
+
+
+POISON = Scenario(
+    "poison",
+    "poison 1 in 10, and as much of fuzzed bytes: each in dead-letters once, its bytes unchanged",
+    send_poison,
+    small=Size(faults=1_000, events=10_000),
+    full=Size(faults=100_000, events=1_000_000),
+    workers=2,
+    rate=2_000.0,
+    make=poisoned,
+)

@@ -1,0 +1,66 @@
+"""The suite's Kafka and Milvus: real ones, in a folder of their own, kept from scenario to scenario."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ops.local.kafka import LocalKafka
+from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
+from ops.local.ports import HOST, kept_ports
+from ops.local.up import MilvusKind
+
+# Of a group of KIP-848 the session timeout is the broker's; its default is 45 s, with no less allowed.
+CONSUMER_SESSION_SECONDS = 8
+_CONSUMER_GROUPS = {
+    "group.consumer.min.session.timeout.ms": "5000",
+    "group.consumer.session.timeout.ms": str(CONSUMER_SESSION_SECONDS * 1_000),
+    "group.consumer.min.heartbeat.interval.ms": "1000",
+    "group.consumer.heartbeat.interval.ms": "2000",
+}
+
+
+class Servers:
+    """Started together, ended together.
+
+    A single Kafka node also has a listener that tells its clients to come to `proxied_port`, where a proxy may stand:
+    without, the proxy would be left after the first answer, which names the broker's own address.
+    """
+
+    def __init__(self, directory: Path, *, milvus: MilvusKind = "standalone", nodes: int = 1) -> None:
+        self.directory = directory
+        self.milvus_kind = milvus
+        self.kafka = LocalKafka(directory / f"kafka-{nodes}", nodes=nodes, properties=_CONSUMER_GROUPS)
+        ports = kept_ports(directory / f"proxy-{nodes}.json", ["listener", "proxy"])
+        self.listener_port, self.proxied_port = ports["listener"], ports["proxy"]
+        if nodes == 1:
+            self.kafka.properties |= self._proxied_listener()
+        server = MilvusLite if milvus == "lite" else MilvusStandalone
+        self.milvus: LocalMilvus = server(directory / f"milvus-{milvus}")
+
+    def _proxied_listener(self) -> dict[str, str]:
+        node = self.kafka.nodes[0]
+        own = f"PLAINTEXT://{node.address},CONTROLLER://{node.controller_address}"
+        return {
+            "listeners": f"{own},PROXIED://{HOST}:{self.listener_port}",
+            "advertised.listeners": f"{own},PROXIED://{HOST}:{self.proxied_port}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
+        }
+
+    def __enter__(self) -> Self:
+        try:
+            self.kafka.start()
+            self.milvus.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End both."""
+        self.milvus.stop()
+        self.kafka.stop()

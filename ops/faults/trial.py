@@ -1,0 +1,254 @@
+"""One run of a scenario: load, workers that are started again when they die, a concurrent reader, and the reckoning."""
+
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import TypeVar
+
+from ops.faults import release
+from ops.faults.checker import Findings, Truth, check
+from ops.faults.load import Load
+from ops.faults.orders import Order
+from ops.faults.reading import CommittedReader, ends_of, longest_gap
+from ops.faults.scenario import Scenario, Size
+from ops.faults.servers import Servers
+from ops.faults.worker_process import WorkerProcess
+from schemas.errors import MarqueeError
+from schemas.settings import Settings, load_settings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+PARTITIONS = 12
+# The shortest that the worker takes; its transactions time out 10 s earlier.
+SESSION_SECONDS = 16
+_LOOK_SECONDS = 0.1
+_PATIENCE_SECONDS = 180.0
+_STOP_SECONDS = 20.0
+# kill -9, a clean end, and a fatal Kafka error (fenced), which a supervisor answers with a restart.
+_EXPECTED_EXITS = {-9, 0, 3}
+
+
+class TrialError(MarqueeError):
+    """A scenario could not be carried out as planned."""
+
+
+class Trial:
+    """What a scenario's `run` works with; everything that starts a process is called from one thread."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        size: Size,
+        servers: Servers,
+        store: str,
+        folder: Path,
+        *,
+        seed: int,
+        variables: Mapping[str, str] | None = None,
+        patches: tuple[str, ...] = (),
+    ) -> None:
+        self.scenario, self.size, self.servers, self.folder = scenario, size, servers, folder
+        self.chance = random.Random(seed)
+        self.settings = load_settings(
+            prefix=f"{scenario.name}-{time.time_ns():x}.",
+            store=store,
+            kafka={"bootstrap_servers": servers.kafka.bootstrap_servers, "partitions": PARTITIONS},
+            milvus={"uri": servers.milvus.uri},
+        )
+        self.variables = _environment(self.settings) | dict(scenario.variables) | dict(variables or {})
+        self.faults = 0
+        self.notes: list[str] = []
+        self.exits: Counter[str] = Counter()
+        self.unexpected: list[str] = []
+        self.workers: list[WorkerProcess] = []
+        self._patches = patches
+        self._open = ExitStack()
+        self._collections: dict[str, set[str]] = {}
+        names = self.settings.names
+        self.load = Load(
+            servers.kafka.bootstrap_servers, names.profiles, rate=scenario.rate, seed=seed, make=scenario.make
+        )
+        self.reader = self._reader()
+
+    # What happens before, and after.
+
+    def prepare(self) -> None:
+        """Topics, an indexed and active release, the concurrent reader, and the load."""
+        from worker.topics import ensure_topics
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        ensure_topics(self.settings, _PATIENCE_SECONDS)
+        self._collections = release.index(self.settings, self.folder, _environment(self.settings))
+        self.reader.start()
+        self.load.start()
+
+    def start_workers(self, count: int, **variables: str) -> None:
+        """Start so many more workers, and wait until one of all of them has committed something."""
+        for _ in range(count):
+            self.add_worker(**variables)
+        self.until("a first result", lambda: bool(self.reader.outcomes))
+
+    def add_worker(self, **variables: str) -> WorkerProcess:
+        """Start one more."""
+        name = f"worker-{len(self.workers) + 1}"
+        worker = WorkerProcess(name, self.folder, self.variables | variables, self._patches)
+        self.workers.append(worker)
+        worker.child.start()
+        return worker
+
+    def finish(self) -> Findings:
+        """Let everything come to its end, stop the workers, read it all once more, and compare."""
+        for worker in self.workers:
+            worker.orders.withdraw()
+        self.load.finish(self.size.events)
+        self._settle()
+        self.stop()
+        names = self.settings.names
+        ends = ends_of(
+            self.servers.kafka.bootstrap_servers, [names.recommendations, names.dead_letters], PARTITIONS
+        )
+        later = self._reader()
+        later.start()
+        # The transaction that a killed worker left open holds readers back until it times out.
+        for reader in (self.reader, later):
+            self.until("the readers' end", lambda reader=reader: reader.has_read(ends))  # type: ignore[misc]
+            reader.stop()
+        truth = Truth(names.profiles, self.load.sent, self._collections, frozenset(self.load.unacknowledged))
+        return check(truth, self.reader.outcomes, later.outcomes)
+
+    def _settle(self) -> None:
+        """Wait until every event has ended, or nothing has come for so long that nothing will."""
+        wanted = {sent.key for sent in self.load.sent}
+        seen, since = -1, time.monotonic()
+        while not wanted <= self.reader.keys and time.monotonic() - since < _PATIENCE_SECONDS:
+            if len(self.reader.outcomes) > seen:
+                seen, since = len(self.reader.outcomes), time.monotonic()
+            self.wait(0.5)
+
+    def stop(self) -> None:
+        """End all workers, those that are stopped too."""
+        for worker in self.workers:
+            if worker.wanted:
+                worker.wanted = False
+                worker.wake()
+                worker.child.terminate()
+        for worker in self.workers:
+            worker.child.stop(_STOP_SECONDS)
+            self._note_exit(worker)
+
+    def close(self) -> None:
+        """End what is left: proxies, and all of a trial that failed."""
+        for worker in self.workers:
+            worker.wanted = False
+            worker.child.kill()
+        if self.reader.is_alive():
+            self.reader.stop()
+        self._open.close()
+
+    # What scenarios use.
+
+    @property
+    def longest_gap_s(self) -> float:
+        return longest_gap(self.reader.outcomes)
+
+    def keep(self, context: AbstractContextManager[T]) -> T:
+        """Enter something that lasts until all has been read back."""
+        return self._open.enter_context(context)
+
+    def wait(self, seconds: float) -> None:
+        """Wait, and keep the workers running meanwhile."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self._look()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(_LOOK_SECONDS, left))
+
+    def until(self, what: str, done: Callable[[], bool], seconds: float = _PATIENCE_SECONDS) -> None:
+        """Wait for something, and keep the workers running meanwhile.
+
+        Raises:
+            TrialError: not within `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() > deadline:
+                raise TrialError(f"{self.scenario.name}: {what} did not come within {seconds:.0f} s")
+            self.wait(_LOOK_SECONDS)
+
+    def progress(self, outcomes: int = 100) -> None:
+        """Wait until so many more outcomes are seen."""
+        goal = len(self.reader.outcomes) + outcomes
+        self.until("further results", lambda: len(self.reader.outcomes) >= goal)
+
+    def somebody_at_work(self) -> WorkerProcess:
+        """A worker that has committed something since its start, drawn at random."""
+        chosen: list[WorkerProcess] = []
+
+        def found() -> bool:
+            wanted = [worker for worker in self.workers if worker.wanted and not worker.orders.pending]
+            chosen.extend(worker for worker in wanted if worker.at_work)
+            return bool(chosen)
+
+        self.until("a worker at work", found)
+        return self.chance.choice(chosen)
+
+    def order(self, worker: WorkerProcess, order: Order) -> bool:
+        """Give an order and wait until it is obeyed; False if no batch came by, or the worker died of something else."""
+        pid = worker.child.pid
+        worker.order(order)
+        deadline = time.monotonic() + 2 * SESSION_SECONDS
+        while worker.orders.pending:
+            if time.monotonic() > deadline or worker.child.pid != pid:
+                worker.orders.withdraw()
+                return False
+            self.wait(0.02)
+        self.faults += 1
+        return True
+
+    @property
+    def undone(self) -> float:
+        """Transactions that the running workers have undone."""
+        return sum(worker.undone for worker in self.workers)
+
+    @property
+    def rebalances(self) -> int:
+        """How often partitions came to a worker or went."""
+        return sum(worker.rebalances for worker in self.workers)
+
+    def _look(self) -> None:
+        """Start again whoever died."""
+        for worker in self.workers:
+            if worker.wanted and not worker.child.running:
+                self._note_exit(worker)
+                worker.child.start()
+
+    def _note_exit(self, worker: WorkerProcess) -> None:
+        code = worker.child.returncode
+        self.exits[str(code)] += 1
+        if code not in _EXPECTED_EXITS:
+            self.unexpected.append(f"{worker.name} ended with code {code}.{worker.child.log_tail()}")
+
+    def _reader(self) -> CommittedReader:
+        names = self.settings.names
+        return CommittedReader(
+            self.servers.kafka.bootstrap_servers, names.recommendations, names.dead_letters, PARTITIONS
+        )
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The variables that give a process these settings."""
+    return {
+        "MARQUEE_PREFIX": settings.prefix,
+        "MARQUEE_STORE": settings.store,
+        "MARQUEE_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+        "MARQUEE_KAFKA__PARTITIONS": str(settings.kafka.partitions),
+        "MARQUEE_MILVUS__URI": settings.milvus.uri,
+        "MARQUEE_WORKER__SESSION_TIMEOUT_MS": str(SESSION_SECONDS * 1_000),
+    }

@@ -1,0 +1,78 @@
+"""One worker of the suite: started under orders, and seen from outside alone: its exit code, its port, its log."""
+
+import os
+import signal
+import sys
+import urllib.request
+from pathlib import Path
+
+from ops.faults.orders import Order, OrderFile
+from ops.local.ports import HOST, free_port
+from ops.local.process import ChildProcess
+
+_ANSWER_SECONDS = 2.0
+# Lines of its log that tell of a rebalance; there is one of each kind when it joins.
+_REBALANCE_LINES = (" assigned ", " revoked ", " lost ")
+
+
+class WorkerProcess:
+    """`marquee worker` with a name that survives its restarts. `wanted`: whether it is to run."""
+
+    def __init__(self, name: str, folder: Path, variables: dict[str, str], patches: tuple[str, ...]) -> None:
+        self.name = name
+        self.wanted = True
+        self.port = free_port()
+        self.orders = OrderFile(folder / f"{name}.order")
+        self.orders.withdraw()
+        self.child = ChildProcess(
+            name,
+            [sys.executable, "-m", "ops.faults.saboteur", str(self.orders.path), *patches],
+            log=folder / f"{name}.log",
+            environment=variables
+            | {
+                "MARQUEE_WORKER__ID": name,
+                "MARQUEE_HTTP__HOST": HOST,
+                "MARQUEE_HTTP__PORT": str(self.port),
+            },
+        )
+
+    @property
+    def at_work(self) -> bool:
+        """Whether it has committed something since its start."""
+        return self.metric('marquee_events_total{outcome="recommendation"}') > 0
+
+    @property
+    def undone(self) -> float:
+        """Transactions that it has undone since its start."""
+        return self.metric('marquee_transactions_total{outcome="undone"}')
+
+    def metric(self, sample: str) -> float:
+        """Value of a sample as /metrics prints it; 0 where there is none, or nobody answers."""
+        if not self.child.running:
+            return 0.0
+        try:
+            with urllib.request.urlopen(
+                f"http://{HOST}:{self.port}/metrics", timeout=_ANSWER_SECONDS
+            ) as page:
+                lines = page.read().decode().splitlines()
+        except OSError:
+            return 0.0
+        return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{sample} ")), 0.0)
+
+    def order(self, order: Order) -> None:
+        """Have it act when a batch next comes by."""
+        self.orders.give(order)
+
+    def wake(self) -> None:
+        """SIGCONT."""
+        if self.child.pid is not None:
+            os.kill(self.child.pid, signal.SIGCONT)
+
+    @property
+    def log(self) -> str:
+        return self.child.log.read_text(errors="replace") if self.child.log.is_file() else ""
+
+    @property
+    def rebalances(self) -> int:
+        """How often its log tells of partitions that came or went."""
+        return sum(any(words in line for words in _REBALANCE_LINES) for line in self.log.splitlines())
