@@ -6,6 +6,7 @@ import warnings
 # Paddle 2.6 dies of a segmentation fault when numpy.random is first imported after it.
 import numpy.random  # noqa: F401
 
+from schemas.errors import SettingsError
 from schemas.manifest import ProgramFormat
 
 # Paddle reads this at import: warnings and up, not a line for every program that is loaded.
@@ -14,7 +15,13 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 with warnings.catch_warnings():
     # 3.x warns about a missing ccache, which only those need who compile operators.
     warnings.simplefilter("ignore")
-    import paddle
+    try:
+        import paddle
+    except ImportError as error:
+        raise SettingsError(
+            f"Paddle cannot be loaded ({error}): install marquee[cpu] or marquee[gpu], and the system's OpenMP runtime "
+            "where libgomp is what is missing (Debian: apt install libgomp1)"
+        ) from None
 
 __all__ = ["NATIVE_FORMAT", "READABLE_FORMATS", "VERSION", "gpu_available", "paddle"]
 
