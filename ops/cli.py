@@ -1,6 +1,7 @@
 """The `marquee` command: finds the command's module, and turns errors into one sentence and an exit code."""
 
 import importlib
+import logging
 import sys
 
 import typer
@@ -43,6 +44,8 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 failed, 2 wrong use or unreachable, 3 fatal Kafka error, 130 interrupted."""
+    # What happens inside is no news to who runs a command; `marquee worker` and `indexer` set up lines of their own.
+    logging.getLogger("worker").setLevel(logging.WARNING)
     try:
         build_app()()
     except MarqueeError as error:

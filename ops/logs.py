@@ -30,4 +30,5 @@ def set_up(settings: LogSettings) -> None:
         if settings.format == "json"
         else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     )
+    logging.getLogger("worker").setLevel(logging.NOTSET)
     logging.basicConfig(level=settings.level, handlers=[lines], force=True)
