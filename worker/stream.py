@@ -150,6 +150,8 @@ class Stream:
         if self._rewinding:
             self._rewind()
             return
+        if not self._taken:
+            self._pause(False)  # nothing waits for room any more: it was dropped, or handed over at a revoke
         self._poll()
         self._publisher.settle()
         trigger = self._due()
