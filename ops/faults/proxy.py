@@ -16,6 +16,7 @@ _CONNECT_SECONDS = 5.0
 
 # EndTxn of the Kafka protocol (https://kafka.apache.org/protocol#The_Messages_EndTxn).
 _END_TXN = 26
+_HEAD = 12  # length, API key and version, correlation id
 
 
 class Proxy:
@@ -94,18 +95,27 @@ class Proxy:
 
 
 class EndTxnProxy(Proxy):
-    """Reads Kafka's frames, and keeps the answer to an EndTxn from its client on demand."""
+    """Reads Kafka's frames, and keeps the answer to an EndTxn from its client on demand.
+
+    librdkafka asks again for as long as its call lasts, so the same question is left without an answer each time. A new
+    producer's differs: it has another epoch.
+    """
 
     def __init__(self, target_port: int, port: int | None = None) -> None:
         super().__init__(target_port, port)
         self._lock = threading.Lock()
         self._order: bool | None = None
-        self.withheld = 0
+        self._withheld: dict[bytes, bool] = {}  # by what the request says: whether it is to reach the broker
 
     def withhold(self, *, landed: bool) -> None:
         """Withhold the answer to the next EndTxn; where not `landed`, the broker does not even see the request."""
         with self._lock:
             self._order = landed
+
+    @property
+    def withheld(self) -> int:
+        """How many outcomes have been withheld."""
+        return len(self._withheld)
 
     def _begin(self, client: socket.socket, server: socket.socket) -> None:
         unwanted: set[int] = set()  # correlation ids whose answers are withheld
@@ -116,7 +126,7 @@ class EndTxnProxy(Proxy):
         with suppress(OSError):
             while frame := _frame(client):
                 api, _version, correlation = struct.unpack_from(">hhi", frame, 4)
-                landed = self._take_order() if api == _END_TXN else None
+                landed = self._landed(frame[_HEAD:]) if api == _END_TXN else None
                 if landed is not None:
                     unwanted.add(correlation)
                 if landed is not False:
@@ -131,11 +141,12 @@ class EndTxnProxy(Proxy):
                     client.sendall(frame)
         self._end(client, server)
 
-    def _take_order(self) -> bool | None:
+    def _landed(self, request: bytes) -> bool | None:
+        """Whether a request is to reach the broker without an answer; None where it is to have its answer."""
         with self._lock:
-            order, self._order = self._order, None
-            self.withheld += order is not None
-            return order
+            if self._order is not None:
+                self._withheld[request], self._order = self._order, None
+            return self._withheld.get(request)
 
 
 def _frame(source: socket.socket) -> bytes:

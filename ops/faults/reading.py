@@ -135,12 +135,12 @@ def _place_of(header: str | bytes | None) -> tuple[str, int, int]:
     return topic, int(partition), int(offset)
 
 
-def longest_gap(outcomes: list[Outcome]) -> float:
-    """The longest time in seconds that a partition had nothing new, between the first record of all and its own last."""
+def longest_gap(outcomes: list[Outcome], since: float) -> float:
+    """The longest time in seconds that a partition had nothing new, between the moment `since` and its last record."""
     newest: dict[int, float] = {}
     longest = 0.0
     for outcome in outcomes:
-        before = newest.get(outcome.partition, outcomes[0].at)
-        longest = max(longest, outcome.at - before)
-        newest[outcome.partition] = outcome.at
+        if outcome.at > since:
+            longest = max(longest, outcome.at - newest.get(outcome.partition, since))
+            newest[outcome.partition] = outcome.at
     return longest

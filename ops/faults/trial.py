@@ -61,6 +61,7 @@ class Trial:
             milvus={"uri": servers.milvus.uri},
         )
         self.variables = _environment(self.settings) | dict(scenario.variables) | dict(variables or {})
+        self._steady_at = float("inf")
         self.faults = 0
         self.notes: list[str] = []
         self.exits: Counter[str] = Counter()
@@ -88,10 +89,11 @@ class Trial:
         self.load.start()
 
     def start_workers(self, count: int, **variables: str) -> None:
-        """Start so many more workers, and wait until one of all of them has committed something."""
+        """Start so many workers, and wait until each has committed something; the longest gap counts from then."""
         for _ in range(count):
             self.add_worker(**variables)
-        self.until("a first result", lambda: bool(self.reader.outcomes))
+        self.until("every worker's work", lambda: all(worker.at_work for worker in self.workers))
+        self._steady_at = time.monotonic()
 
     def add_worker(self, **variables: str) -> WorkerProcess:
         """Start one more."""
@@ -154,7 +156,7 @@ class Trial:
 
     @property
     def longest_gap_s(self) -> float:
-        return longest_gap(self.reader.outcomes)
+        return longest_gap(self.reader.outcomes, self._steady_at)
 
     def keep(self, context: AbstractContextManager[T]) -> T:
         """Enter something that lasts until all has been read back."""

@@ -18,7 +18,6 @@ def break_milvus(trial: Trial) -> None:
     proxy = trial.keep(Proxy(milvus.port))
     trial.variables["MARQUEE_MILVUS__URI"] = f"http://{HOST}:{proxy.port}"
     trial.start_workers(trial.scenario.workers)
-    trial.until("every worker's work", lambda: all(worker.at_work for worker in trial.workers))
     trial.wait(_SETTLED_SECONDS)
     before = trial.rebalances
     faults = (_killed, _paused, _slow, _half_open)

@@ -50,7 +50,8 @@ def _fuzz(event_id: str, chance: random.Random) -> bytes:
 def send_poison(trial: Trial) -> None:
     """No fault but what is in the events."""
     trial.start_workers(trial.scenario.workers)
-    trial.faults = trial.size.faults
+    trial.load.finish(trial.size.events)
+    trial.faults = sum(sent.ends_in != "recommendation" for sent in trial.load.sent)
 
 
 POISON = Scenario(
