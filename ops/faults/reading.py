@@ -6,7 +6,14 @@ import threading
 import time
 from collections.abc import Mapping
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    Message,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from ops.faults.checker import Outcome
@@ -127,6 +134,18 @@ def ends_of(bootstrap_servers: str, topics: list[str], partitions: int) -> dict[
     asked = {TopicPartition(topic, p): latest for topic in topics for p in range(partitions)}
     found = admin.list_offsets(asked, request_timeout=_ADMIN_SECONDS)
     return {(place.topic, place.partition): int(found[place].result().offset) for place in asked}
+
+
+def committed_offsets(bootstrap_servers: str, group: str) -> dict[Place, int]:
+    """The offsets that a group has committed.
+
+    Raises:
+        KafkaException: the brokers did not tell.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    asked = [ConsumerGroupTopicPartitions(group)]
+    found = admin.list_consumer_group_offsets(asked, request_timeout=_ADMIN_SECONDS)[group].result()
+    return {(place.topic, place.partition): place.offset for place in found.topic_partitions or ()}
 
 
 def _place_of(header: str | bytes | None) -> tuple[str, int, int]:

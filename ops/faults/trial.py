@@ -13,9 +13,9 @@ from ops.faults import release
 from ops.faults.checker import Findings, Truth, check
 from ops.faults.load import Load
 from ops.faults.orders import Order
-from ops.faults.reading import CommittedReader, ends_of, longest_gap
+from ops.faults.reading import CommittedReader, committed_offsets, ends_of, longest_gap
 from ops.faults.scenario import Scenario, Size
-from ops.faults.servers import Servers
+from ops.faults.servers import CONSUMER_SESSION_SECONDS, Servers
 from ops.faults.worker_process import WorkerProcess
 from schemas.errors import MarqueeError
 from schemas.settings import Settings, load_settings
@@ -28,6 +28,7 @@ PARTITIONS = 12
 SESSION_SECONDS = 16
 _LOOK_SECONDS = 0.1
 _PATIENCE_SECONDS = 180.0
+_QUIET_SECONDS = 5.0
 _STOP_SECONDS = 20.0
 # kill -9, a clean end, and a fatal Kafka error (fenced), which a supervisor answers with a restart.
 _EXPECTED_EXITS = {-9, 0, 3}
@@ -124,13 +125,22 @@ class Trial:
         return check(truth, self.reader.outcomes, later.outcomes)
 
     def _settle(self) -> None:
-        """Wait until every event has ended, or nothing has come for so long that nothing will."""
+        """Wait until every event has ended, or nothing more will come: all is committed, or all has stood still too long."""
         wanted = {sent.key for sent in self.load.sent}
         seen, since = -1, time.monotonic()
-        while not wanted <= self.reader.keys and time.monotonic() - since < _PATIENCE_SECONDS:
+        while not wanted <= self.reader.keys:
+            still = time.monotonic() - since
+            if still > _PATIENCE_SECONDS or (still > _QUIET_SECONDS and self._all_committed()):
+                return
             if len(self.reader.outcomes) > seen:
                 seen, since = len(self.reader.outcomes), time.monotonic()
             self.wait(0.5)
+
+    def _all_committed(self) -> bool:
+        """Whether the workers' group is past every event, so that what is missing now is missing for good."""
+        committed = committed_offsets(self.servers.kafka.bootstrap_servers, self.settings.names.worker_group)
+        topic = self.settings.names.profiles
+        return all(sent.offset < committed.get((topic, sent.partition), 0) for sent in self.load.sent)
 
     def stop(self) -> None:
         """End all workers, those that are stopped too."""
@@ -155,8 +165,23 @@ class Trial:
     # What scenarios use.
 
     @property
+    def session_seconds(self) -> int:
+        """How long a silent worker keeps its partitions."""
+        by_broker = self.variables.get("MARQUEE_WORKER__GROUP_PROTOCOL") == "consumer"
+        return CONSUMER_SESSION_SECONDS if by_broker else SESSION_SECONDS
+
+    @property
     def longest_gap_s(self) -> float:
-        return longest_gap(self.reader.outcomes, self._steady_at)
+        return self.gap_since(self._steady_at)
+
+    @staticmethod
+    def now() -> float:
+        """The clock of `gap_since`, in seconds."""
+        return time.monotonic()
+
+    def gap_since(self, moment: float) -> float:
+        """The longest time since then that a partition had nothing new, in seconds."""
+        return longest_gap(self.reader.outcomes, moment)
 
     def keep(self, context: AbstractContextManager[T]) -> T:
         """Enter something that lasts until all has been read back."""

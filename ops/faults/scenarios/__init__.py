@@ -2,11 +2,13 @@
 
 from ops.faults.scenario import Scenario
 from ops.faults.scenarios.broker import BROKER
+from ops.faults.scenarios.clock import CLOCK
 from ops.faults.scenarios.kills import KILL9, POINTS
 from ops.faults.scenarios.milvus import MILVUS
+from ops.faults.scenarios.nodes import NODES
 from ops.faults.scenarios.poison import POISON
 from ops.faults.scenarios.rebalances import REBALANCES
-from ops.faults.scenarios.stalls import ZOMBIE
+from ops.faults.scenarios.stalls import SLOW_BATCH, ZOMBIE
 from ops.faults.scenarios.unknown_outcome import UNKNOWN_OUTCOME
 
 SCENARIOS: dict[str, Scenario] = {
@@ -15,10 +17,13 @@ SCENARIOS: dict[str, Scenario] = {
         KILL9,
         POINTS,
         BROKER,
+        NODES,
         ZOMBIE,
+        SLOW_BATCH,
         REBALANCES,
         MILVUS,
         POISON,
+        CLOCK,
         UNKNOWN_OUTCOME,
     )
 }

@@ -1,0 +1,49 @@
+"""Ways to break the worker that are no settings: the saboteur calls one of these before the worker starts."""
+
+from typing import Any
+
+from confluent_kafka import Consumer
+
+import worker.publish
+import worker.stream
+from worker.batch import Event, positions_after
+
+ExactlyOnce: Any = worker.publish.ExactlyOnce
+Stream: Any = worker.stream.Stream
+
+
+def metadata_of_a_stranger() -> None:
+    """Offsets go under the metadata of a consumer that never joined the group, so the group fences nobody."""
+
+    def settle(itself: Any) -> None:
+        if itself._group is None:
+            group = itself._config["transactional.id"].rpartition(".")[0]
+            servers = itself._config["bootstrap.servers"]
+            stranger = Consumer({"bootstrap.servers": servers, "group.id": group})
+            itself._group = stranger.consumer_group_metadata()
+            stranger.close()
+
+    ExactlyOnce.settle = settle
+
+
+def positions_from_memory() -> None:
+    """After an unknown outcome, go on from where the consumer stands instead of asking the brokers."""
+
+    def rewind(itself: Any) -> None:
+        itself._taken.clear()
+        itself._rewinding = False
+
+    Stream._rewind = rewind
+
+
+def offsets_before_the_work() -> None:
+    """Commit the offsets of what was polled at once, and nothing with the results."""
+    take = Stream._take
+
+    def take_and_commit(itself: Any, events: list[Event]) -> None:
+        take(itself, events)
+        if events:
+            itself._consumer.commit(offsets=positions_after(events), asynchronous=False)
+
+    Stream._take = take_and_commit
+    ExactlyOnce._send_offsets = lambda *_: None
