@@ -4,7 +4,8 @@
                                              └─ undone ─▶ abandon, and the poll rewinds
 
 Everything is bounded by `DEPTH`. A batch belongs to a generation; `abandon` ends the generation, and what belongs to
-an ended one is dropped wherever it is.
+an ended one is dropped wherever it is. The next begins only with `resume`, once the positions are set anew: what is
+polled in between lies beyond what was undone, and to commit it would skip that.
 """
 
 import logging
@@ -46,6 +47,7 @@ class Pipeline:
         self._publisher = publisher
         self._metrics = metrics
         self._generation = 0
+        self._resumed = 0  # the generation of what is polled; an ended one from `abandon` to `resume`
         self._undone = threading.Event()
         self._failure: BaseException | None = None
         self._in_flight = 0
@@ -68,7 +70,7 @@ class Pipeline:
 
     def submit(self, events: Sequence[Event], trigger: Trigger) -> None:
         """Take a batch; the caller has seen that there is room, or waits for all of it to end."""
-        batch = Batch(events, self._generation)
+        batch = Batch(events, self._resumed)
         self._metrics.batch(trigger, len(events))
         future = self._answerers.submit(self._answer, events, lambda: batch.generation == self._generation)
         with self._changed:
@@ -85,9 +87,13 @@ class Pipeline:
         return self._wait(lambda: self._in_flight == 0, seconds)
 
     def abandon(self) -> None:
-        """Drop everything in flight; nothing of it is committed from here on but what is being committed."""
+        """Drop everything in flight, and what is submitted before `resume`; only what is being committed may still be."""
         with self._changed:
             self._generation += 1
+
+    def resume(self) -> None:
+        """Begin a generation: nothing is in flight, and the positions are what Kafka has committed."""
+        self._resumed = self._generation
 
     def take_undone(self) -> bool:
         """Whether something was undone since the last call: the positions must be read back from Kafka."""

@@ -164,8 +164,14 @@ class ExactlyOnce:
             raise
 
     def settle(self) -> None:
-        """Note who we are in the group: after what the last poll has changed, and before anything of it is published."""
-        self._group = self._consumer.consumer_group_metadata()
+        """Note who we are in the group: after what the last poll has changed, and before anything of it is published.
+
+        One who has just been put out of the group is nobody, and a group lets nobody's offsets pass: so who we were is
+        kept, which it refuses.
+        """
+        group = self._consumer.consumer_group_metadata()
+        if self._consumer.memberid():
+            self._group = group
 
     def forget(self) -> None:
         """Nothing is kept between transactions."""

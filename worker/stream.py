@@ -275,6 +275,7 @@ class Stream:
             self._health.set("publish", f"waiting for the committed offsets: {error.str()}")
             return
         self._health.set("publish", None)
+        self._pipeline.resume()
         self._rewinding = False
 
     def _go_to(self, positions: list[TopicPartition]) -> None:
