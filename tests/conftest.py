@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
@@ -12,6 +13,10 @@ from schemas.settings import Settings, load_settings
 from tests.releases import fusion_store, generated_data
 
 __all__ = ["fusion_store", "generated_data"]
+
+# A busy machine is no failure of what is tested.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
