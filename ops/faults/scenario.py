@@ -25,7 +25,7 @@ class Size:
 class Scenario:
     """Faults of one kind. `run` injects them while the load goes on; all else is the same for all scenarios.
 
-    `behind_proxy`: the workers reach Kafka through the suite's proxy, which `run` must stand up first.
+    `disk_mb`: the size of the single broker's disk, a tmpfs of its own; 0 for an ordinary folder.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Scenario:
     full: Size
     workers: int = 3
     nodes: int = 1
+    disk_mb: int = 0
     rate: float = 500.0  # events a second
     make: MakeEvent = sound_event
     variables: Mapping[str, str] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """The suite's Kafka and Milvus: real ones, in a folder of their own, kept from scenario to scenario."""
 
+import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,8 +27,12 @@ class Servers:
     without, the proxy would be left after the first answer, which names the broker's own address.
     """
 
-    def __init__(self, directory: Path, *, milvus: MilvusKind = "standalone", nodes: int = 1) -> None:
+    def __init__(
+        self, directory: Path, *, milvus: MilvusKind = "standalone", nodes: int = 1, disk_mb: int = 0
+    ) -> None:
+        """`disk_mb`: node 1 keeps its data on a tmpfs of that size, which only root can mount; 0 for the folder itself."""
         self.directory = directory
+        self._disk_mb = disk_mb
         self.milvus_kind = milvus
         self.kafka = LocalKafka(directory / f"kafka-{nodes}", nodes=nodes, properties=_CONSUMER_GROUPS)
         ports = kept_ports(directory / f"proxy-{nodes}.json", ["listener", "proxy"])
@@ -48,6 +53,7 @@ class Servers:
 
     def __enter__(self) -> Self:
         try:
+            self._mount()
             self.kafka.start()
             self.milvus.start()
         except BaseException:
@@ -64,3 +70,15 @@ class Servers:
         """End both."""
         self.milvus.stop()
         self.kafka.stop()
+        if self._disk_mb and self._disk.is_mount():
+            subprocess.run(["umount", str(self._disk)], check=True)
+
+    @property
+    def _disk(self) -> Path:
+        return self.kafka.nodes[0].data
+
+    def _mount(self) -> None:
+        if self._disk_mb:
+            self._disk.mkdir(parents=True, exist_ok=True)
+            size = f"size={self._disk_mb}m"
+            subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(self._disk)], check=True)

@@ -49,7 +49,8 @@ class Suite:
                 scenario.name, "not run", self.scale, self.seed, self.milvus, reason=obstacle, date=_now()
             )
         store = trained_store(self.directory, self.seed)
-        with Servers(self.directory, milvus=self.milvus, nodes=scenario.nodes) as servers:
+        home = self.directory / scenario.name if scenario.disk_mb else self.directory
+        with Servers(home, milvus=self.milvus, nodes=scenario.nodes, disk_mb=scenario.disk_mb) as servers:
             result = run_scenario(
                 scenario, servers, store, self.directory / scenario.name, scale=self.scale, seed=self.seed
             )

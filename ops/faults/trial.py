@@ -30,8 +30,8 @@ _LOOK_SECONDS = 0.1
 _PATIENCE_SECONDS = 180.0
 _QUIET_SECONDS = 5.0
 _STOP_SECONDS = 20.0
-# kill -9, a clean end, and a fatal Kafka error (fenced), which a supervisor answers with a restart.
-_EXPECTED_EXITS = {-9, 0, 3}
+# kill -9, SIGTERM before the worker listens for it, a clean end, and a fatal Kafka error (fenced, for one).
+_EXPECTED_EXITS = {-9, -15, 0, 3}
 
 
 class TrialError(MarqueeError):
@@ -143,14 +143,18 @@ class Trial:
         return all(sent.offset < committed.get((topic, sent.partition), 0) for sent in self.load.sent)
 
     def stop(self) -> None:
-        """End all workers, those that are stopped too."""
+        """End all workers, those that are stopped too, and note how they ended."""
         for worker in self.workers:
             if worker.wanted:
                 worker.wanted = False
                 worker.wake()
                 worker.child.terminate()
+        # Not by `stop`, which would send it again: Python dies of one that comes when it is all but gone.
+        deadline = time.monotonic() + _STOP_SECONDS
+        while any(worker.child.running for worker in self.workers) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
         for worker in self.workers:
-            worker.child.stop(_STOP_SECONDS)
+            worker.child.kill()
             self._note_exit(worker)
 
     def close(self) -> None:

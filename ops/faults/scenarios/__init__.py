@@ -3,6 +3,7 @@
 from ops.faults.scenario import Scenario
 from ops.faults.scenarios.broker import BROKER
 from ops.faults.scenarios.clock import CLOCK
+from ops.faults.scenarios.disk_full import DISK_FULL
 from ops.faults.scenarios.kills import KILL9, POINTS
 from ops.faults.scenarios.milvus import MILVUS
 from ops.faults.scenarios.nodes import NODES
@@ -23,6 +24,7 @@ SCENARIOS: dict[str, Scenario] = {
         REBALANCES,
         MILVUS,
         POISON,
+        DISK_FULL,
         CLOCK,
         UNKNOWN_OUTCOME,
     )
