@@ -24,7 +24,7 @@ help:  ## Show this list
 demo: $(VENV)/.installed  ## Train, start everything, recommend and stream; ARGS='--data DIR' for your own data
 	@$(VENV)/bin/marquee demo $(ARGS)
 
-test: $(VENV)/.installed $(PADDLE26)/.locked  ## Lint, types, import layers, unit, integration and fault tests; no root needed
+test: $(VENV)/.installed $(PADDLE26)/.installed  ## Lint, types, import layers, unit, integration and fault tests; no root needed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
@@ -47,8 +47,8 @@ lock: $(VENV)/.installed  ## Resolve the dependencies again into ops/locks; vers
 	printf 'paddlepaddle==2.6.2\n' | $(LOCK) pyproject.toml - --extra local --group dev -o $(LOCKS)/paddle26.txt
 
 # The package itself is linked, not copied, so this runs again only when its metadata changes.
-$(VENV)/.installed: $(VENV)/.locked pyproject.toml
-	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+$(VENV)/.installed $(PADDLE26)/.installed: %/.installed: %/.locked pyproject.toml
+	@$*/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.locked: $(LOCKS)/dev.txt

@@ -134,6 +134,7 @@ def publish_value(events: list[dict[str, object]], result: Result) -> str:
     return json.dumps(events[(result.recommendation.user_id or 8) - 1])
 
 
+@pytest.mark.paddle
 def test_waits_for_an_active_release_and_says_so(lite_settings: Settings, tmp_path: Path) -> None:
     with Process("worker", lite_settings, tmp_path) as worker:
         problems = wait_for("a reason", lambda: worker.readiness().get("problems"))
