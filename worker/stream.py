@@ -297,8 +297,8 @@ class Stream:
         else:
             positions = []
         consumer.incremental_assign(positions)
-        if self._paused:
-            consumer.pause(positions)
+        # Either way: the client remembers a pause from the last time that a partition was ours.
+        (consumer.pause if self._paused else consumer.resume)(positions)
         log.info("assigned %s", _numbers(partitions))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
