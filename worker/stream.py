@@ -52,6 +52,8 @@ ROOM_SECONDS = 1.0
 REVOKE_SECONDS = 10.0
 # A call into librdkafka that lasts longer than any election or restart of a broker will never return.
 HUNG_SECONDS = 900.0
+# The client reports every attempt to connect while a broker is away, some twenty a second.
+QUIET_SECONDS = 30.0
 
 HUNG_EXIT_CODE = FatalKafkaError.exit_code
 
@@ -75,6 +77,7 @@ class Stream:
         self._metrics = metrics
         self._stopping = stopping
         self._refusal: MarqueeError | None = None
+        self._said_until: dict[int, float] = {}
         statistics = Statistics(settings.names.profiles, health, metrics)
         self._consumer = Consumer(
             kafka.worker_consumer(settings)
@@ -328,7 +331,10 @@ class Stream:
             raise_if_final(error)
         except MarqueeError as refusal:  # raised again from the loop: nobody is sure to see a callback's
             self._refusal = refusal
-        log.warning("Kafka: %s", error.str())
+        now = time.monotonic()
+        if now >= self._said_until.get(error.code(), 0.0):
+            self._said_until[error.code()] = now + QUIET_SECONDS
+            log.warning("Kafka: %s", error.str())
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._health.set("kafka", f"no broker of {self._settings.kafka.bootstrap_servers} can be reached")
 
