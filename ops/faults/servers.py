@@ -1,4 +1,4 @@
-"""The suite's Kafka and Milvus: real ones, in a folder of their own, kept from scenario to scenario."""
+"""The suite's Kafka and Milvus: real ones, in a folder of their own."""
 
 import subprocess
 from pathlib import Path

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -49,11 +50,12 @@ class Suite:
                 scenario.name, "not run", self.scale, self.seed, self.milvus, reason=obstacle, date=_now()
             )
         store = trained_store(self.directory, self.seed)
-        home = self.directory / scenario.name if scenario.disk_mb else self.directory
+        folder = self.directory / scenario.name
+        # New ones each time: a broker that is killed among the topics of all the others takes long to come back.
+        home = folder / f"servers-{time.time_ns():x}"
         with Servers(home, milvus=self.milvus, nodes=scenario.nodes, disk_mb=scenario.disk_mb) as servers:
-            result = run_scenario(
-                scenario, servers, store, self.directory / scenario.name, scale=self.scale, seed=self.seed
-            )
+            result = run_scenario(scenario, servers, store, folder, scale=self.scale, seed=self.seed)
+        shutil.rmtree(home)
         file = self._file(scenario)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(asdict(result), indent=2) + "\n")
