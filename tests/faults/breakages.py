@@ -31,7 +31,9 @@ def positions_from_memory() -> None:
 
     def rewind(itself: Any) -> None:
         itself._taken.clear()
-        itself._rewinding = False
+        if itself._pipeline.drain(5.0):
+            itself._pipeline.resume()
+            itself._rewinding = False
 
     Stream._rewind = rewind
 

@@ -33,7 +33,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 @pytest.mark.parametrize(
     ("name", "faults", "variables"),
     [
-        ("kill9", 3, {}),
+        ("kill9", 2, QUICK),
         ("points", 8, QUICK),
         ("broker", 1, QUICK),
         ("zombie", 1, QUICK),
