@@ -21,5 +21,7 @@ class Statistics:
             self._health.set("kafka", None)
         partitions = content["topics"].get(self._topic, {}).get("partitions", {})
         for partition in partitions.values():
-            if partition["partition"] >= 0 and partition["desired"] and partition["consumer_lag"] >= 0:
-                self._metrics.lag(partition["partition"], partition["consumer_lag"])
+            # Not `consumer_lag`: it counts from offsets that the consumer commits, and ours go into transactions.
+            behind, end = partition["app_offset"], partition["ls_offset"]
+            if partition["partition"] >= 0 and behind >= 0 and end >= 0:
+                self._metrics.lag(partition["partition"], max(0, end - behind))

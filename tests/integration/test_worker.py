@@ -90,6 +90,7 @@ def test_every_event_ends_once(settings: Settings, tmp_path: Path) -> None:
         assert sorted(letter.value or b"" for letter in letters) == sorted(value or b"" for value in bad)
         assert all(len(o.recommendation.movies) == 5 for o in outcomes if isinstance(o, Result))
         assert worker.metric('marquee_events_total{outcome="recommendation"}') == len(good)
+        wait_for("lag", lambda: 'marquee_consumer_lag{partition="3"} 0.0' in worker.get("/metrics")[1])
         assert worker.stop() == 0
 
 
