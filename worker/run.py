@@ -60,6 +60,13 @@ def run_worker(settings: Settings) -> None:
                     settings, identity.id, answerer, serving.raise_failure, health, metrics, stopping
                 ).run()
         heartbeat.end(seconds=1.0)
+    end_quietly()
+
+
+def end_quietly() -> None:
+    """All is done: a second signal, while the interpreter ends, must not turn exit code 0 into another."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     log.info("stopped")
 
 

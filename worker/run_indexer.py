@@ -2,12 +2,12 @@
 
 import logging
 import signal
-from types import FrameType
 
 from schemas.settings import Settings
 from worker.http import Health, serve
 from worker.identity import claim_identity
 from worker.indexer import Indexer
+from worker.run import end_quietly
 
 log = logging.getLogger(__name__)
 
@@ -19,22 +19,12 @@ def run_indexer(settings: Settings) -> None:
         SettingsError: a wrong setting, or Kafka or Milvus refuse who we are.
         FatalKafkaError: Kafka ended this process for good; a new one can go on.
     """
-    identity = claim_identity(
-        settings.indexer.id, f"{settings.kafka.bootstrap_servers} {settings.names.indexer_group}"
-    )
     health = Health()
-    http = serve(settings.http, health)
-    log.info("indexer %s, metrics and health at http://%s", identity.id, http.address)
-    indexer = Indexer(settings, identity.id, health)
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        indexer.stop()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    try:
+    scope = f"{settings.kafka.bootstrap_servers} {settings.names.indexer_group}"
+    with claim_identity(settings.indexer.id, scope) as identity, serve(settings.http, health) as http:
+        log.info("indexer %s, metrics and health at http://%s", identity.id, http.address)
+        indexer = Indexer(settings, identity.id, health)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: indexer.stop())
         indexer.run()
-    finally:
-        http.close()
-        identity.release()
-    log.info("stopped")
+    end_quietly()

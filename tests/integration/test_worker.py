@@ -162,21 +162,6 @@ def test_sigterm_loses_and_doubles_nothing(lite_settings: Settings, tmp_path: Pa
     assert_each_once(sent, outcomes)
 
 
-def test_kill_9_loses_and_doubles_nothing(lite_settings: Settings, tmp_path: Path) -> None:
-    activate(lite_settings)
-    sent = publish(lite_settings, [json.dumps({"user_id": i + 1}).encode() for i in range(20_000)])
-    variables = {"MARQUEE_WORKER__ID": "phoenix", "MARQUEE_WORKER__SESSION_TIMEOUT_MS": "16000"}
-
-    for _ in range(3):
-        with Process("worker", lite_settings, tmp_path, **variables) as worker:
-            wait_for("work", lambda: worker.metric('marquee_events_total{outcome="recommendation"}') > 0)
-            worker.kill()
-    with Process("worker", lite_settings, tmp_path, **variables):
-        outcomes = everything(lite_settings, len(sent), seconds=120)
-
-    assert_each_once(sent, outcomes)
-
-
 def test_two_workers_share_and_hand_over(lite_settings: Settings, tmp_path: Path) -> None:
     activate(lite_settings)
     with Process("worker", lite_settings, tmp_path, MARQUEE_WORKER__ID="a") as first:
