@@ -1,5 +1,7 @@
 """librdkafka's own statistics: whether a broker can be reached, and how far behind each partition is."""
 
+import time
+
 import orjson
 
 from worker.http import Health
@@ -13,11 +15,20 @@ class Statistics:
         self._topic = topic
         self._health = health
         self._metrics = metrics
+        self._reached_at: float | None = None
+
+    @property
+    def reachable_seconds(self) -> float:
+        """How long a broker has been within reach without a break; 0 while none is."""
+        return 0.0 if self._reached_at is None else time.monotonic() - self._reached_at
 
     def read(self, statistics: str) -> None:
         """The callback: `statistics` is librdkafka's JSON (STATISTICS.md of librdkafka)."""
         content = orjson.loads(statistics)
-        if any(broker["state"] == "UP" for broker in content["brokers"].values()):
+        if not any(broker["state"] == "UP" for broker in content["brokers"].values()):
+            self._reached_at = None
+        else:
+            self._reached_at = self._reached_at or time.monotonic()
             self._health.set("kafka", None)
         partitions = content["topics"].get(self._topic, {}).get("partitions", {})
         for partition in partitions.values():
