@@ -20,7 +20,7 @@ class UndoneError(Exception):
 
 
 class RefusedError(Exception):
-    """The broker refused these records for what they are, and the transaction is cleanly aborted: try fewer at a time."""
+    """The broker refused these records for what they are, and none is committed: try fewer at a time."""
 
 
 class AbandonedError(Exception):

@@ -136,7 +136,7 @@ class ExactlyOnce:
 
         Raises:
             UndoneError: nothing was committed, or the outcome is unknown: positions must be read back from Kafka.
-            RefusedError: cleanly aborted, for what the records are.
+            RefusedError: not committed, for what the records are.
             FatalKafkaError, SettingsError: as `raise_if_final`.
         """
         if self._producer is None:  # the last outcome was unknown: only a new producer finds it out
@@ -159,8 +159,15 @@ class ExactlyOnce:
             with self._sorted("commit_transaction"):
                 producer.commit_transaction(CALL_SECONDS)
         except UndoneError:
-            if self._producer is not None:
-                self._abort(producer)
+            # 4. Give the producer up, whatever is known of the outcome: the `init_transactions` of a new one aborts or
+            #    settles it. One that is kept remembers coordinators from before the broker went away, and can wait for
+            #    them for ever (librdkafka issue 5511).
+            self._producer = None
+            # 5. What the broker refused for what it is was not delivered, so no commit can have landed.
+            producer.poll(0)
+            refused = [e for e in self._deliveries.take() if e.code() in _REFUSED_FOR_WHAT_THEY_ARE]
+            if refused:
+                raise RefusedError(refused[0].str()) from None
             raise
 
     def settle(self) -> None:
@@ -180,18 +187,6 @@ class ExactlyOnce:
         with self._sorted("send_offsets_to_transaction"):
             producer.send_offsets_to_transaction(positions, group, CALL_SECONDS)
 
-    def _abort(self, producer: Producer) -> None:
-        """4. Abort; where even that has no known outcome, `_sorted` has given the producer up.
-
-        Raises:
-            RefusedError: the abort is known to have worked, and the records themselves were at fault.
-        """
-        with self._sorted("abort_transaction"):
-            producer.abort_transaction(CALL_SECONDS)
-        refused = [error for error in self._deliveries.take() if error.code() in _REFUSED_FOR_WHAT_THEY_ARE]
-        if refused:
-            raise RefusedError(refused[0].str())
-
     @contextmanager
     def _sorted(self, call: str) -> Iterator[None]:
         """Run one call under the watch, and sort its error by what happens next."""
@@ -201,9 +196,6 @@ class ExactlyOnce:
             except KafkaException as exception:
                 error: KafkaError = exception.args[0]
                 raise_if_final(error)
-                if not error.txn_requires_abort():
-                    # It timed out, so its outcome is open: only the next producer's init_transactions settles it.
-                    self._producer = None
                 raise UndoneError(f"{call}: {error.str()}") from None
 
 

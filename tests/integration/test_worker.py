@@ -1,11 +1,20 @@
 """A worker process on real Kafka and real Milvus: every event ends once, whatever is in it and whatever is away."""
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import MilvusLite
@@ -193,6 +202,32 @@ def test_a_dead_letter_too_large_for_its_topic_goes_without_its_value(
 
     assert_each_once(sent, outcomes)
     assert [len(o.value or b"") for o in outcomes if isinstance(o, DeadLetter)] == [5_000_000]
+
+
+def test_what_no_topic_takes_ends_as_a_dead_letter_without_its_value(
+    lite_settings: Settings, tmp_path: Path
+) -> None:
+    activate(lite_settings)
+    names = lite_settings.names
+    with Process("worker", lite_settings, tmp_path) as worker:
+        worker.wait_ready()
+        admin = AdminClient(clients.admin(lite_settings.kafka))
+        for topic, size in ((names.recommendations, "150"), (names.dead_letters, "900")):
+            entry = ConfigEntry("max.message.bytes", size, incremental_operation=AlterConfigOpType.SET)
+            resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+            for future in admin.incremental_alter_configs([resource]).values():
+                future.result()
+        time.sleep(2)  # the broker reads its topics' settings from the log of the cluster, a moment later
+        # Hard to compress: the broker measures what arrives.
+        large = json.dumps({"user_id": 1, "noise": os.urandom(2_000).hex()}).encode()
+        sent = publish(lite_settings, [b'{"user_id": 2}', large])
+
+        outcomes = everything(lite_settings, 2)
+
+    assert_each_once(sent, outcomes)
+    letters = [outcome for outcome in outcomes if isinstance(outcome, DeadLetter)]
+    assert [letter.reason for letter in letters] == ["processing_failed", "processing_failed"]
+    assert sorted(letter.value or b"" for letter in letters) == [b"", b'{"user_id": 2}']
 
 
 def test_milvus_away_costs_no_event(
