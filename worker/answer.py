@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from schemas.dead_letter import Reason
+from schemas.errors import MarqueeError
 from schemas.profile import DEFAULT_K, ProfileEvent
 from worker.batch import Answer, Event, source_of
 from worker.decode import Rejection, decode
@@ -35,6 +36,7 @@ class Answerer:
 
         Raises:
             AbandonedError: the batch is not ours any more.
+            SettingsError: Milvus refused who we are.
         """
         served = self._serving.current()
         with self._metrics.stage("decode"):
@@ -72,8 +74,8 @@ class Answerer:
             return []
         try:
             return self._recommend_together(readable, served, is_ours)
-        except AbandonedError:
-            raise
+        except (AbandonedError, MarqueeError):
+            raise  # no event's fault: a token that Milvus refuses must not make dead letters of them all
         except Exception as error:  # whatever an event can cause must not stop the others
             if len(readable) > 1:
                 middle = len(readable) // 2
