@@ -17,10 +17,10 @@ STUCK_AFTER_SECONDS = 120.0
 
 
 class Health:
-    """What keeps this process from its work, by part. Ready means: nothing does."""
+    """What keeps this process from its work, by part. Ready means: it has begun, and nothing does."""
 
     def __init__(self) -> None:
-        self._problems: dict[str, str] = {}
+        self._problems: dict[str, str] = {"start": "the process is still starting"}
         self._turned_at: float | None = None
         self._lock = threading.Lock()
 
@@ -31,6 +31,10 @@ class Health:
                 self._problems.pop(part, None)
             else:
                 self._problems[part] = problem
+
+    def begun(self) -> None:
+        """The work has begun: before that, no news is no readiness."""
+        self.set("start", None)
 
     def turn(self) -> None:
         """Called by the main loop each time round; liveness ends when it stops."""

@@ -117,6 +117,7 @@ class _Term:
         self._consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_gone, on_lost=self._on_gone
         )
+        self._health.begun()
         while not self._stopping.is_set():
             self._health.turn()
             # 2. Polling never stops, also while a job is under way: the partition is paused then.

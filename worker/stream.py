@@ -125,6 +125,7 @@ class Stream:
             on_revoke=self._on_revoke,
             on_lost=self._on_lost,
         )
+        self._health.begun()
 
     def _leave(self) -> None:
         """1. Finish what is in flight. 2. Leave the group. 3. End the threads, or the process where one hangs."""

@@ -90,7 +90,7 @@ class LocalMilvus(ABC):
         from pymilvus import MilvusClient, MilvusException
 
         try:
-            client = MilvusClient(self.uri, timeout=CALL_TIMEOUT_S)
+            client = MilvusClient(self.uri, timeout=CALL_TIMEOUT_S, dedicated=True)
             try:
                 client.list_collections(timeout=CALL_TIMEOUT_S)
             finally:

@@ -20,7 +20,10 @@ both = pytest.mark.parametrize("server", [MilvusLite, MilvusStandalone])
 
 @contextmanager
 def connected(milvus: LocalMilvus) -> Iterator[MilvusClient]:
-    client = MilvusClient(milvus.uri, timeout=60)
+    # Lite closes idle connections that ping, and pymilvus shares one by address with whoever made it before.
+    client = MilvusClient(
+        milvus.uri, timeout=60, dedicated=True, grpc_options={"grpc.keepalive_permit_without_calls": False}
+    )
     try:
         yield client
     finally:
