@@ -35,6 +35,7 @@ _HEADERS = {
     dead_letter.ERROR: "A sentence for a person.",
     dead_letter.SOURCE: "`topic-partition-offset` of the event.",
     dead_letter.FAILED_AT: "When, ISO 8601 in UTC.",
+    dead_letter.RELEASE: "The release that served when the event failed.",
     dead_letter.VALUE_LENGTH: "Only where the event's bytes did not fit: how many there were.",
     dead_letter.VALUE_SHA256: "Only then: their sha256.",
 }

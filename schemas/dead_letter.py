@@ -9,6 +9,7 @@ REASON = "marquee.reason"
 ERROR = "marquee.error"
 SOURCE = "marquee.source"
 FAILED_AT = "marquee.failed_at"
+RELEASE = "marquee.release"
 # Only where the record would not fit the topic: its value is null, and these stand for it.
 VALUE_LENGTH = "marquee.value_length"
 VALUE_SHA256 = "marquee.value_sha256"

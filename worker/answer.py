@@ -48,7 +48,7 @@ class Answerer:
         ]
         answers = iter(self._recommend(readable, served, is_ours))
         return [
-            self._dead_letter(event, profile) if isinstance(profile, Rejection) else next(answers)
+            self._dead_letter(event, profile, served) if isinstance(profile, Rejection) else next(answers)
             for event, profile in zip(events, decoded, strict=True)
         ]
 
@@ -56,12 +56,17 @@ class Answerer:
         """What is published instead of an answer that no broker takes: a dead letter, in the end without a value."""
         rejection = Rejection(Reason.PROCESSING_FAILED, f"the broker refused the result: {refusal}")
         record = encode_dead_letter(
-            self._dead_letters, answer.event, rejection, without_value=answer.reason is not None
+            self._dead_letters,
+            answer.event,
+            rejection,
+            self._serving.current().name,
+            without_value=answer.reason is not None,
         )
         return Answer(answer.event, record, rejection.reason)
 
-    def _dead_letter(self, event: Event, rejection: Rejection) -> Answer:
-        return Answer(event, encode_dead_letter(self._dead_letters, event, rejection), rejection.reason)
+    def _dead_letter(self, event: Event, rejection: Rejection, served: ServedRelease) -> Answer:
+        record = encode_dead_letter(self._dead_letters, event, rejection, served.name)
+        return Answer(event, record, rejection.reason)
 
     def _recommend(
         self,
@@ -82,11 +87,9 @@ class Answerer:
                 halves = (readable[:middle], readable[middle:])
                 return [answer for half in halves for answer in self._recommend(half, served, is_ours)]
             event = readable[0][0]
-            log.exception(
-                "cannot answer %s with release %s", source_of(event), served.release.manifest.release
-            )
+            log.exception("cannot answer %s with release %s", source_of(event), served.name)
             rejection = Rejection(Reason.PROCESSING_FAILED, f"{type(error).__name__}: {error}")
-            return [self._dead_letter(event, rejection)]
+            return [self._dead_letter(event, rejection, served)]
 
     def _recommend_together(
         self,

@@ -61,10 +61,11 @@ class RecommendationEncoder:
 
 
 def encode_dead_letter(
-    topic: str, event: Event, rejection: Rejection, *, without_value: bool = False
+    topic: str, event: Event, rejection: Rejection, release: str, *, without_value: bool = False
 ) -> Record:
     """The dead letter of an event: its key, bytes and headers untouched, and why in headers of our own.
 
+    `release` is the one that served when the event failed, so that what a release broke can be found again.
     `without_value` is for one that no broker takes: the value's length and sha256 stand for it.
     """
     value = event.value()
@@ -74,6 +75,7 @@ def encode_dead_letter(
         (dead_letter.ERROR, rejection.error[:MAX_ERROR_CHARACTERS].encode(errors="replace")),
         (dead_letter.SOURCE, source_of(event).encode()),
         (dead_letter.FAILED_AT, datetime.now(UTC).isoformat(timespec="milliseconds").encode()),
+        (dead_letter.RELEASE, release.encode()),
     ]
     if without_value and value is not None:
         headers.append((dead_letter.VALUE_LENGTH, str(len(value)).encode()))

@@ -44,6 +44,11 @@ class ServedRelease:
     encoder: RecommendationEncoder
     exact: ExactIndex
 
+    @property
+    def name(self) -> str:
+        """The release's name."""
+        return self.release.manifest.release
+
 
 class Serving:
     """Keeps the active release loaded, in a thread of its own; `current` is what answers the next batch."""

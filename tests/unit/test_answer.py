@@ -34,7 +34,7 @@ def answerer(search: Callable[[Sequence[Wish]], list[list[Pick]]]) -> Answerer:
         embed_profiles=lambda profiles: np.zeros((len(profiles), 2), dtype=np.float32),
         unknowns=lambda _: Unknowns(0, 0),
     )
-    served = SimpleNamespace(release=release, encoder=SimpleNamespace(encode=encode))
+    served = SimpleNamespace(release=release, name="r-1", encoder=SimpleNamespace(encode=encode))
     retriever = SimpleNamespace(lists=lambda _served, _vectors, wishes, _is_ours: (search(wishes), "milvus"))
     serving = SimpleNamespace(current=lambda: served)
     return Answerer("dead-letters", cast(Any, serving), cast(Any, retriever), Metrics(CollectorRegistry()))

@@ -68,7 +68,8 @@ def test_without_an_id_the_place_is_the_name_and_without_stars_there_are_none() 
 def test_a_dead_letter_keeps_the_event_and_says_why() -> None:
     polled = PolledEvent(body=b"\x00junk", extra=[("a", None), ("marquee.source", b"an older place")])
 
-    record = encode_dead_letter("marquee.dead-letters", polled, Rejection(Reason.NOT_JSON, "not JSON: ☃"))
+    rejection = Rejection(Reason.NOT_JSON, "not JSON: ☃")
+    record = encode_dead_letter("marquee.dead-letters", polled, rejection, "20261121T101500-3f9c2a")
 
     headers = dict(record.headers)
     assert (record.partition, record.key, record.value) == (3, b"42", b"\x00junk")
@@ -76,13 +77,15 @@ def test_a_dead_letter_keeps_the_event_and_says_why() -> None:
     assert headers["marquee.reason"] == b"not_json"
     assert headers["marquee.error"] == "not JSON: ☃".encode()
     assert headers["marquee.source"] == b"marquee.profiles-3-1042"
+    assert headers["marquee.release"] == b"20261121T101500-3f9c2a"
     assert len(record.headers) == len(headers)
 
 
 def test_a_dead_letter_without_its_value_tells_length_and_digest() -> None:
     polled = PolledEvent(body=b"x" * 1_000)
 
-    record = encode_dead_letter("d", polled, Rejection(Reason.PROCESSING_FAILED, "large"), without_value=True)
+    rejection = Rejection(Reason.PROCESSING_FAILED, "large")
+    record = encode_dead_letter("d", polled, rejection, "a-release", without_value=True)
 
     headers = dict(record.headers)
     assert record.value is None
