@@ -4,9 +4,9 @@ In every vocabulary row 0 is what is not known; in `genres` and `title` it is pa
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from schemas.profile import AGE_GROUPS, GENDERS, OCCUPATIONS, ProfileEvent, age_
 from worker.catalogue import Catalogue
 
 Rows = NDArray[np.int64]
+Entry = TypeVar("Entry", bound=Hashable)
 
 MAX_AGE = 120
 
@@ -25,6 +26,10 @@ OCCUPATION_ROWS: dict[int | None, int] = {None: 0} | {code: code + 1 for code in
 
 # Rows of the embeddings whose vocabulary is the event's own, row 0 among them.
 GENDERS_SIZE, AGES_SIZE, OCCUPATIONS_SIZE = len(GENDERS) + 1, len(AGE_GROUPS) + 1, len(OCCUPATIONS) + 1
+
+# Row of the first year that has a row of its own; what came before shares it.
+FIRST_YEAR, LAST_YEAR = 1900, 2050
+YEARS_SIZE = LAST_YEAR - FIRST_YEAR + 2
 
 _YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -85,17 +90,27 @@ class Features:
         return {word: row for row, word in enumerate(self.vocabularies.words, 1)}
 
     def profiles(self, events: Sequence[ProfileEvent], names: Sequence[str]) -> dict[str, Rows]:
-        """The user tower's inputs of n events, each [n]."""
+        """The user tower's inputs of n events, each [n], and `recent` [n, the longest history among them, at least 1].
+
+        A history is oldest first, without the movies that are not known, and padded with 0 at its end.
+        """
         of: dict[str, Callable[[], list[int]]] = {
             "user_id": lambda: [self._users.get(event.user_id, 0) for event in events],
             "gender": lambda: [GENDER_ROWS[event.gender] for event in events],
             "age": lambda: [AGE_ROWS[event.age] for event in events],
             "occupation": lambda: [OCCUPATION_ROWS[event.occupation] for event in events],
         }
-        return {name: np.array(of[name](), np.int64) for name in names}
+        return {
+            name: self._histories(events) if name == "recent" else np.array(of[name](), np.int64)
+            for name in names
+        }
+
+    def _histories(self, events: Sequence[ProfileEvent]) -> Rows:
+        known = [[id_ for id_ in event.recent or () if id_ in self._movies] for event in events]
+        return _padded(known, self._movies, max([1, *map(len, known)]))
 
     def movies(self, catalogue: Catalogue, names: Sequence[str]) -> dict[str, Rows]:
-        """The movie tower's inputs of n movies: movie_id [n], genres [n, genres_length], title [n, title_length]."""
+        """The movie tower's inputs of n movies: movie_id, year [n], genres [n, genres_length], title [n, title_length]."""
         of: dict[str, Callable[[], Rows]] = {
             "movie_id": lambda: np.array(
                 [self._movies.get(id_, 0) for id_ in catalogue.movie_ids.tolist()], np.int64
@@ -106,6 +121,9 @@ class Features:
                 self._words,
                 self.vocabularies.title_length,
             ),
+            "year": lambda: np.where(
+                catalogue.years > 0, np.clip(catalogue.years, FIRST_YEAR, LAST_YEAR) - FIRST_YEAR + 1, 0
+            ).astype(np.int64),
         }
         return {name: of[name]() for name in names}
 
@@ -118,7 +136,7 @@ class Features:
         )
 
 
-def _padded(texts: Sequence[Sequence[str]], vocabulary: dict[str, int], length: int) -> Rows:
+def _padded(texts: Sequence[Sequence[Entry]], vocabulary: Mapping[Entry, int], length: int) -> Rows:
     """Known entries of each text as rows, [len(texts), length], cut to `length` and padded with 0."""
     rows = np.zeros((len(texts), length), np.int64)
     for row, text in zip(rows, texts, strict=True):

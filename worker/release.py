@@ -12,6 +12,7 @@ from schemas.manifest import CATALOGUE_FILE, VOCABULARIES_FILE, Manifest
 from schemas.profile import ProfileEvent
 from worker.catalogue import Catalogue
 from worker.features import Features, Unknowns, Vocabularies
+from worker.history import RECENT, embed_by_length
 from worker.tower import Device, Tower
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,11 @@ class Release:
 
     def embed_profiles(self, events: Sequence[ProfileEvent]) -> NDArray[np.float32]:
         """Vectors of n events, float32 [n, dimension]."""
-        return self.user_tower.embed(self.features.profiles(events, self.user_tower.inputs))
+        tower = self.user_tower
+        inputs = self.features.profiles(events, tower.inputs)
+        if RECENT in inputs:
+            return embed_by_length(tower.embed, inputs, tower.dimension)
+        return tower.embed(inputs)
 
     def embed_movies(self, start: int, stop: int) -> NDArray[np.float32]:
         """Vectors of the catalogue's rows from `start` up to `stop`, float32 [stop - start, dimension]."""
