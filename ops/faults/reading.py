@@ -154,12 +154,12 @@ def _place_of(header: str | bytes | None) -> tuple[str, int, int]:
     return topic, int(partition), int(offset)
 
 
-def longest_gap(outcomes: list[Outcome], since: float) -> float:
-    """The longest time in seconds that a partition had nothing new, between the moment `since` and its last record."""
+def longest_gap(outcomes: list[Outcome], since: float, until: float) -> float:
+    """The longest time in seconds that a partition had nothing new, between two moments, or its last record in between."""
     newest: dict[int, float] = {}
     longest = 0.0
     for outcome in outcomes:
-        if outcome.at > since:
+        if since < outcome.at <= until:
             longest = max(longest, outcome.at - newest.get(outcome.partition, since))
             newest[outcome.partition] = outcome.at
     return longest

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,18 +16,19 @@ from ops.local.kafka_jars import KAFKA_VERSION
 
 COLUMNS = (
     "scenario",
-    "faults",
+    "injected",
     "events",
     "lost",
     "duplicated",
     "out of order",
-    "untrue",
+    "wrong source",
+    "mixed",
     "other",
     "verdict",
     "longest gap, s",
     "duration, s",
 )
-_SHOWN_PARTS = ("lost", "duplicated", "out_of_order", "untrue")
+_SHOWN_PARTS = ("lost", "duplicated", "out_of_order", "untrue", "mixed")
 _PACKAGES = ("marquee", "confluent-kafka", "pymilvus", "milvus", "milvus-lite", "paddlepaddle")
 
 
@@ -91,6 +93,21 @@ def machine() -> dict[str, str]:
     return {"cores": str(cores), "memory": f"{memory:.0f} GiB", "system": platform.platform()}
 
 
+def commit() -> str:
+    """The commit of this code, `-dirty` where something was changed since; empty outside of a clone."""
+    try:
+        said = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return said.stdout.strip()
+
+
 def versions() -> dict[str, str]:
     """Of Marquee and the parts that take part."""
     from confluent_kafka import libversion
@@ -106,7 +123,7 @@ def versions() -> dict[str, str]:
 
 def _cells(result: Result) -> list[str]:
     if result.verdict == "not run":
-        return [result.scenario, *["–"] * 7, result.verdict, "–", "–"]
+        return [result.scenario, *["–"] * 8, result.verdict, "–", "–"]
     shown = [str(result.findings.get(part, 0)) for part in _SHOWN_PARTS]
     other = sum(count for part, count in result.findings.items() if part not in _SHOWN_PARTS)
     return [
@@ -123,8 +140,10 @@ def _cells(result: Result) -> list[str]:
 
 def _sentence(result: Result) -> str:
     exits = ", ".join(f"{count} with {code}" for code, count in sorted(result.exits.items()))
+    injected = ", ".join(f"{count:,} {kind}" for kind, count in sorted(result.injected.items()))
     parts = [
-        f"{result.scale}, seed {result.seed}, Milvus {result.milvus}, {result.date}",
+        f"{result.scale}, seed {result.seed}, Milvus {result.milvus}, commit {result.commit}, {result.date}",
+        *([f"injected: {injected}"] if injected else []),
         *([f"exits of workers: {exits}"] if exits else []),
         *result.notes,
         *([" ".join(result.reason.split())] if result.reason else []),

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 Scale = Literal["small", "full"]
 Verdict = Literal["kept", "BROKEN", "not run"]
+Protocol = Literal["classic", "consumer"]
+BOTH: tuple[Protocol, ...] = ("classic", "consumer")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Size:
 class Scenario:
     """Faults of one kind. `run` injects them while the load goes on; all else is the same for all scenarios.
 
+    `protocols`: the workers' group protocol; of two, each gets half of the faults (classic cooperative, and KIP-848).
     `disk_mb`: the size of the single broker's disk, a tmpfs of its own; 0 for an ordinary folder.
     """
 
@@ -33,6 +36,7 @@ class Scenario:
     run: Callable[["Trial"], None]
     small: Size
     full: Size
+    protocols: tuple[Protocol, ...] = ("classic",)
     workers: int = 3
     nodes: int = 1
     disk_mb: int = 0
@@ -47,7 +51,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the report. `findings` holds what was broken, by part of the promise."""
+    """One line of the report. `findings` holds what was broken, by part of the promise; `injected` the faults, by kind."""
 
     scenario: str
     verdict: Verdict
@@ -55,7 +59,7 @@ class Result:
     seed: int
     milvus: str
     reason: str = ""
-    faults: int = 0
+    injected: dict[str, int] = field(default_factory=dict)
     events: int = 0
     findings: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
@@ -64,6 +68,11 @@ class Result:
     longest_gap_s: float = 0.0
     duration_s: float = 0.0
     date: str = ""
+    commit: str = ""
+
+    @property
+    def faults(self) -> int:
+        return sum(self.injected.values())
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> "Result":

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ops.faults.release import trained_store
+from ops.faults.report import commit
 from ops.faults.scenario import Result, Scale, Scenario
 from ops.faults.servers import Servers
 from ops.faults.trial import Trial, TrialError
@@ -47,7 +48,14 @@ class Suite:
         obstacle = scenario.obstacle()
         if obstacle:
             return Result(
-                scenario.name, "not run", self.scale, self.seed, self.milvus, reason=obstacle, date=_now()
+                scenario.name,
+                "not run",
+                self.scale,
+                self.seed,
+                self.milvus,
+                reason=obstacle,
+                date=_now(),
+                commit=commit(),
             )
         store = trained_store(self.directory, self.seed)
         folder = self.directory / scenario.name
@@ -106,7 +114,7 @@ def run_scenario(
         seed,
         servers.milvus_kind,
         reason,
-        trial.faults,
+        dict(trial.injected),
         events,
         findings,
         examples,
@@ -115,6 +123,7 @@ def run_scenario(
         round(trial.longest_gap_s, 1),
         round(time.monotonic() - began, 1),
         date,
+        commit(),
     )
 
 

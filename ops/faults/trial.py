@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TypeVar
@@ -26,8 +26,12 @@ T = TypeVar("T")
 PARTITIONS = 12
 # The shortest that the worker takes; its transactions time out 10 s earlier.
 SESSION_SECONDS = 16
+_PROTOCOL = "MARQUEE_WORKER__GROUP_PROTOCOL"
+_VERBS = {"kill": "kill -9", "stop": "SIGSTOP", "sleep": "stall"}
 _LOOK_SECONDS = 0.1
 _PATIENCE_SECONDS = 180.0
+# To read a million results on a busy machine.
+_READ_SECONDS = 900.0
 _QUIET_SECONDS = 5.0
 _STOP_SECONDS = 20.0
 # kill -9, SIGTERM before the worker listens for it, a clean end, and a fatal Kafka error (fenced, for one).
@@ -61,9 +65,15 @@ class Trial:
             kafka={"bootstrap_servers": servers.kafka.bootstrap_servers, "partitions": PARTITIONS},
             milvus={"uri": servers.milvus.uri},
         )
-        self.variables = _environment(self.settings) | dict(scenario.variables) | dict(variables or {})
-        self._steady_at = float("inf")
-        self.faults = 0
+        self.variables = (
+            _environment(self.settings)
+            | {_PROTOCOL: scenario.protocols[0]}
+            | dict(scenario.variables)
+            | dict(variables or {})
+        )
+        self._steady: list[tuple[float, float]] = []
+        self._steady_at: float | None = None
+        self.injected: Counter[str] = Counter()
         self.notes: list[str] = []
         self.exits: Counter[str] = Counter()
         self.unexpected: list[str] = []
@@ -93,8 +103,32 @@ class Trial:
         """Start so many workers, and wait until each has committed something; the longest gap counts from then."""
         for _ in range(count):
             self.add_worker(**variables)
-        self.until("every worker's work", lambda: all(worker.at_work for worker in self.workers))
+        self.until("every worker's work", lambda: all(worker.at_work for worker in self.wanted))
         self._steady_at = time.monotonic()
+
+    def by_protocol(self) -> Iterator[range]:
+        """The numbers of the faults to inject with each of the scenario's protocols, the workers having started with it."""
+        protocols, faults = self.scenario.protocols, self.size.faults
+        for number, protocol in enumerate(protocols):
+            if number:
+                self._end_workers()
+            self.variables[_PROTOCOL] = protocol
+            self.start_workers(self.scenario.workers)
+            part = range(number * faults // len(protocols), (number + 1) * faults // len(protocols))
+            self.notes.append(f"{len(part)} with group.protocol={protocol}")
+            yield part
+
+    def _end_workers(self) -> None:
+        """All leave: a group changes its protocol only while it is empty. That is no gap of the workers' making."""
+        self._end_steady()
+        for worker in self.wanted:
+            worker.dismiss()
+        self.until("everybody's end", lambda: not any(worker.child.running for worker in self.workers))
+
+    def _end_steady(self) -> None:
+        if self._steady_at is not None:
+            self._steady.append((self._steady_at, time.monotonic()))
+            self._steady_at = None
 
     def add_worker(self, **variables: str) -> WorkerProcess:
         """Start one more."""
@@ -106,10 +140,11 @@ class Trial:
 
     def finish(self) -> Findings:
         """Let everything come to its end, stop the workers, read it all once more, and compare."""
-        for worker in self.workers:
+        for worker in self.wanted:
             worker.orders.withdraw()
         self.load.finish(self.size.events)
         self._settle()
+        self._end_steady()
         self.stop()
         names = self.settings.names
         ends = ends_of(
@@ -119,7 +154,7 @@ class Trial:
         later.start()
         # The transaction that a killed worker left open holds readers back until it times out.
         for reader in (self.reader, later):
-            self.until("the readers' end", lambda reader=reader: reader.has_read(ends))  # type: ignore[misc]
+            self.until("the readers' end", lambda reader=reader: reader.has_read(ends), _READ_SECONDS)  # type: ignore[misc]
             reader.stop()
         truth = Truth(names.profiles, self.load.sent, self._collections, frozenset(self.load.unacknowledged))
         return check(truth, self.reader.outcomes, later.outcomes)
@@ -144,17 +179,16 @@ class Trial:
 
     def stop(self) -> None:
         """End all workers, those that are stopped too, and note how they ended."""
-        for worker in self.workers:
-            if worker.wanted:
-                worker.wanted = False
-                worker.wake()
-                worker.child.terminate()
+        for worker in self.wanted:
+            worker.wake()
+            worker.dismiss()
         # Not by `stop`, which would send it again: Python dies of one that comes when it is all but gone.
         deadline = time.monotonic() + _STOP_SECONDS
         while any(worker.child.running for worker in self.workers) and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
         for worker in self.workers:
-            worker.child.kill()
+            if worker.child.running:
+                worker.child.kill()
             self._note_exit(worker)
 
     def close(self) -> None:
@@ -171,12 +205,21 @@ class Trial:
     @property
     def session_seconds(self) -> int:
         """How long a silent worker keeps its partitions."""
-        by_broker = self.variables.get("MARQUEE_WORKER__GROUP_PROTOCOL") == "consumer"
-        return CONSUMER_SESSION_SECONDS if by_broker else SESSION_SECONDS
+        return CONSUMER_SESSION_SECONDS if self.variables[_PROTOCOL] == "consumer" else SESSION_SECONDS
+
+    @property
+    def wanted(self) -> list[WorkerProcess]:
+        """The workers that are to run."""
+        return [worker for worker in self.workers if worker.wanted]
 
     @property
     def longest_gap_s(self) -> float:
-        return self.gap_since(self._steady_at)
+        """The longest time that a partition had nothing new while the workers were at work, in seconds."""
+        spans = [
+            *self._steady,
+            *([(self._steady_at, time.monotonic())] if self._steady_at is not None else []),
+        ]
+        return max((longest_gap(self.reader.outcomes, since, until) for since, until in spans), default=0.0)
 
     @staticmethod
     def now() -> float:
@@ -185,7 +228,7 @@ class Trial:
 
     def gap_since(self, moment: float) -> float:
         """The longest time since then that a partition had nothing new, in seconds."""
-        return longest_gap(self.reader.outcomes, moment)
+        return longest_gap(self.reader.outcomes, moment, time.monotonic())
 
     def keep(self, context: AbstractContextManager[T]) -> T:
         """Enter something that lasts until all has been read back."""
@@ -223,8 +266,8 @@ class Trial:
         chosen: list[WorkerProcess] = []
 
         def found() -> bool:
-            wanted = [worker for worker in self.workers if worker.wanted and not worker.orders.pending]
-            chosen.extend(worker for worker in wanted if worker.at_work)
+            idle = [worker for worker in self.wanted if not worker.orders.pending]
+            chosen.extend(worker for worker in idle if worker.at_work)
             return bool(chosen)
 
         self.until("a worker at work", found)
@@ -240,7 +283,7 @@ class Trial:
                 worker.orders.withdraw()
                 return False
             self.wait(0.02)
-        self.faults += 1
+        self.injected[f"{_VERBS[order.do]} {order.at}"] += 1
         return True
 
     @property
@@ -255,8 +298,8 @@ class Trial:
 
     def _look(self) -> None:
         """Start again whoever died."""
-        for worker in self.workers:
-            if worker.wanted and not worker.child.running:
+        for worker in self.wanted:
+            if not worker.child.running:
                 self._note_exit(worker)
                 worker.child.start()
 

@@ -63,6 +63,11 @@ class WorkerProcess:
         """Have it act when a batch next comes by."""
         self.orders.give(order)
 
+    def dismiss(self) -> None:
+        """SIGTERM, and not to be started again."""
+        self.wanted = False
+        self.child.terminate()
+
     def wake(self) -> None:
         """SIGCONT."""
         if self.child.pid is not None:

@@ -48,6 +48,8 @@ def test_the_promise_holds(
     name: str, faults: int, variables: dict[str, str], servers: Servers, fusion_store: str, tmp_path: Path
 ) -> None:
     scenario = replace(SCENARIOS[name], small=Size(faults, EVENTS))
+    if len(scenario.protocols) > 1 and name != "rebalances":
+        scenario = replace(scenario, protocols=("consumer",))
 
     result = run_scenario(scenario, servers, fusion_store, tmp_path, variables=variables)
 

@@ -10,7 +10,7 @@ def kill_broker(trial: Trial) -> None:
     for _ in range(trial.size.faults):
         trial.wait(trial.chance.uniform(0.5, 3.0))
         trial.servers.kafka.kill()
-        trial.faults += 1
+        trial.injected["kill -9"] += 1
         trial.wait(trial.chance.uniform(0.5, 3.0))
         trial.servers.kafka.restart()
         trial.progress()

@@ -25,7 +25,7 @@ def set_clocks(trial: Trial) -> None:
     """One worker an hour ahead, one an hour behind; what takes monotonic time keeps it."""
     for offset in _OFFSETS:
         trial.add_worker(LD_PRELOAD=str(library()), FAKETIME=offset, FAKETIME_DONT_FAKE_MONOTONIC="1")
-        trial.faults += 1
+        trial.injected[f"clock {offset}"] += 1
     trial.start_workers(0)
     trial.progress(trial.size.events)
 

@@ -26,7 +26,7 @@ def fill_disk(trial: Trial) -> None:
             while kafka.processes[0].running:
                 _write(file.fileno())
                 trial.wait(0.1)
-        trial.faults += 1
+        trial.injected["disk full"] += 1
         ballast.unlink()
         kafka.restart()
         trial.progress()

@@ -22,8 +22,9 @@ def break_milvus(trial: Trial) -> None:
     before = trial.rebalances
     faults = (_killed, _paused, _slow, _half_open)
     for number in range(trial.size.faults):
-        faults[number % len(faults)](trial, proxy)
-        trial.faults += 1
+        fault = faults[number % len(faults)]
+        fault(trial, proxy)
+        trial.injected[fault.__name__.strip("_").replace("_", " ")] += 1
         trial.progress(int(trial.scenario.rate))
     rebalances = trial.rebalances - before
     trial.notes.append(f"{rebalances} rebalances")

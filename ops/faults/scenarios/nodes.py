@@ -22,7 +22,7 @@ def break_nodes(trial: Trial) -> None:
         fault = faults[number % len(faults)]
         began = trial.now()
         fault(trial)
-        trial.faults += 1
+        trial.injected[fault.__name__.strip("_").replace("_", " ")] += 1
         trial.progress(int(trial.scenario.rate))
         if fault is not _two_killed:
             longest = max(longest, trial.gap_since(began))

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 
 from ops.faults.load import Draft, sound_event
 from ops.faults.scenario import Scenario, Size
@@ -51,7 +52,8 @@ def send_poison(trial: Trial) -> None:
     """No fault but what is in the events."""
     trial.start_workers(trial.scenario.workers)
     trial.load.finish(trial.size.events)
-    trial.faults = sum(sent.ends_in != "recommendation" for sent in trial.load.sent)
+    kinds = Counter(sent.ends_in for sent in trial.load.sent)
+    trial.injected["poison"], trial.injected["fuzzed"] = kinds["dead letter"], kinds[None]
 
 
 POISON = Scenario(

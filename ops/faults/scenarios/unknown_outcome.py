@@ -25,7 +25,7 @@ def withhold(trial: Trial, landed: Sequence[bool]) -> None:
         undone = trial.undone
         proxy.withhold(landed=each)
         trial.until("the end of the wait", lambda before=undone: trial.undone > before)  # type: ignore[misc]
-        trial.faults += 1
+        trial.injected["commit that landed" if each else "commit that did not land"] += 1
         trial.progress()
 
 
