@@ -16,6 +16,7 @@ COMMANDS = (
     "publish",
     "recommend",
     "watch",
+    "dead_letters",
     "reindex",
     "status",
     "data",

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from schemas import dead_letter
-from schemas.dead_letter import REASONS
+from schemas.dead_letter import REASONS, RedriveMarker
 from schemas.manifest import Manifest
 from schemas.profile import AGE_GROUPS, OCCUPATIONS, Filter, ProfileEvent
 from schemas.recommendation import Recommendation, RecommendedMovie, Source
@@ -113,6 +113,13 @@ def contract_page() -> str:
         "| reason | when |",
         "|---|---|",
         *(f"| `{reason.value}` | {text} |" for reason, text in REASONS.items()),
+        "",
+        f"## {names.redriven}: dead letters that were published again, compacted",
+        "",
+        _sentence(RedriveMarker),
+        "The event is a new one in `profiles`, with its key, bytes and headers but for those that begin with `marquee.`.",
+        "",
+        *_fields_table(RedriveMarker),
         "",
         f"## {names.release_commands}: what the admin producer asks for",
         "",

@@ -1,14 +1,21 @@
 """What every client here asks of the cluster first: is it there, does it let us in, do the topics exist."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # re-exported without saying so
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
+    AdminClient,
+    ClusterMetadata,
+    OffsetSpec,
+)
 
+from schemas import kafka
 from schemas.errors import MarqueeError, SettingsError, UnreachableError
 from schemas.settings import KafkaSettings
 
+_RETRY_SECONDS = 0.1
 _REFUSED = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL}
 
 
@@ -50,6 +57,37 @@ def partitions(
     if missing:
         raise unknown_topic(settings, missing)
     return {topic: len(seen[topic].partitions) for topic in topics}
+
+
+def ends(
+    settings: KafkaSettings,
+    places: Sequence[TopicPartition],
+    refusal: Refusal,
+    timeout_s: float,
+    level: IsolationLevel = IsolationLevel.READ_COMMITTED,
+) -> list[TopicPartition]:
+    """The offsets after the last records as they are now: OFFSET_END would be looked up later, and miss what comes between.
+
+    Raises:
+        UnreachableError: Kafka did not answer within `timeout_s`.
+        SettingsError: Kafka refused who we are.
+    """
+    admin = AdminClient(kafka.admin(settings) | {"log_level": 0})
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            futures = admin.list_offsets(
+                dict.fromkeys(places, latest), isolation_level=level, request_timeout=timeout_s
+            )
+            return [
+                TopicPartition(place.topic, place.partition, future.result().offset)
+                for place, future in futures.items()
+            ]
+        except KafkaException as error:  # a partition without a leader, for one, has one a moment later
+            if time.monotonic() >= deadline:
+                raise unreachable(settings, refusal, timeout_s, error.args[0]) from None
+            time.sleep(_RETRY_SECONDS)
 
 
 def unknown_topic(settings: KafkaSettings, missing: list[str]) -> MarqueeError:

@@ -9,19 +9,13 @@ from typing import Literal, Self
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    IsolationLevel,
     KafkaError,
-    KafkaException,
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
-    AdminClient,
-    OffsetSpec,
-)
 from pydantic import ValidationError
 
-from producer.cluster import Refusal, partitions, unreachable
+from producer.cluster import Refusal, ends, partitions, unreachable
 from schemas import dead_letter, kafka
 from schemas.errors import FatalKafkaError, MarqueeError
 from schemas.recommendation import Recommendation
@@ -29,7 +23,6 @@ from schemas.settings import Settings
 from schemas.topics import Names
 
 _BATCH = 500  # records of one consume: librdkafka gives hundreds as fast as one
-_RETRY_SECONDS = 0.1
 
 
 class NoAnswerError(MarqueeError):
@@ -61,6 +54,7 @@ class DeadLetter:
     source: tuple[int, int]
     failed_at: str
     timestamp_ms: int
+    release: str | None = None
 
 
 Outcome = Result | DeadLetter
@@ -95,7 +89,9 @@ class Reader:
         self._consumer = Consumer(config)
         counts = partitions(self._consumer, settings.kafka, topics, self._refusal, timeout_s)
         places = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-        self._consumer.assign(self._ends(places) if start == "end" else _beginnings(places))
+        self._consumer.assign(
+            ends(settings.kafka, places, self._refusal, timeout_s) if start == "end" else _beginnings(places)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -122,26 +118,6 @@ class Reader:
         if self._refusal.error:
             raise unreachable(self._settings, self._refusal, self._timeout_s, self._refusal.error)
         return [message for message in messages if _is_record(message)]
-
-    def _ends(self, places: list[TopicPartition]) -> list[TopicPartition]:
-        """The ends as they are now: OFFSET_END would be looked up later, and miss what comes in between."""
-        admin = AdminClient(kafka.admin(self._settings) | {"log_level": 0})
-        deadline = time.monotonic() + self._timeout_s
-        while True:
-            try:
-                futures = admin.list_offsets(
-                    {place: OffsetSpec.latest() for place in places},  # type: ignore[no-untyped-call]
-                    isolation_level=IsolationLevel.READ_COMMITTED,
-                    request_timeout=self._timeout_s,
-                )
-                return [
-                    TopicPartition(place.topic, place.partition, future.result().offset)
-                    for place, future in futures.items()
-                ]
-            except KafkaException as error:  # a partition without a leader, for one, has one a moment later
-                if time.monotonic() >= deadline:
-                    raise unreachable(self._settings, self._refusal, self._timeout_s, error.args[0]) from None
-                time.sleep(_RETRY_SECONDS)
 
 
 def _beginnings(places: list[TopicPartition]) -> list[TopicPartition]:
@@ -241,6 +217,7 @@ def read_dead_letter(message: Message) -> DeadLetter:
             (int(partition), int(offset)),
             headers[dead_letter.FAILED_AT],
             message.timestamp()[1],
+            headers.get(dead_letter.RELEASE),
         )
     except (KeyError, ValueError):
         place = f"{message.topic()}-{message.partition()}-{message.offset()}"

@@ -1,6 +1,9 @@
 """Dead letters: why an event could not be answered, said in the headers beside its untouched bytes."""
 
+from datetime import datetime
 from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
 
 # Headers that begin so are Marquee's own; an event's headers of that name are not copied.
 RESERVED_HEADER_PREFIX = "marquee."
@@ -16,6 +19,21 @@ VALUE_SHA256 = "marquee.value_sha256"
 
 # What dead-letters takes beyond profiles, for the headers that are added.
 HEADROOM_BYTES = 64 * 1024
+
+
+class RedriveMarker(BaseModel):
+    """Says that a dead letter was redriven; it stands in the same transaction as the event that was published again.
+
+    Its key is the dead letter's own place, `topic-partition-offset`. A marker that cannot be read counts as well.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: int = Field(1, description="Format of the record.")
+    letter_timestamp_ms: int = Field(
+        description="The dead letter's own timestamp: a topic that was deleted and made anew has other letters there."
+    )
+    redriven_at: datetime
 
 
 class Reason(StrEnum):

@@ -28,6 +28,10 @@ class Names:
         return f"{self.prefix}dead-letters"
 
     @property
+    def redriven(self) -> str:
+        return f"{self.prefix}redriven"
+
+    @property
     def release_commands(self) -> str:
         return f"{self.prefix}release-commands"
 
@@ -58,6 +62,11 @@ class Names:
         return f"{self.indexer_group}.{indexer_id}"
 
     @property
+    def redrive_transactional_id(self) -> str:
+        """One for the deployment: of two redrives at a time, the later one fences the earlier."""
+        return f"{self.prefix}redrive"
+
+    @property
     def collection_prefix(self) -> str:
         """The prefix as Milvus takes it: letters, digits and underscores, not beginning with a digit."""
         name = re.sub(r"\W", "_", self.prefix, flags=re.ASCII)
@@ -66,6 +75,11 @@ class Names:
     def collection(self, release: str, attempt: int) -> str:
         """The collection that the given attempt at indexing a release builds."""
         return f"{self.collection_prefix}{re.sub(r'[^0-9A-Za-z]', '_', release)}_{attempt}"
+
+    def is_collection_of(self, release: str, collection: str) -> bool:
+        """Whether an attempt at indexing the release builds a collection of that name."""
+        stem, _, attempt = collection.rpartition("_")
+        return attempt.isdecimal() and f"{stem}_0" == self.collection(release, 0)
 
     @property
     def active_alias(self) -> str:

@@ -67,6 +67,7 @@ def planned_topics(names: Names, partitions: int, profiles_max_bytes: int) -> li
     return [
         Topic(names.recommendations, partitions, result, follows=names.profiles),
         Topic(names.dead_letters, partitions, result, follows=names.profiles),
+        Topic(names.redriven, 1, _COMPACTED),
         Topic(names.release_commands, 1),
         Topic(names.releases, 1, _COMPACTED),
         Topic(names.withdrawals, 1, _COMPACTED),

@@ -1,5 +1,7 @@
 """Outcomes as a worker would commit them, for tests of those who read them."""
 
+from collections.abc import Sequence
+
 from confluent_kafka import Producer
 
 from schemas import dead_letter, kafka
@@ -24,16 +26,29 @@ class StubWorker:
             self._producer.produce(self._names.recommendations, value, partition=partition)
         self._end(commit)
 
-    def reject(self, partition: int, offset: int, *, reason: str, error: str) -> None:
+    def reject(
+        self,
+        partition: int,
+        offset: int,
+        *,
+        reason: str,
+        error: str,
+        key: bytes | None = None,
+        value: bytes | None = b"{",
+        headers: Sequence[tuple[str, str | bytes | None]] = (),
+        release: str = "20261121T101500-3f9c2a",
+    ) -> None:
         """One transaction with one dead letter."""
         self._producer.begin_transaction()
-        headers: list[tuple[str, str | bytes | None]] = [
+        said: list[tuple[str, str | bytes | None]] = [
+            *headers,
             (dead_letter.REASON, reason),
             (dead_letter.ERROR, error),
             (dead_letter.SOURCE, f"{self._names.profiles}-{partition}-{offset}"),
             (dead_letter.FAILED_AT, "2026-11-21T10:15:00Z"),
+            (dead_letter.RELEASE, release),
         ]
-        self._producer.produce(self._names.dead_letters, b"{", partition=partition, headers=headers)
+        self._producer.produce(self._names.dead_letters, value, key, partition=partition, headers=said)
         self._end(True)
 
     def _end(self, commit: bool) -> None:

@@ -37,13 +37,14 @@ def test_all_topics_are_created_as_the_design_says(kafka_settings: Settings) -> 
         "profiles": 12,
         "recommendations": 12,
         "dead-letters": 12,
+        "redriven": 1,
         "release-commands": 1,
         "releases": 1,
         "withdrawals": 1,
         "feedback": 12,
     }
     compacted = {name for name, state in there.items() if state.config["cleanup.policy"] == "compact"}
-    assert compacted == {"releases", "withdrawals"}
+    assert compacted == {"redriven", "releases", "withdrawals"}
     stamped = {
         name for name, state in there.items() if state.config["message.timestamp.type"] == "LogAppendTime"
     }
