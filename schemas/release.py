@@ -122,7 +122,9 @@ class TrialRecord(Record):
     release: str
     collection: str
     share: float = Field(gt=0, le=1)
-    epoch: int = Field(ge=1)
+    epoch: int = Field(
+        ge=1, description="The active epoch beside which it is tried: another activation ends it."
+    )
     since: datetime = Field(default_factory=now)
 
 
@@ -132,8 +134,15 @@ class WorkerRecord(Record):
     worker: str
     release: str | None = None
     epoch: int | None = None
+    trial: str | None = Field(None, description="The release that it has on trial beside that.")
+    collections: list[str] = Field(
+        default_factory=list,
+        description="What it may still search, for batches under way too; none of these is dropped.",
+    )
     http: str | None = Field(None, description="host:port of /metrics and /health.")
     version: str
-    problem: str | None = Field(None, description="Why it does not serve the active release, if so.")
+    problem: str | None = Field(
+        None, description="Why it does not serve the active release, or the one on trial, if so."
+    )
     started_at: datetime
     heartbeat_at: datetime = Field(default_factory=now)

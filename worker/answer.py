@@ -2,7 +2,9 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
+from itertools import compress
 
 from schemas.dead_letter import Reason
 from schemas.errors import MarqueeError
@@ -11,10 +13,13 @@ from worker.batch import Answer, Event, source_of
 from worker.decode import Rejection, decode
 from worker.encode import encode_dead_letter
 from worker.errors import AbandonedError
+from worker.lineup import Lineup
 from worker.metrics import Metrics
 from worker.rank import Wish
 from worker.retrieval import Retriever
-from worker.serving import ServedRelease, Serving
+from worker.served import ServedRelease
+from worker.serving import Serving
+from worker.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
@@ -22,15 +27,23 @@ log = logging.getLogger(__name__)
 class Answerer:
     """Answers batches with the release that serves; several threads may use one."""
 
-    def __init__(self, dead_letters: str, serving: Serving, retriever: Retriever, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        dead_letters: str,
+        serving: Serving,
+        retriever: Retriever,
+        metrics: Metrics,
+        shadow: Shadow | None = None,
+    ) -> None:
         self._dead_letters = dead_letters
+        self._shadow = shadow
         self._serving = serving
         self._retriever = retriever
         self._metrics = metrics
         self._embedding = threading.Lock()  # a tower takes one caller at a time
 
     def answer(self, events: Sequence[Event], is_ours: Callable[[], bool]) -> list[Answer]:
-        """The answer of each event, in order; one release makes them all.
+        """The answer of each event, in order; one release makes them all, but for the events that a canary takes.
 
         Waits and tries again for as long as Milvus is away and the batch is ours.
 
@@ -38,7 +51,7 @@ class Answerer:
             AbandonedError: the batch is not ours any more.
             SettingsError: Milvus refused who we are.
         """
-        served = self._serving.current()
+        lineup = self._serving.lineup()
         with self._metrics.stage("decode"):
             decoded = [decode(event.value()) for event in events]
         readable = [
@@ -46,11 +59,26 @@ class Answerer:
             for event, profile in zip(events, decoded, strict=True)
             if isinstance(profile, ProfileEvent)
         ]
-        answers = iter(self._recommend(readable, served, is_ours))
+        began = time.perf_counter()
+        recommended = self._recommend_by_release(readable, lineup, is_ours)
+        if self._shadow:
+            self._shadow.offer(lineup.shadow, readable, recommended, time.perf_counter() - began)
+        answers = iter(recommended)
         return [
-            self._dead_letter(event, profile, served) if isinstance(profile, Rejection) else next(answers)
+            self._dead_letter(event, profile, lineup.active)
+            if isinstance(profile, Rejection)
+            else next(answers)
             for event, profile in zip(events, decoded, strict=True)
         ]
+
+    def recommend(
+        self,
+        readable: Sequence[tuple[Event, ProfileEvent]],
+        served: ServedRelease,
+        is_ours: Callable[[], bool],
+    ) -> list[Answer]:
+        """The answers of one release to events that could be read, in order; raises as `answer`."""
+        return self._published_by(served, self._recommend(readable, served, is_ours))
 
     def last_resort(self, answer: Answer, refusal: str) -> Answer:
         """What is published instead of an answer that no broker takes: a dead letter, in the end without a value."""
@@ -59,10 +87,45 @@ class Answerer:
             self._dead_letters,
             answer.event,
             rejection,
-            self._serving.current().name,
+            self._serving.lineup().active.name,
             without_value=answer.reason is not None,
         )
         return Answer(answer.event, record, rejection.reason)
+
+    def _recommend_by_release(
+        self,
+        readable: Sequence[tuple[Event, ProfileEvent]],
+        lineup: Lineup,
+        is_ours: Callable[[], bool],
+    ) -> list[Answer]:
+        """A canary splits the batch here, before anything is embedded."""
+        canary = lineup.canary
+        if canary is None:
+            return self.recommend(readable, lineup.active, is_ours)
+        taken = [canary.takes(event) for event, _ in readable]
+        parts = {
+            served: iter(self.recommend(list(compress(readable, chosen)), served, is_ours))
+            for served, chosen in (
+                (canary.served, taken),
+                (lineup.active, [not by_canary for by_canary in taken]),
+            )
+        }
+        return [next(parts[canary.served if by_canary else lineup.active]) for by_canary in taken]
+
+    def _published_by(self, served: ServedRelease, answers: list[Answer]) -> list[Answer]:
+        """The answers, each result looked at whether it names this release and its collection; one that does not ends here."""
+        return [
+            answer if answer.reason is not None or served.made(answer.record) else self._mixed(answer, served)
+            for answer in answers
+        ]
+
+    def _mixed(self, answer: Answer, served: ServedRelease) -> Answer:
+        self._metrics.mismatch(1)
+        log.error("the result of %s was not made by release %s alone", source_of(answer.event), served.name)
+        rejection = Rejection(
+            Reason.PROCESSING_FAILED, f"the result was not made by release {served.name} alone"
+        )
+        return self._dead_letter(answer.event, rejection, served)
 
     def _dead_letter(self, event: Event, rejection: Rejection, served: ServedRelease) -> Answer:
         record = encode_dead_letter(self._dead_letters, event, rejection, served.name)

@@ -27,9 +27,14 @@ class Heartbeat:
         self.problem = None
         self._record = self._record.model_copy(update={"release": release, "epoch": epoch})
 
-    def beat(self) -> None:
-        """Write the record if it is due."""
-        record = self._record.model_copy(update={"problem": self.problem})
+    def trying(self, release: str | None) -> None:
+        """Say with the next beat which release is on trial here."""
+        self.problem = None
+        self._record = self._record.model_copy(update={"trial": release})
+
+    def beat(self, collections: list[str]) -> None:
+        """Write the record if it is due; `collections` are those that this worker may still search."""
+        record = self._record.model_copy(update={"problem": self.problem, "collections": collections})
         due = time.monotonic() - self._beaten_at >= HEARTBEAT_SECONDS
         if due or record != self._written:
             self._written = record

@@ -20,6 +20,7 @@ class Metrics:
         self._events = Counter(
             "marquee_events", "Events committed, by what they ended in.", ["outcome"], registry=registry
         )
+_SHIFTS = (-2, -1, -0.5, -0.2, -0.1, -0.05, -0.02, 0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
         self._dead_letters = Counter(
             "marquee_dead_letters", "Dead letters committed, by reason.", ["reason"], registry=registry
         )
@@ -90,6 +91,36 @@ class Metrics:
         started = time.perf_counter()
         yield
         self._stages.labels(name).observe(time.perf_counter() - started)
+        self._mismatches = Counter(
+            "marquee_release_mismatches",
+            "Results whose towers, collection and names are not one release's; each is kept from being published.",
+            registry=registry,
+        )
+        self._shadowed = Counter(
+            "marquee_shadow_events",
+            "Events that a shadow answered too, by what came of it: compared, failed, skipped (it was too slow).",
+            ["outcome"],
+            registry=registry,
+        )
+        self._overlap = Histogram(
+            "marquee_shadow_overlap",
+            "Share of the active release's top 5 that the shadow's top 5 has too.",
+            buckets=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+            registry=registry,
+        )
+        self._score_shift = Histogram(
+            "marquee_shadow_score_shift",
+            "The shadow's mean score of its top 5, less the active release's.",
+            buckets=_SHIFTS,
+            registry=registry,
+        )
+        self._shadow_seconds = Histogram(
+            "marquee_shadow_batch_seconds",
+            "Seconds from profiles to results of the batches that a shadow answered too, by who answered: active, candidate.",
+            ["by"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
 
     def transaction(self, outcome: str) -> None:
         self._transactions.labels(outcome).inc()
@@ -133,3 +164,29 @@ class Metrics:
 
     def lost_offset(self) -> None:
         self._lost_offsets.inc()
+    def device(self, device: str) -> None:
+        """Where the user tower of the release that serves runs."""
+        self._info.clear()
+        self._info.labels(version("marquee"), device).set(1)
+
+    def mismatch(self, results: int) -> None:
+        """Count results that two releases had a part in: must never happen."""
+        self._mismatches.inc(results)
+
+    def shadowed(self, overlap: float, score_shift: float) -> None:
+        """A shadow's answer was compared with the active release's."""
+        self._shadowed.labels("compared").inc()
+        self._overlap.observe(overlap)
+        self._score_shift.observe(score_shift)
+
+    def shadow_failed(self, events: int) -> None:
+        self._shadowed.labels("failed").inc(events)
+
+    def shadow_skipped(self, events: int) -> None:
+        self._shadowed.labels("skipped").inc(events)
+
+    def shadow_batch(self, active_s: float, candidate_s: float) -> None:
+        """One batch, answered by both."""
+        self._shadow_seconds.labels("active").observe(active_s)
+        self._shadow_seconds.labels("candidate").observe(candidate_s)
+

@@ -70,6 +70,8 @@ def is_served(view: ReleasesView, names: Names, collection: str) -> bool:
 
 
 def _serves(worker: WorkerRecord, active: ActiveRecord | None, names: Names, collection: str) -> bool:
+    if worker.collections:
+        return collection in worker.collections
     if worker.release is None:
         return False
     if active and worker.epoch == active.epoch:

@@ -16,7 +16,7 @@ from worker.http import Health
 from worker.metrics import Metrics
 from worker.milvus import Milvus
 from worker.rank import Pick, Search, Wish, best_lists
-from worker.serving import ServedRelease
+from worker.served import ServedRelease
 
 log = logging.getLogger(__name__)
 

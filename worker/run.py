@@ -6,6 +6,8 @@ import threading
 from contextlib import closing
 from importlib.metadata import version
 
+from prometheus_client import CollectorRegistry
+
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
 from worker.answer import Answerer
@@ -16,6 +18,7 @@ from worker.metrics import Metrics
 from worker.milvus import Milvus
 from worker.retrieval import Retriever
 from worker.serving import Serving
+from worker.shadow import Shadow
 from worker.stream import Stream
 from worker.topics import ensure_topics
 
@@ -55,12 +58,22 @@ def run_worker(settings: Settings) -> None:
                     serving,
                     Retriever(settings, milvus, health, metrics),
                     metrics,
+                    _shadow(settings, serving, milvus, metrics),
                 )
                 Stream(
                     settings, identity.id, answerer, serving.raise_failure, health, metrics, stopping
                 ).run()
         heartbeat.end(seconds=1.0)
     end_quietly()
+
+
+def _shadow(settings: Settings, serving: Serving, milvus: Milvus, metrics: Metrics) -> Shadow:
+    """An answerer beside the one that serves, whose health and metrics are nobody's but its own."""
+    unseen = Metrics(CollectorRegistry())
+    beside = Answerer(
+        settings.names.dead_letters, serving, Retriever(settings, milvus, Health(), unseen), unseen
+    )
+    return Shadow(beside.recommend, metrics)
 
 
 def end_quietly() -> None:

@@ -1,69 +1,48 @@
-"""The release that serves: follows `releases`, loads the next one beside the current, and swaps one reference."""
+"""The releases that serve: follows `releases`, loads the next one beside the current, and swaps one reference."""
 
 import logging
 import threading
 import time
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable
 from typing import Self
 
-import numpy as np
-
 from schemas.errors import UnreachableError
-from schemas.profile import ProfileEvent
-from schemas.release import ActiveRecord
+from schemas.release import ActiveRecord, TrialRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker.checks import unit_length, warm
-from worker.encode import RecommendationEncoder
-from worker.errors import MilvusError, ReleaseError
-from worker.exact import ExactIndex, Vectors
+from worker.errors import ReleaseError
 from worker.heartbeat import Heartbeat
 from worker.http import Health
+from worker.lineup import Lineup, Trial
 from worker.metrics import Metrics
 from worker.milvus import Milvus
 from worker.records import ReleasesReader
-from worker.release import Release
-from worker.store import ReleaseStore
+from worker.served import ReleaseLoader, ServedRelease
 
 log = logging.getLogger(__name__)
 
 # A release that could not be loaded is tried again: the store may have been away, or be mended.
 RETRY_SECONDS = 10.0
 _FOLLOW_SECONDS = 0.2
-# Movies embedded at a time where the indexer's vectors cannot be read.
-_EMBED_MOVIES = 4_096
-
-
-@dataclass(frozen=True)
-class ServedRelease:
-    """Towers and collection that belong together, and all that answering takes of them."""
-
-    release: Release
-    collection: str
-    epoch: int
-    encoder: RecommendationEncoder
-    exact: ExactIndex
-
-    @property
-    def name(self) -> str:
-        """The release's name."""
-        return self.release.manifest.release
 
 
 class Serving:
-    """Keeps the active release loaded, in a thread of its own; `current` is what answers the next batch."""
+    """Keeps what serves loaded, in a thread of its own; `lineup` is what answers the next batch."""
 
     def __init__(
         self, settings: Settings, milvus: Milvus, heartbeat: Heartbeat, health: Health, metrics: Metrics
     ) -> None:
         self._settings = settings
-        self._milvus = milvus
         self._heartbeat = heartbeat
         self._health = health
         self._metrics = metrics
-        self._store = ReleaseStore(settings.store)
-        self._current: ServedRelease | None = None
+        self._loader = ReleaseLoader(settings, milvus)
+        self._lineup: Lineup | None = None
+        # Also what batches under way still hold: their collections must not be dropped.
+        self._loaded: weakref.WeakSet[ServedRelease] = weakref.WeakSet()
         self._retry_at = 0.0
+        self._retry_trial_at = 0.0
         self._stopping = threading.Event()
         self._arrived = threading.Event()
         self._failure: Exception | None = None
@@ -83,10 +62,10 @@ class Serving:
         """Whether there is a release to serve, waiting up to `seconds` for one."""
         return self._arrived.wait(seconds)
 
-    def current(self) -> ServedRelease:
-        """The release that serves now; a batch takes it once and keeps it to its end."""
-        assert self._current is not None
-        return self._current
+    def lineup(self) -> Lineup:
+        """What serves now; a batch takes it once and keeps it to its end."""
+        assert self._lineup is not None
+        return self._lineup
 
     def raise_failure(self) -> None:
         """Raise in this thread what ended the following of releases."""
@@ -100,7 +79,7 @@ class Serving:
             while not self._stopping.is_set():
                 reader.poll(_FOLLOW_SECONDS)
                 self._follow(reader.view)
-                self._heartbeat.beat()
+                self._heartbeat.beat(sorted({served.collection for served in self._loaded}))
         except Exception as failure:  # noqa: BLE001  raised again in the main thread, which ends the process
             self._failure = failure
         finally:
@@ -116,68 +95,81 @@ class Serving:
                 log.warning("waiting for the releases: %s", error)
 
     def _follow(self, view: ReleasesView) -> None:
-        active = view.active
-        if active and self._is_news(active):
-            record = view.releases.get(active.release)
-            self._take_over(active, record.vectors_sha256 if record else None)
+        active, lineup = view.active, self._lineup
+        if active and (lineup is None or active.epoch > lineup.epoch):
+            if time.monotonic() >= self._retry_at:
+                self._take_over(active, view)
+        elif lineup:
+            self._try(view.trial, lineup, view)
 
-    def _is_news(self, active: ActiveRecord) -> bool:
-        current = self._current
-        return (current is None or active.epoch > current.epoch) and time.monotonic() >= self._retry_at
-
-    def _take_over(self, active: ActiveRecord, vectors_sha256: str | None) -> None:
-        """1. Load beside the current one. 2. Warm. 3. Swap; the batches under way end with the release they began with."""
-        try:
-            served = self._load(active, vectors_sha256)
-        except (ReleaseError, OSError) as error:
-            problem = f"cannot serve release {active.release} of epoch {active.epoch}: {error}"
-            log.error("%s", problem)  # noqa: TRY400  the error's own sentence says it all
-            self._health.set("release", problem)
-            self._heartbeat.problem = problem
+    def _take_over(self, active: ActiveRecord, view: ReleasesView) -> None:
+        """1. Load beside the current one, and warm. 2. Swap; the batches under way end with what they began with."""
+        served = self._load(active.release, active.collection, view, self._not_served(active))
+        if served is None:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             return
-        self._warm(served)
-        self._current = served
+        # A trial is one beside a certain active release: it ends here.
+        self._lineup = Lineup(served, active.epoch)
         self._heartbeat.serving(active.release, active.epoch)
+        self._heartbeat.trying(None)
         self._metrics.serving(active.release, active.collection, active.epoch)
         self._health.set("release", None)
         self._arrived.set()
         log.info("serving release %s from %s, epoch %d", active.release, active.collection, active.epoch)
 
-    def _load(self, active: ActiveRecord, vectors_sha256: str | None) -> ServedRelease:
-        worker = self._settings.worker
-        release = self._store.load(active.release, device=worker.device, threads=worker.embed_threads)
-        encoder = RecommendationEncoder(
-            self._settings.names.recommendations,
-            active.release,
-            active.collection,
-            release.catalogue,
-            release.manifest.stars,
-        )
-        vectors = self._vectors(release, vectors_sha256)
-        return ServedRelease(
-            release,
-            active.collection,
-            active.epoch,
-            encoder,
-            ExactIndex(release.catalogue.movie_ids, vectors),
-        )
+    def _try(self, record: TrialRecord | None, lineup: Lineup, view: ReleasesView) -> None:
+        """Begin, change or end the trial, if what is on Kafka is not what is done here."""
+        if record and record.epoch != lineup.epoch:
+            record = None  # beside another active release
+        if record == (lineup.trial.record if lineup.trial else None):
+            return
+        if record is None:
+            log.info("no release is on trial any more")
+            self._lineup = Lineup(lineup.active, lineup.epoch)
+            self._heartbeat.trying(None)
+        elif time.monotonic() >= self._retry_trial_at:
+            self._begin(record, lineup, view)
 
-    def _vectors(self, release: Release, sha256: str | None) -> Vectors:
-        """The vectors that the indexer kept, or the same made anew where they cannot be read."""
-        movies = len(release.catalogue.movie_ids)
-        if sha256:
-            try:
-                return self._store.read_vectors(release.manifest.release, sha256)
-            except ReleaseError as error:
-                log.warning("embedding the movies here: %s", error)
-        starts = range(0, movies, _EMBED_MOVIES)
-        vectors = np.concatenate([release.embed_movies(at, min(at + _EMBED_MOVIES, movies)) for at in starts])
-        return unit_length(vectors, release.manifest)
+    def _begin(self, record: TrialRecord, lineup: Lineup, view: ReleasesView) -> None:
+        served = self._load(record.release, record.collection, view, self._not_tried(record))
+        if served is None:
+            self._retry_trial_at = time.monotonic() + RETRY_SECONDS
+            # Whatever was on trial before is so no more.
+            self._lineup = Lineup(lineup.active, lineup.epoch)
+            return
+        self._lineup = Lineup(lineup.active, lineup.epoch, Trial(record, served))
+        self._heartbeat.trying(record.release)
+        log.info("%s of release %s with a share of %g", record.kind, record.release, record.share)
 
-    def _warm(self, served: ServedRelease) -> None:
-        vectors = served.release.embed_profiles([ProfileEvent()])
+    def _load(
+        self, release: str, collection: str, view: ReleasesView, failed: Callable[[str], None]
+    ) -> ServedRelease | None:
+        """The release, loaded and warm, from here where it is so already; None where it cannot be, which `failed` hears."""
+        for served in self._loaded:
+            if served.collection == collection:
+                return served
+        record = view.releases.get(release)
         try:
-            warm(self._milvus, served.collection, vectors)
-        except MilvusError as error:
-            log.warning("serving without having warmed: %s", error)
+            served = self._loader.load(release, collection, record.vectors_sha256 if record else None)
+        except (ReleaseError, OSError) as error:
+            failed(str(error))
+            return None
+        self._loaded.add(served)
+        return served
+
+    def _not_served(self, active: ActiveRecord) -> Callable[[str], None]:
+        def failed(error: str) -> None:
+            problem = f"cannot serve release {active.release} of epoch {active.epoch}: {error}"
+            log.error("%s", problem)
+            self._health.set("release", problem)
+            self._heartbeat.problem = problem
+
+        return failed
+
+    def _not_tried(self, record: TrialRecord) -> Callable[[str], None]:
+        def failed(error: str) -> None:
+            problem = f"cannot try release {record.release}: {error}"
+            log.error("%s", problem)
+            self._heartbeat.problem = problem
+
+        return failed

@@ -16,6 +16,7 @@ from tests.unit.events import PolledEvent
 from worker.answer import Answerer
 from worker.batch import Event, Record
 from worker.features import Unknowns
+from worker.lineup import Lineup
 from worker.metrics import Metrics
 from worker.rank import Pick, Wish
 
@@ -34,9 +35,14 @@ def answerer(search: Callable[[Sequence[Wish]], list[list[Pick]]]) -> Answerer:
         embed_profiles=lambda profiles: np.zeros((len(profiles), 2), dtype=np.float32),
         unknowns=lambda _: Unknowns(0, 0),
     )
-    served = SimpleNamespace(release=release, name="r-1", encoder=SimpleNamespace(encode=encode))
+    served = SimpleNamespace(
+        release=release,
+        name="r-1",
+        encoder=SimpleNamespace(encode=encode),
+        made=lambda record: bool(record.value),
+    )
     retriever = SimpleNamespace(lists=lambda _served, _vectors, wishes, _is_ours: (search(wishes), "milvus"))
-    serving = SimpleNamespace(current=lambda: served)
+    serving = SimpleNamespace(lineup=lambda: Lineup(cast(Any, served), 1))
     return Answerer("dead-letters", cast(Any, serving), cast(Any, retriever), Metrics(CollectorRegistry()))
 
 

@@ -1,0 +1,105 @@
+"""Shadow: the candidate answers some batches once more, and nothing of it is published but how the answers compare."""
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import orjson
+
+from schemas.profile import ProfileEvent
+from worker.batch import Answer, Event
+from worker.lineup import Trial
+from worker.metrics import Metrics
+from worker.served import ServedRelease
+
+log = logging.getLogger(__name__)
+
+Readable = Sequence[tuple[Event, ProfileEvent]]
+Recommend = Callable[[Readable, ServedRelease, Callable[[], bool]], list[Answer]]
+
+TOP = 5
+# Batches that wait to be answered again; the candidate being slow must not slow what serves, so more are left out.
+_WAITING = 2
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two answers to one event: the share of the active release's top 5 that the candidate has too, and by how much
+    the candidate's mean score of its own top 5 is above."""
+
+    overlap: float
+    score_shift: float
+
+
+@dataclass(frozen=True)
+class _Shadowed:
+    trial: Trial
+    readable: Readable
+    answers: Sequence[Answer]
+    seconds: float
+
+
+class Shadow:
+    """Answers again, in a thread of its own, with a way to Milvus of its own."""
+
+    def __init__(self, recommend: Recommend, metrics: Metrics) -> None:
+        self._recommend = recommend
+        self._metrics = metrics
+        self._waiting: queue.Queue[_Shadowed] = queue.Queue(_WAITING)
+        self._trial: Trial | None = None
+        threading.Thread(target=self._run, name="shadow", daemon=True).start()
+
+    def offer(
+        self, trial: Trial | None, readable: Readable, answers: Sequence[Answer], seconds: float
+    ) -> None:
+        """Take the share of the batches; `answers` are the active release's, made in `seconds`."""
+        self._trial = trial
+        if trial is None or not readable or random.random() >= trial.record.share:
+            return
+        try:
+            self._waiting.put_nowait(_Shadowed(trial, readable, answers, seconds))
+        except queue.Full:
+            self._metrics.shadow_skipped(len(readable))
+
+    def _run(self) -> None:
+        while True:
+            batch = self._waiting.get()
+            try:
+                self._answer_again(batch)
+            except Exception as error:  # noqa: BLE001  nothing of a candidate may end what serves
+                self._metrics.shadow_skipped(len(batch.readable))
+                log.warning("release %s as a shadow: %s", batch.trial.served.name, error)
+
+    def _answer_again(self, batch: _Shadowed) -> None:
+        began = time.perf_counter()
+        candidate = self._recommend(
+            batch.readable, batch.trial.served, lambda: self._trial is not None and self._trial is batch.trial
+        )
+        seconds = time.perf_counter() - began
+        compared = [
+            compare(active.record.value, other.record.value)
+            for active, other in zip(batch.answers, candidate, strict=True)
+            if active.reason is None and other.reason is None
+        ]
+        for comparison in compared:
+            self._metrics.shadowed(comparison.overlap, comparison.score_shift)
+        self._metrics.shadow_failed(len(candidate) - len(compared))
+        self._metrics.shadow_batch(batch.seconds, seconds)
+
+
+def compare(active: bytes | None, candidate: bytes | None) -> Comparison:
+    """Compare two recommendations, as they are published."""
+    old, new = ([(movie["movie_id"], movie["score"]) for movie in orjson.loads(value or b"{}")["movies"][:TOP]]
+                for value in (active, candidate))  # fmt: skip
+    longest = max(len(old), len(new))
+    common = {movie for movie, _ in old} & {movie for movie, _ in new}
+    if not old or not new:
+        return Comparison(float(longest == 0), 0.0)
+    return Comparison(
+        len(common) / longest, fmean(score for _, score in new) - fmean(score for _, score in old)
+    )
