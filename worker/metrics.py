@@ -10,6 +10,7 @@ from worker.batch import Answer, Trigger
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_SHIFTS = (-2, -1, -0.5, -0.2, -0.1, -0.05, -0.02, 0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 _LATENCY = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
 
 
@@ -20,7 +21,6 @@ class Metrics:
         self._events = Counter(
             "marquee_events", "Events committed, by what they ended in.", ["outcome"], registry=registry
         )
-_SHIFTS = (-2, -1, -0.5, -0.2, -0.1, -0.05, -0.02, 0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
         self._dead_letters = Counter(
             "marquee_dead_letters", "Dead letters committed, by reason.", ["reason"], registry=registry
         )
@@ -72,25 +72,6 @@ _SHIFTS = (-2, -1, -0.5, -0.2, -0.1, -0.05, -0.02, 0, 0.02, 0.05, 0.1, 0.2, 0.5,
         )
         self._epoch = Gauge("marquee_active_epoch", "Epoch of the release served here.", registry=registry)
         self._swaps = Counter("marquee_release_swaps", "Releases taken over.", registry=registry)
-        self._lost_offsets = Counter(
-            "marquee_lost_offsets",
-            "Positions that retention had removed and a setting went past.",
-            registry=registry,
-        )
-        self._commit_at = Gauge(
-            "marquee_last_commit_timestamp_seconds", "When results were last committed.", registry=registry
-        )
-
-    def batch(self, trigger: Trigger, events: int) -> None:
-        self._batches.labels(trigger).inc()
-        self._batch_events.observe(events)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time one stage of one batch."""
-        started = time.perf_counter()
-        yield
-        self._stages.labels(name).observe(time.perf_counter() - started)
         self._mismatches = Counter(
             "marquee_release_mismatches",
             "Results whose towers, collection and names are not one release's; each is kept from being published.",
@@ -121,6 +102,25 @@ _SHIFTS = (-2, -1, -0.5, -0.2, -0.1, -0.05, -0.02, 0, 0.02, 0.05, 0.1, 0.2, 0.5,
             buckets=_SECONDS,
             registry=registry,
         )
+        self._lost_offsets = Counter(
+            "marquee_lost_offsets",
+            "Positions that retention had removed and a setting went past.",
+            registry=registry,
+        )
+        self._commit_at = Gauge(
+            "marquee_last_commit_timestamp_seconds", "When results were last committed.", registry=registry
+        )
+
+    def batch(self, trigger: Trigger, events: int) -> None:
+        self._batches.labels(trigger).inc()
+        self._batch_events.observe(events)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage of one batch."""
+        started = time.perf_counter()
+        yield
+        self._stages.labels(name).observe(time.perf_counter() - started)
 
     def transaction(self, outcome: str) -> None:
         self._transactions.labels(outcome).inc()
@@ -162,13 +162,6 @@ _SHIFTS = (-2, -1, -0.5, -0.2, -0.1, -0.05, -0.02, 0, 0.02, 0.05, 0.1, 0.2, 0.5,
         self._epoch.set(epoch)
         self._swaps.inc()
 
-    def lost_offset(self) -> None:
-        self._lost_offsets.inc()
-    def device(self, device: str) -> None:
-        """Where the user tower of the release that serves runs."""
-        self._info.clear()
-        self._info.labels(version("marquee"), device).set(1)
-
     def mismatch(self, results: int) -> None:
         """Count results that two releases had a part in: must never happen."""
         self._mismatches.inc(results)
@@ -190,3 +183,5 @@ _SHIFTS = (-2, -1, -0.5, -0.2, -0.1, -0.05, -0.02, 0, 0.02, 0.05, 0.1, 0.2, 0.5,
         self._shadow_seconds.labels("active").observe(active_s)
         self._shadow_seconds.labels("candidate").observe(candidate_s)
 
+    def lost_offset(self) -> None:
+        self._lost_offsets.inc()
