@@ -9,11 +9,12 @@ from pydantic import ValidationError
 
 from schemas import kafka
 from schemas.errors import UnreachableError
-from schemas.release import RECORD_FORMAT, ReleaseCommand
+from schemas.release import RECORD_FORMAT, ReleaseCommand, ReleaseRecord
 from schemas.settings import Settings
 from worker.commands import Commands
 from worker.errors import UndoneError
 from worker.http import Health
+from worker.indexer_metrics import IndexerMetrics
 from worker.job import Job
 from worker.milvus import Milvus
 from worker.publish import raise_if_final
@@ -35,10 +36,11 @@ _LOG_CRITICAL = 2  # librdkafka repeats itself while a broker is away; /health/r
 class Indexer:
     """Runs one term after another: a term begins from what Kafka holds, and ends with whatever undoes it."""
 
-    def __init__(self, settings: Settings, indexer_id: str, health: Health) -> None:
+    def __init__(self, settings: Settings, indexer_id: str, health: Health, metrics: IndexerMetrics) -> None:
         self._settings = settings
         self._id = indexer_id
         self._health = health
+        self._metrics = metrics
         self._stopping = threading.Event()
         self._milvus = Milvus(settings.milvus)
         self._commands = Commands(settings, self._milvus, health)
@@ -52,7 +54,9 @@ class Indexer:
         """
         wait_for_topics(self._settings, self._health, self._stopping)
         while not self._stopping.is_set():
-            term = _Term(self._settings, self._id, self._commands, self._health, self._stopping)
+            term = _Term(
+                self._settings, self._id, self._commands, self._health, self._metrics, self._stopping
+            )
             try:
                 term.run()
             except (UndoneError, UnreachableError) as error:
@@ -77,11 +81,13 @@ class _Term:
         indexer_id: str,
         commands: Commands,
         health: Health,
+        metrics: IndexerMetrics,
         stopping: threading.Event,
     ) -> None:
         self._topic = settings.names.release_commands
         self._commands = commands
         self._health = health
+        self._metrics = metrics
         self._stopping = stopping
         self._consumer = Consumer(
             kafka.reader(settings.kafka, settings.names.indexer_group)
@@ -102,6 +108,7 @@ class _Term:
         self._assigned = self._lost = self._away = False
         self._refused: KafkaError | None = None
         self._job: Job | None = None
+        self._command_id: str | None = None  # of the command under way
         self._sweep_at = 0.0
 
     def run(self) -> None:
@@ -142,6 +149,8 @@ class _Term:
         """End the job, then leave the group."""
         if self._job is not None:
             self._job.abandon(_END_SECONDS)
+        self._metrics.ended()
+        self._metrics.has_commands(False)
         self._reader.close()
         self._consumer.close()
 
@@ -161,6 +170,8 @@ class _Term:
             return
         view = self._reader.read_to_end(_READ_SECONDS, settled=True).snapshot()
         log.info("command %s: %s %s", command.command_id, command.action, command.release or "")
+        self._command_id = command.command_id
+        self._metrics.begun()
         self._begin(
             Job(
                 f"{command.action}-{command.release}",
@@ -186,7 +197,8 @@ class _Term:
             view = self._reader.read_to_end(_READ_SECONDS, settled=True)
             request.answer.set_result(view.snapshot())
         if job.ended:
-            self._job = None
+            self._job = self._command_id = None
+            self._metrics.ended()
             if job.failure is not None:
                 raise job.failure
             self._consumer.resume([TopicPartition(self._topic, 0)])
@@ -199,6 +211,15 @@ class _Term:
             place = TopicPartition(self._topic, 0, place.offset + 1)
         self._writer.write(records, place)
         self._place = place
+        self._count(records, done)
+
+    def _count(self, records: Records, done: bool) -> None:
+        if self._command_id is None:
+            return  # cleaning up is no command
+        releases = [record for record in records.values() if isinstance(record, ReleaseRecord)]
+        self._metrics.published(releases)
+        if done:
+            self._metrics.carried_out(self._command_id, releases)
 
     def _next_place(self) -> TopicPartition | None:
         """The group's committed place, or the topic's beginning where it has none; None while Kafka is away."""
@@ -226,6 +247,7 @@ class _Term:
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned = bool(partitions)
+        self._metrics.has_commands(self._assigned)
         log.info("this indexer %s the commands", "takes" if partitions else "stands by for")
 
     def _on_gone(self, _consumer: Consumer, _partitions: list[TopicPartition]) -> None:

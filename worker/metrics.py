@@ -1,17 +1,31 @@
-"""What the worker measures, by Prometheus' conventions."""
+"""What the worker measures, by Prometheus' conventions; docs/metrics.md is made from it.
+
+A label's values that are known beforehand are there from the start, at 0: Prometheus sees no increase in a counter whose
+first value is its second.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
+from typing import get_args
 
+import numpy as np
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from schemas.dead_letter import Reason
 from worker.batch import Answer, Trigger
+from worker.histogram import BatchHistogram
+from worker.kafka_metrics import KafkaMetrics
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _SHIFTS = (-2, -1, -0.5, -0.2, -0.1, -0.05, -0.02, 0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 _LATENCY = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
+_OUTCOMES = ("recommendation", "dead_letter")
+_STAGES = ("decode", "embed", "search", "encode", "publish", "commit")
+_TRANSACTION_OUTCOMES = ("committed", "undone", "refused")
+_UNKNOWN = ("user", "movie")
 
 
 class Metrics:
@@ -32,12 +46,12 @@ class Metrics:
         )
         self._stages = Histogram(
             "marquee_stage_seconds",
-            "Seconds a batch spends in a stage: decode, embed, search, encode, publish.",
+            "Seconds a batch spends in a stage; publish and commit are of a transaction, which may hold several.",
             ["stage"],
             buckets=_SECONDS,
             registry=registry,
         )
-        self._latency = Histogram(
+        self._latency = BatchHistogram(
             "marquee_event_latency_seconds",
             "From an event's timestamp to the commit of its result.",
             buckets=_LATENCY,
@@ -45,7 +59,7 @@ class Metrics:
         )
         self._transactions = Counter(
             "marquee_transactions",
-            "Publishings, by outcome: committed, undone, refused.",
+            "Publishings: committed, undone (Kafka failed or the partitions were lost; done again), refused (for what a record is; halved).",
             ["outcome"],
             registry=registry,
         )
@@ -54,6 +68,11 @@ class Metrics:
         )
         self._exact = Counter(
             "marquee_exact_fallbacks", "Batches searched exactly while Milvus was away.", registry=registry
+        )
+        self._exact_in_use = Gauge(
+            "marquee_exact_fallback_in_use",
+            "1 while batches are searched exactly because Milvus is away, else 0.",
+            registry=registry,
         )
         self._unknown = Counter(
             "marquee_unknown",
@@ -108,8 +127,31 @@ class Metrics:
             registry=registry,
         )
         self._commit_at = Gauge(
-            "marquee_last_commit_timestamp_seconds", "When results were last committed.", registry=registry
+            "marquee_last_commit_timestamp_seconds",
+            "When results were last committed; 0 before the first.",
+            registry=registry,
         )
+        self._info = Gauge(
+            "marquee_worker_info",
+            "1; the labels say which version runs, and where the user tower does: cpu or gpu.",
+            ["version", "device"],
+            registry=registry,
+        )
+        self.kafka = KafkaMetrics(registry)
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        known: dict[Counter | Histogram, Sequence[str]] = {
+            self._events: _OUTCOMES,
+            self._dead_letters: [reason.value for reason in Reason],
+            self._batches: get_args(Trigger),
+            self._stages: _STAGES,
+            self._transactions: _TRANSACTION_OUTCOMES,
+            self._unknown: _UNKNOWN,
+        }
+        for metric, values in known.items():
+            for value in values:
+                metric.labels(value)
 
     def batch(self, trigger: Trigger, events: int) -> None:
         self._batches.labels(trigger).inc()
@@ -125,24 +167,31 @@ class Metrics:
     def transaction(self, outcome: str) -> None:
         self._transactions.labels(outcome).inc()
 
-    def committed(self, answers: Sequence[Answer], seconds: float) -> None:
-        """Count what a transaction made final, and how long that took."""
+    def committed(self, answers: Sequence[Answer], seconds: float, commit_seconds: float) -> None:
+        """Count what a transaction made final, and how long that took; the commit's share of it apart."""
         now = time.time()
         dead = [answer.reason for answer in answers if answer.reason is not None]
         self._events.labels("recommendation").inc(len(answers) - len(dead))
         self._events.labels("dead_letter").inc(len(dead))
         for reason in dead:
             self._dead_letters.labels(reason.value).inc()
-        for answer in answers:
-            self._latency.observe(now - answer.event.timestamp()[1] / 1_000)
-        self._stages.labels("publish").observe(seconds)
+        at = np.fromiter((answer.event.timestamp()[1] for answer in answers), np.float64, len(answers))
+        self._latency.observe(now - at / 1_000)
+        self._stages.labels("publish").observe(seconds - commit_seconds)
+        self._stages.labels("commit").observe(commit_seconds)
         self._commit_at.set(now)
 
     def search_retried(self) -> None:
         self._retries.inc()
 
     def searched_exactly(self) -> None:
+        """A batch went the exact way because Milvus is away."""
         self._exact.inc()
+        self._exact_in_use.set(1)
+
+    def milvus_answers(self) -> None:
+        """Milvus has searched."""
+        self._exact_in_use.set(0)
 
     def unknown(self, users: int, movies: int) -> None:
         self._unknown.labels("user").inc(users)
@@ -161,6 +210,11 @@ class Metrics:
         self._release.labels(release, collection).set_to_current_time()
         self._epoch.set(epoch)
         self._swaps.inc()
+
+    def device(self, device: str) -> None:
+        """Where the user tower of the release that serves runs."""
+        self._info.clear()
+        self._info.labels(version("marquee"), device).set(1)
 
     def mismatch(self, results: int) -> None:
         """Count results that two releases had a part in: must never happen."""

@@ -178,7 +178,8 @@ class Pipeline:
             self._undone.set()
         else:
             self._metrics.transaction("committed")
-            self._metrics.committed(answers, time.monotonic() - started)
+            commit_seconds = self._publisher.calls.seconds("commit_transaction")
+            self._metrics.committed(answers, time.monotonic() - started, commit_seconds)
 
     def _publish_smaller(self, generation: int, answers: list[Answer], refusal: str) -> None:
         """Halve what the broker refuses, down to the event; that one ends as a dead letter that fits.

@@ -259,16 +259,23 @@ class CallWatch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._call: tuple[str, float] | None = None
+        self._seconds: dict[str, float] = {}
 
     @contextmanager
     def of(self, call: str) -> Iterator[None]:
+        began = time.monotonic()
         with self._lock:
-            self._call = (call, time.monotonic())
+            self._call = (call, began)
         try:
             yield
         finally:
             with self._lock:
                 self._call = None
+                self._seconds[call] = time.monotonic() - began
+
+    def seconds(self, call: str) -> float:
+        """How long this call lasted the last time; 0.0 where it was never made."""
+        return self._seconds.get(call, 0.0)
 
     def longest(self) -> tuple[str, float]:
         """Name of the call under way and its seconds so far; `("", 0.0)` where there is none."""

@@ -7,6 +7,7 @@ from schemas.settings import Settings
 from worker.http import Health, serve
 from worker.identity import claim_identity
 from worker.indexer import Indexer
+from worker.indexer_metrics import IndexerMetrics
 from worker.run import end_quietly
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ def run_indexer(settings: Settings) -> None:
     scope = f"{settings.kafka.bootstrap_servers} {settings.names.indexer_group}"
     with claim_identity(settings.indexer.id, scope) as identity, serve(settings.http, health) as http:
         log.info("indexer %s, metrics and health at http://%s", identity.id, http.address)
-        indexer = Indexer(settings, identity.id, health)
+        indexer = Indexer(settings, identity.id, health, IndexerMetrics())
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: indexer.stop())
         indexer.run()

@@ -30,6 +30,7 @@ class Statistics:
         else:
             self._reached_at = self._reached_at or time.monotonic()
             self._health.set("kafka", None)
+        self._metrics.kafka.read(content, self._topic)
         partitions = content["topics"].get(self._topic, {}).get("partitions", {})
         for partition in partitions.values():
             # Not `consumer_lag`: it counts from offsets that the consumer commits, and ours go into transactions.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from confluent_kafka import Producer
+from prometheus_client import CollectorRegistry
 
 from producer.commands import send_command, wait_for_outcome
 from schemas import kafka as kafka_config
@@ -26,6 +27,7 @@ from tests.releases import train_release
 from worker.exact import ExactIndex
 from worker.http import Health
 from worker.indexer import Indexer
+from worker.indexer_metrics import IndexerMetrics
 from worker.milvus import Milvus
 from worker.records import read_releases
 from worker.store import ReleaseStore
@@ -65,7 +67,7 @@ def lite(lite_settings: Settings, trained: Path) -> Settings:
 @contextmanager
 def indexer(settings: Settings, name: str = "first") -> Iterator[Health]:
     health = Health()
-    running = Indexer(settings, name, health)
+    running = Indexer(settings, name, health, IndexerMetrics(CollectorRegistry()))
     failures: list[BaseException] = []
 
     def run() -> None:
