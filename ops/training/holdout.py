@@ -1,0 +1,236 @@
+"""What is held out of training: which ratings may be learnt from, and the people on whom the model is measured."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ops.data.lines import DataError
+from ops.data.movielens import MovieLens
+from ops.training.leave_one_out import file_order
+from schemas.profile import MAX_RECENT
+
+LIKED_STARS = 4  # from this rating on a movie counts as liked
+GLOBAL_TIME_FILE = "global_time_split.npy"
+VALIDATION_SHARE, TEST_SHARE = 0.1, 0.1  # of all ratings, by time
+FOLDS = 5
+# Users on whom the epochs of a training are compared: enough to tell them apart, few enough to cost little.
+VALIDATION_USERS = 2_000
+COLD_SHARE = 0.1  # of the movies that anybody rated
+_SEED = 0  # of every choice here: all models are measured on the same people
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One person at one moment; all movies are rows of the catalogue."""
+
+    user: int  # row
+    recent: Rows  # what the event carries, oldest first, at most MAX_RECENT
+    seen: Rows  # never recommended
+    wanted: Rows
+    named: bool = True  # whether the event says who it is
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """A split of the ratings."""
+
+    name: str
+    origin: str  # where it comes from: a file beside the data, or how it was derived
+    train: Rows  # rows of the ratings, by user and then by time
+    validation: list[Case]
+    test: list[Case]
+    cold: NDArray[np.bool_] | None = None  # [movies]: those that were held out, where it is movies
+
+
+def hold_out(data: MovieLens, folder: Path, split: str, fold: int = 0) -> Holdout:
+    """The split called `split`; with files of `folder` where it has them.
+
+    Raises:
+        DataError: a split file does not fit the data, or the data is too small to hold anything out.
+    """
+    holdout = SPLITS[split](data, folder, fold)
+    if not (len(holdout.train) and holdout.validation):
+        raise DataError(f"the split {split} leaves nothing to train or to validate on: use more data")
+    return holdout
+
+
+def by_time(data: MovieLens) -> Rows:
+    """Rows of the ratings, by user, time and line."""
+    ratings = data.ratings
+    return np.lexsort((np.arange(len(ratings)), ratings.timestamps, ratings.users))
+
+
+def by_user(data: MovieLens, rows: Rows) -> list[Rows]:
+    """Rows of the ratings, sorted by user, as one part for each user."""
+    return np.split(rows, np.searchsorted(data.ratings.users[rows], np.arange(1, len(data.users))))
+
+
+def _everything(data: MovieLens, _folder: Path, _fold: int) -> Holdout:
+    """All but the last movie of some users, who tell when to stop."""
+    parts = by_user(data, by_time(data))
+    able = [user for user, rows in enumerate(parts) if len(rows) > 1]
+    chosen = set(_sample(able, min(VALIDATION_USERS, -(-len(able) // 10))).tolist())
+    train = [rows[:-1] if user in chosen else rows for user, rows in enumerate(parts)]
+    return Holdout("all", "", np.concatenate(train), _next_movie(data, parts, sorted(chosen), 1), [])
+
+
+def _leave_one_out(data: MovieLens, folder: Path, _fold: int) -> Holdout:
+    """Of each user the last movie for the test, and the one before it for validation."""
+    parts, origin = file_order(data, folder), "leave_one_out.txt"
+    if parts is None:
+        parts, origin = by_user(data, by_time(data)), "derived from the timestamps"
+    able = [user for user, rows in enumerate(parts) if len(rows) > 2]
+    return Holdout(
+        "leave-one-out",
+        origin,
+        np.concatenate([rows[:-2] for rows in parts]),
+        _next_movie(data, [rows[:-1] for rows in parts], _sample(able, VALIDATION_USERS).tolist(), 1),
+        _next_movie(data, parts, able, 1),
+    )
+
+
+def _global_time(data: MovieLens, folder: Path, _fold: int) -> Holdout:
+    """The first 80 % of all ratings by time, the next 10 % for validation, the last for the test."""
+    path = folder / GLOBAL_TIME_FILE
+    origin = GLOBAL_TIME_FILE if path.is_file() else "derived from the timestamps"
+    part = _read_parts(path, len(data.ratings)) if path.is_file() else _parts_by_time(data.ratings.timestamps)
+    rows = by_time(data)
+    train, validation, test = (by_user(data, rows[part[rows] == number]) for number in range(3))
+    before_test = [np.concatenate(both) for both in zip(train, validation, strict=True)]
+    return Holdout(
+        "global-time",
+        origin,
+        np.concatenate(train),
+        _later_movies(data, train, validation)[:VALIDATION_USERS],
+        _later_movies(data, before_test, test),
+    )
+
+
+def _users(data: MovieLens, _folder: Path, fold: int) -> Holdout:
+    """A fifth of the users, known by nothing but their profile; what they liked is wanted."""
+    folds = np.random.default_rng(_SEED).permutation(len(data.users)) % FOLDS
+    others = np.flatnonzero(folds != fold)
+    validating = set(_sample(others.tolist(), len(others) // 10).tolist())
+    rows = by_time(data)
+    parts = by_user(data, rows)
+    train = [
+        part if folds[user] != fold and user not in validating else part[:0]
+        for user, part in enumerate(parts)
+    ]
+    test = np.flatnonzero(folds == fold).tolist()
+    return Holdout(
+        "users",
+        f"fold {fold} of {FOLDS}",
+        np.concatenate(train),
+        _profile_only(data, parts, sorted(validating)),
+        _profile_only(data, parts, test),
+    )
+
+
+def _cold_movies(data: MovieLens, _folder: Path, _fold: int) -> Holdout:
+    """A tenth of the movies, of which no rating is seen; who liked some of them should find them among all of them."""
+    rated = np.bincount(data.ratings.movies, minlength=len(data.movies)) > 0
+    chosen = _sample(np.flatnonzero(rated).tolist(), max(1, round(COLD_SHARE * int(rated.sum()))))
+    cold = np.zeros(len(data.movies), bool)
+    cold[chosen] = True
+    rows = by_time(data)
+    warm_parts = by_user(data, rows[~cold[data.ratings.movies[rows]]])
+    cold_parts = by_user(data, rows[cold[data.ratings.movies[rows]]])
+    able = [user for user, part in enumerate(warm_parts) if len(part) > 1]
+    validating = set(_sample(able, min(VALIDATION_USERS, -(-len(able) // 10))).tolist())
+    train = [part[:-1] if user in validating else part for user, part in enumerate(warm_parts)]
+    test = [
+        Case(user, _recent(data, warm), _movies(data, warm), wanted)
+        for user, (warm, liked) in enumerate(zip(warm_parts, cold_parts, strict=True))
+        if len(wanted := _liked(data, liked))
+    ]
+    return Holdout(
+        "cold-movies",
+        f"{int(cold.sum())} movies, drawn with seed {_SEED}",
+        np.concatenate(train),
+        _next_movie(data, warm_parts, sorted(validating), 1),
+        test,
+        cold,
+    )
+
+
+SPLITS: dict[str, Callable[[MovieLens, Path, int], Holdout]] = {
+    "all": _everything,
+    "leave-one-out": _leave_one_out,
+    "global-time": _global_time,
+    "users": _users,
+    "cold-movies": _cold_movies,
+}
+
+
+def _next_movie(data: MovieLens, parts: list[Rows], users: list[int], held: int) -> list[Case]:
+    """For each of the users, the last `held` of their part are wanted, with all before them known."""
+    return [
+        Case(
+            user,
+            _recent(data, parts[user][:-held]),
+            _movies(data, parts[user][:-held]),
+            _movies(data, parts[user][-held:]),
+        )
+        for user in users
+    ]
+
+
+def _later_movies(data: MovieLens, before: list[Rows], after: list[Rows]) -> list[Case]:
+    return [
+        Case(user, _recent(data, past), _movies(data, past), _movies(data, future))
+        for user, (past, future) in enumerate(zip(before, after, strict=True))
+        if len(future)
+    ]
+
+
+def _profile_only(data: MovieLens, parts: list[Rows], users: list[int]) -> list[Case]:
+    nothing = np.empty(0, np.int64)
+    return [
+        Case(user, nothing, nothing, wanted, named=False)
+        for user in users
+        if len(wanted := _liked(data, parts[user]))
+    ]
+
+
+def _movies(data: MovieLens, rows: Rows) -> Rows:
+    return data.ratings.movies[rows]
+
+
+def _recent(data: MovieLens, rows: Rows) -> Rows:
+    return _movies(data, rows[-MAX_RECENT:])
+
+
+def _liked(data: MovieLens, rows: Rows) -> Rows:
+    return _movies(data, rows[data.ratings.stars[rows] >= LIKED_STARS])
+
+
+def _sample(among: list[int], count: int) -> Rows:
+    """`count` of them, or all where there are fewer, sorted and the same each time."""
+    drawn = np.random.default_rng(_SEED).permutation(np.array(among, np.int64))[:count]
+    return np.sort(drawn)
+
+
+def _read_parts(path: Path, ratings: int) -> NDArray[np.uint8]:
+    try:
+        parts: NDArray[np.uint8] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): remove it, or copy it again") from None
+    if parts.shape != (ratings,) or parts.max() > 2:
+        raise DataError(
+            f"{path} must hold 0, 1 or 2 for each of {ratings} ratings: remove it, or copy it again"
+        )
+    return parts
+
+
+def _parts_by_time(timestamps: Rows) -> NDArray[np.uint8]:
+    """0, 1 and 2 for train, validation and test, the oldest first."""
+    place = np.empty(len(timestamps), np.int64)
+    place[np.argsort(timestamps, kind="stable")] = np.arange(len(timestamps))
+    share = place / len(timestamps)
+    return (share >= 1 - TEST_SHARE - VALIDATION_SHARE).astype(np.uint8) + (share >= 1 - TEST_SHARE)

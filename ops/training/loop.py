@@ -1,0 +1,128 @@
+"""Epochs one after the other: progress, checkpoints, early stopping, and the best weights at the end."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ops.training.checkpoint import Checkpoints
+from schemas.errors import MarqueeError
+
+logger = logging.getLogger(__name__)
+
+State = dict[str, Any]
+
+
+class TrainingError(MarqueeError):
+    """The training came to nothing."""
+
+
+class Course(Protocol):
+    """What is trained: a network, its data and its optimizer."""
+
+    def epoch(self, number: int) -> Iterator[tuple[float, float]]:
+        """One pass over the data, the same for the same number (from 0).
+
+        Gives, after each step, the share of the pass that is done and the mean loss so far.
+        """
+
+    def measure(self) -> float:
+        """How good the weights are on the validation part; lower is better."""
+
+    def weights(self) -> State:
+        """A copy of the weights that were measured."""
+
+    def state(self) -> State:
+        """All that the next epoch depends on."""
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands after a step."""
+
+    share: float  # done, of all epochs
+    epoch: int  # from 1
+    loss: float  # mean over the epoch so far
+    measured: list[float]  # after each epoch that is done
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training reached."""
+
+    weights: State  # of the best epoch
+    measured: list[float]  # after each epoch, lower is better
+    seconds: float
+    interrupted: bool
+
+
+@dataclass
+class _Run:
+    """What a checkpoint holds beside the course's own state."""
+
+    measured: list[float]
+    best: State
+    seconds: float
+
+    @property
+    def stale(self) -> int:
+        """Epochs since the best."""
+        return len(self.measured) - 1 - self.measured.index(min(self.measured)) if self.measured else 0
+
+
+def run(
+    course: Course,
+    epochs: int,
+    patience: int,
+    *,
+    checkpoints: Checkpoints | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train until the epochs are over, or `patience` of them brought nothing.
+
+    When `interrupted` turns true, it stops after the step in hand, and the best weights so far are the result; that
+    epoch is not in the checkpoint, so that a run that is resumed repeats it whole.
+
+    Raises:
+        TrainingError: the weights ran away.
+    """
+    past = _resumed(course, checkpoints)
+    stopped = False
+    while len(past.measured) < epochs and past.stale <= patience and not stopped:
+        began, epoch = time.monotonic(), len(past.measured)
+        for step, loss in enumerate(course.epoch(epoch), 1):
+            report(
+                Progress(epoch * course.steps + step, epochs * course.steps, epoch + 1, loss, past.measured)
+            )
+            stopped = interrupted()
+            if stopped:
+                break
+        _measure(course, past)
+        past.seconds += time.monotonic() - began
+        if checkpoints and not stopped:
+            checkpoints.write({"course": course.state(), "run": vars(past)})
+    return Outcome(past.best, past.measured, past.seconds, stopped)
+
+
+def _measure(course: Course, past: _Run) -> None:
+    figure = course.measure()
+    if not math.isfinite(figure):
+        raise TrainingError(f"the training diverged in epoch {len(past.measured) + 1}: lower --lr")
+    past.measured.append(figure)
+    if figure == min(past.measured):
+        past.best = course.weights()
+    logger.info("epoch %d: validation %.4f", len(past.measured), figure)
+
+
+def _resumed(course: Course, checkpoints: Checkpoints | None) -> _Run:
+    kept = checkpoints.read() if checkpoints else None
+    if kept is None:
+        return _Run([], {}, 0.0)
+    course.restore(kept["course"])
+    return _Run(**kept["run"])

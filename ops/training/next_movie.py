@@ -1,0 +1,243 @@
+"""Training the sequence model: at every place of a history, and for the profile alone, tell the movies that come."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ops.data.movielens import MovieLens
+from ops.evaluation import metrics
+from ops.training.gradients import average_over_devices, devices, rank
+from ops.training.holdout import LIKED_STARS, Case, Holdout, by_user
+from ops.training.loop import State
+from ops.training.sequence import SequenceModel
+from ops.training.tables import Tables
+from ops.training.windows import batches, epoch_windows, padded
+from worker.features import Features
+from worker.history import RECENT, embed_by_length
+from worker.paddle_engine import paddle
+
+Rows = NDArray[np.int64]
+Tensor = Any
+
+PROFILE = ("user_id", "gender", "age", "occupation")
+
+
+@dataclass(frozen=True)
+class SequenceHyperparameters:
+    """What can be chosen; the defaults are for ml-1m."""
+
+    epochs: int = 24
+    patience: int = 4  # epochs that bring nothing, before it stops
+    batch: int = 3_200  # movies a step
+    learning_rate: float = 2e-3  # at its highest
+    seed: int = 0
+    dimension: int = 64
+    heads: int = 2
+    blocks: int = 2
+    dropout: float = 0.2
+    weight_decay: float = 0.01
+    averaging: float = 0.998  # how much of the averaged weights stays after a step
+    # Share for which a feature is hidden, so that its unknown row learns what to say.
+    user_dropout: float = 0.5
+    profile_dropout: float = 0.25
+    movie_dropout: float = 0.05
+    # People a step of whom only the profile is given, and how much what they liked counts beside what comes next.
+    profiles: int = 256
+    profile_weight: float = 0.25
+
+
+# Of all steps, in which the learning rate rises to its highest; then it falls to zero along a cosine.
+WARM_UP_SHARE = 0.04
+CLIP_NORM = 1.0
+
+
+class NextMovie:
+    """A `Course`: the network, the histories it learns from, and its optimizer."""
+
+    def __init__(
+        self, data: MovieLens, holdout: Holdout, features: Features, hyper: SequenceHyperparameters
+    ) -> None:
+        paddle.seed(hyper.seed)
+        self.network = SequenceModel(
+            features.vocabularies,
+            dimension=hyper.dimension,
+            heads=hyper.heads,
+            blocks=hyper.blocks,
+            dropout=hyper.dropout,
+        )
+        self.trained = np.bincount(data.ratings.movies[holdout.train], minlength=len(data.movies)) > 0
+        self._hyper = hyper
+        self._tables = Tables(data, features, self.network)
+        self._movies = {name: rows[self.trained] for name, rows in self._tables.movies.items()}
+        # Only trained movies are ranked in training; they are counted from 1, and 0 is no movie.
+        place = np.cumsum(self.trained).astype(np.int64)
+        parts = by_user(data, holdout.train)
+        self._histories: list[Rows] = [place[data.ratings.movies[rows]] for rows in parts]
+        liked = [rows[data.ratings.stars[rows] >= LIKED_STARS] for rows in parts]
+        self._liked = {
+            user: place[data.ratings.movies[rows]] - 1 for user, rows in enumerate(liked) if len(rows)
+        }
+        self._validation = holdout.validation
+        self._adam = paddle.optimizer.AdamW(
+            hyper.learning_rate,
+            beta2=0.98,
+            parameters=self.network.parameters(),
+            weight_decay=hyper.weight_decay,
+            grad_clip=paddle.nn.ClipGradByGlobalNorm(CLIP_NORM),
+        )
+        self._averaged = {name: tensor.clone() for name, tensor in self._parameters()}
+        self._steps = 0
+
+    def epoch(self, number: int) -> Iterator[tuple[float, float]]:
+        hyper = self._hyper
+        random = np.random.default_rng([hyper.seed, number])
+        paddle.seed(hyper.seed * 10_007 + number * devices() + rank())
+        made = batches(epoch_windows(self._histories, random), hyper.batch, random)
+        made = made[rank() : len(made) // devices() * devices() : devices()]
+        self.network.train()
+        total = 0.0
+        for step, batch in enumerate(made, 1):
+            self._adam.set_lr(hyper.learning_rate * _rate((number + step / len(made)) / hyper.epochs))
+            loss = self._loss(batch, random)
+            loss.backward()
+            average_over_devices(self.network.parameters())
+            self._adam.step()
+            self._adam.clear_grad()
+            self._average()
+            total += loss.item()
+            yield step / len(made), total / step
+
+    def measure(self) -> float:
+        """1 - NDCG@10 of the averaged weights on the validation part."""
+        own = {name: tensor.clone() for name, tensor in self._parameters()}
+        self._set(self._averaged)
+        settle(self.network, self._tables, self.trained)
+        figure = ndcg_of(self.network, self._tables, self._validation)
+        self._set(own)
+        return 1.0 - figure
+
+    def weights(self) -> State:
+        return {name: tensor.numpy() for name, tensor in self._averaged.items()}
+
+    def state(self) -> State:
+        return {
+            "network": {name: tensor.numpy() for name, tensor in self._parameters()},
+            "averaged": self.weights(),
+            "adam": self._adam.state_dict(),
+            "steps": self._steps,
+        }
+
+    def restore(self, state: State) -> None:
+        self._set({name: paddle.to_tensor(array) for name, array in state["network"].items()})
+        self._averaged = {name: paddle.to_tensor(array) for name, array in state["averaged"].items()}
+        self._adam.set_state_dict(state["adam"])
+        self._steps = state["steps"]
+
+    def serve(self, weights: State) -> SequenceModel:
+        """The network with these weights, ready to be exported."""
+        self._set({name: paddle.to_tensor(array) for name, array in weights.items()})
+        settle(self.network, self._tables, self.trained)
+        return self.network
+
+    def _loss(self, batch: list[tuple[int, Rows]], random: np.random.Generator) -> Tensor:
+        movies = self._movie_vectors(random)
+        table = paddle.concat([paddle.zeros_like(movies[:1]), movies])
+        next_movie = self._next_movie(table, batch, random)
+        return next_movie + self._hyper.profile_weight * self._liked_by_profile(movies, random)
+
+    def _next_movie(
+        self, table: Tensor, batch: list[tuple[int, Rows]], random: np.random.Generator
+    ) -> Tensor:
+        """Cross-entropy of each movie of the windows, given the profile and all before it."""
+        rows = padded(batch)
+        before = rows[:, :-1] if rows.shape[1] > 1 else np.zeros_like(rows)
+        recent = paddle.to_tensor(before)
+        watched = paddle.gather(table, recent.flatten()).reshape([*before.shape, -1])
+        profile = self._profile(np.array([user for user, _ in batch]), random)
+        states = self.network.user.all_positions(profile, watched, recent)[:, : rows.shape[1]]
+        # Logits are most of the work, so none are made where nothing comes next.
+        wanted = np.flatnonzero(rows.ravel())
+        asked = paddle.gather(states.reshape([-1, self._hyper.dimension]), paddle.to_tensor(wanted))
+        logits = paddle.matmul(asked, table[1:], transpose_y=True)
+        return paddle.nn.functional.cross_entropy(logits, paddle.to_tensor(rows.ravel()[wanted] - 1))
+
+    def _liked_by_profile(self, movies: Tensor, random: np.random.Generator) -> Tensor:
+        """Cross-entropy of all that some people liked, given their profile alone; who liked more counts more."""
+        people = random.choice(list(self._liked), min(self._hyper.profiles, len(self._liked)), replace=False)
+        liked = np.zeros((len(people), movies.shape[0]), np.float32)
+        for row, user in zip(liked, people.tolist(), strict=True):
+            row[self._liked[user]] = 1.0
+        states = self.network.user.of_profile(self._profile(people, random))
+        logits = paddle.matmul(states, movies, transpose_y=True)
+        total = liked.sum()
+        of_all = paddle.nn.functional.cross_entropy(
+            logits, paddle.to_tensor(liked), soft_label=True, reduction="sum"
+        )
+        return of_all / float(total)
+
+    def _movie_vectors(self, random: np.random.Generator) -> Tensor:
+        """Vectors of all trained movies, [n, d]; the id of some is hidden, so that their content learns to speak."""
+        hidden = random.random(len(self._movies["movie_id"])) < self._hyper.movie_dropout
+        inputs = self._movies | {"movie_id": np.where(hidden, 0, self._movies["movie_id"])}
+        return self.network.movie(*map(paddle.to_tensor, inputs.values()))
+
+    def _profile(self, users: Rows, random: np.random.Generator) -> Tensor:
+        """First tokens of these users, [n, 1, d], some of their features hidden."""
+        hyper, rows = self._hyper, self._tables.users
+        shares = [hyper.user_dropout if name == "user_id" else hyper.profile_dropout for name in PROFILE]
+        shown = [
+            np.where(random.random(len(users)) < share, 0, rows[name][users])
+            for name, share in zip(PROFILE, shares, strict=True)
+        ]
+        return self.network.user.profile(*map(paddle.to_tensor, shown))
+
+    def _parameters(self) -> Iterator[tuple[str, Tensor]]:
+        return iter(self.network.named_parameters())
+
+    def _set(self, weights: dict[str, Tensor]) -> None:
+        for name, tensor in self._parameters():
+            tensor.set_value(weights[name])
+
+    def _average(self) -> None:
+        self._steps += 1
+        # Few steps have little to average: a new mean forgets faster.
+        keep = min(self._hyper.averaging, self._steps / (self._steps + 10))
+        with paddle.no_grad():
+            for name, tensor in self._parameters():
+                self._averaged[name] = self._averaged[name] * keep + tensor * (1.0 - keep)
+
+
+def settle(network: SequenceModel, tables: Tables, trained: NDArray[np.bool_]) -> None:
+    """Make a network what serves; see `SequenceModel.settle`."""
+    network.eval()
+    network.settle(tables.movies, trained)
+
+
+def ndcg_of(network: SequenceModel, tables: Tables, cases: list[Case]) -> float:
+    """Mean NDCG@10 of a settled network over all movies but those seen."""
+    inputs = tables.profiles([case.user for case in cases], [case.named for case in cases])
+    longest = max([1, *(len(case.recent) for case in cases)])
+    inputs[RECENT] = np.zeros((len(cases), longest), np.int64)
+    for row, case in zip(inputs[RECENT], cases, strict=True):
+        row[: len(case.recent)] = case.recent + 1
+
+    def embed(part: Any) -> NDArray[np.float32]:
+        vectors: NDArray[np.float32] = network.user(*map(paddle.to_tensor, part.values())).numpy()
+        return vectors
+
+    with paddle.no_grad():
+        vectors = embed_by_length(embed, inputs, network.dimension)
+    lists = metrics.top(vectors @ network.user.table.numpy()[1:].T, [case.seen for case in cases])
+    found = metrics.hits(lists, [case.wanted for case in cases])
+    return float(metrics.ndcg(found, np.array([len(case.wanted) for case in cases])).mean())
+
+
+def _rate(done: float) -> float:
+    """Share of the highest learning rate, by the share of all steps that is done."""
+    if done < WARM_UP_SHARE:
+        return done / WARM_UP_SHARE
+    return 0.5 * (1.0 + math.cos(math.pi * (done - WARM_UP_SHARE) / (1.0 - WARM_UP_SHARE)))

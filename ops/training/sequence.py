@@ -1,0 +1,209 @@
+"""The sequence model: what a person watched, in order and with the profile in front, tells what comes next.
+
+A causal transformer in the manner of SASRec (Kang and McAuley, 2018), with a full softmax over the catalogue (Klenitskiy and
+Vasilev, "Turning dross into gold loss", 2023). The vectors that the history is read as are those that are searched.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from schemas.manifest import TensorInput
+from schemas.profile import MAX_RECENT
+from worker.features import AGES_SIZE, GENDERS_SIZE, OCCUPATIONS_SIZE, YEARS_SIZE, Vocabularies
+from worker.paddle_engine import paddle
+
+# Small, because a person's id must not outweigh what the history says, and a release should stay a few MB.
+USER_SIZE = 16
+CONTENT_SIZE = 32
+INITIAL_DEVIATION = 0.02
+# Added where attention must not look. Not infinite: a row of nothing but that would be NaN.
+FORBIDDEN = -1e9
+# Bias rows: one for each distance between two movies, 0 to MAX_RECENT, and one for the profile, however far away.
+PROFILE_DISTANCE = MAX_RECENT + 1
+
+Tensor = Any
+
+
+class MovieTower(paddle.nn.Layer):  # type: ignore[misc]
+    """A movie's id and what is known of it beside, added up: without the first there is still the second."""
+
+    def __init__(self, vocabularies: Vocabularies, dimension: int) -> None:
+        super().__init__()
+        self.movie = _embedding(len(vocabularies.movies) + 1, dimension)
+        self.genres = _embedding(len(vocabularies.genres) + 1, CONTENT_SIZE, padding=0)
+        self.words = _embedding(len(vocabularies.words) + 1, CONTENT_SIZE, padding=0)
+        self.years = _embedding(YEARS_SIZE, CONTENT_SIZE)
+        self.content = paddle.nn.Linear(3 * CONTENT_SIZE, dimension)
+
+    def forward(self, movie_id: Tensor, genres: Tensor, title: Tensor, year: Tensor) -> Tensor:
+        """Rows movie_id [n], genres [n, g], title [n, t], year [n] give float32 [n, dimension]."""
+        known = [self.genres(genres).sum(axis=1), self.words(title).sum(axis=1), self.years(year)]
+        return self.movie(movie_id) + self.content(paddle.concat(known, axis=1))
+
+
+class Block(paddle.nn.Layer):  # type: ignore[misc]
+    """Attention and a feed-forward layer, each on normalized input and added to it (pre-norm)."""
+
+    def __init__(self, dimension: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.size = dimension // heads
+        self.norm = paddle.nn.LayerNorm(dimension)
+        self.query = paddle.nn.Linear(dimension, dimension)
+        self.key_value = paddle.nn.Linear(dimension, 2 * dimension)
+        self.out = paddle.nn.Linear(dimension, dimension)
+        self.distance = _embedding(PROFILE_DISTANCE + 1, heads)
+        self.feed_norm = paddle.nn.LayerNorm(dimension)
+        self.up = paddle.nn.Linear(dimension, 4 * dimension)
+        self.down = paddle.nn.Linear(4 * dimension, dimension)
+        self.dropout = paddle.nn.Dropout(dropout)
+
+    def forward(self, asking: Tensor, at: Tensor, tokens: Tensor, positions: Tensor) -> Tensor:
+        """What `asking` [n, q, d], standing at positions `at` [n or 1, q], becomes by looking at the tokens before it.
+
+        `tokens` is [n, t, d] at `positions` [1, t], where 0 is the profile. Gives [n, q, d].
+        """
+        query = self._split(self.query(self.norm(asking)))
+        key, value = paddle.split(self.key_value(self.norm(tokens)), 2, axis=-1)
+        scores = paddle.matmul(query * (1 / math.sqrt(self.size)), self._split(key), transpose_y=True)
+        weights = paddle.nn.functional.softmax(scores + self._bias(at, positions), axis=-1)
+        seen = paddle.matmul(self.dropout(weights), self._split(value)).transpose([0, 2, 1, 3])
+        asking = asking + self.dropout(self.out(seen.flatten(2)))
+        fed = self.down(paddle.nn.functional.gelu(self.up(self.feed_norm(asking))))
+        return asking + self.dropout(fed)
+
+    def _split(self, vectors: Tensor) -> Tensor:
+        """[n, t, d] as [n, heads, t, d / heads]."""
+        return vectors.reshape([0, -1, self.heads, self.size]).transpose([0, 2, 1, 3])
+
+    def _bias(self, at: Tensor, positions: Tensor) -> Tensor:
+        """[n or 1, heads, q, t]: how much a distance counts, and that nobody looks ahead."""
+        distance = at.unsqueeze(2) - positions.unsqueeze(1)
+        to_profile = (positions == 0).astype("int64").unsqueeze(1)
+        rows = paddle.clip(distance, 0, MAX_RECENT) * (1 - to_profile) + PROFILE_DISTANCE * to_profile
+        ahead = (distance < 0).astype("float32").unsqueeze(1) * FORBIDDEN
+        return self.distance(rows).transpose([0, 3, 1, 2]) + ahead
+
+
+class UserTower(paddle.nn.Layer):  # type: ignore[misc]
+    """The profile as the first token, the history after it; the last position gives the vector.
+
+    `table` holds the movies' vectors, of row 0 (no movie) on; while training it is set anew at every step.
+    """
+
+    def __init__(
+        self, vocabularies: Vocabularies, dimension: int, heads: int, blocks: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.dimension = dimension
+        self.user = _embedding(len(vocabularies.users) + 1, USER_SIZE)
+        self.user_fused = paddle.nn.Linear(USER_SIZE, dimension)
+        self.gender = _embedding(GENDERS_SIZE, dimension)
+        self.age = _embedding(AGES_SIZE, dimension)
+        self.occupation = _embedding(OCCUPATIONS_SIZE, dimension)
+        self.blocks = paddle.nn.LayerList([Block(dimension, heads, dropout) for _ in range(blocks)])
+        self.norm = paddle.nn.LayerNorm(dimension)
+        self.dropout = paddle.nn.Dropout(dropout)
+        self.register_buffer(
+            "table", paddle.zeros([len(vocabularies.movies) + 1, dimension]), persistable=False
+        )
+
+    def forward(
+        self, user_id: Tensor, gender: Tensor, age: Tensor, occupation: Tensor, recent: Tensor
+    ) -> Tensor:
+        """Rows [n] of the profile and recent [n, l], oldest first and padded with 0 at the end, give float32 [n, d]."""
+        profile = self.profile(user_id, gender, age, occupation)
+        tokens, positions = self.tokens(profile, paddle.nn.functional.embedding(recent, self.table), recent)
+        for block in self.blocks[:-1]:
+            tokens = block(tokens, positions, tokens, positions)
+        # Nothing is asked of the last block but the position of the last movie.
+        last = (recent != 0).astype("int64").sum(axis=1, keepdim=True)
+        here = (positions == last).astype("float32").unsqueeze(2)
+        asking = (tokens * here).sum(axis=1, keepdim=True)
+        vectors = self.norm(self.blocks[-1](asking, last, tokens, positions))
+        return vectors.squeeze(1) * (1 / math.sqrt(self.dimension))
+
+    def profile(self, user_id: Tensor, gender: Tensor, age: Tensor, occupation: Tensor) -> Tensor:
+        """The first token, [n, 1, d]."""
+        parts = [self.user_fused(self.user(user_id)), self.gender(gender), self.age(age)]
+        return (parts[0] + parts[1] + parts[2] + self.occupation(occupation)).unsqueeze(1)
+
+    def tokens(self, profile: Tensor, watched: Tensor, recent: Tensor) -> tuple[Tensor, Tensor]:
+        """Profile [n, 1, d] and movies [n, l, d] as one sequence [n, 1 + l, d], and its positions [1, 1 + l]."""
+        tokens = paddle.concat([profile, watched * math.sqrt(self.dimension)], axis=1)
+        places = paddle.cumsum(paddle.ones_like(recent[:1]), axis=1)
+        return self.dropout(tokens), paddle.concat([paddle.zeros_like(places[:, :1]), places], axis=1)
+
+    def all_positions(self, profile: Tensor, watched: Tensor, recent: Tensor) -> Tensor:
+        """What each position makes of all up to it, [n, 1 + l, d]; sqrt(d) times as long as what `forward` gives."""
+        tokens, positions = self.tokens(profile, watched, recent)
+        for block in self.blocks:
+            tokens = block(tokens, positions, tokens, positions)
+        return self.norm(tokens)
+
+    def of_profile(self, profile: Tensor) -> Tensor:
+        """What the profile [n, 1, d] alone makes, [n, d]; sqrt(d) times as long as what `forward` gives."""
+        tokens, place = self.dropout(profile), paddle.zeros([1, 1], "int64")
+        for block in self.blocks:
+            tokens = block(tokens, place, tokens, place)
+        return self.norm(tokens).squeeze(1)
+
+
+class SequenceModel(paddle.nn.Layer):  # type: ignore[misc]
+    """Both towers. The logit of a movie is sqrt(dimension) x its score, the inner product of the towers' vectors."""
+
+    metric = "IP"
+    score_scale = 1.0
+
+    def __init__(
+        self,
+        vocabularies: Vocabularies,
+        *,
+        dimension: int = 64,
+        heads: int = 2,
+        blocks: int = 2,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.dimension = dimension
+        self.movie = MovieTower(vocabularies, dimension)
+        self.user = UserTower(vocabularies, dimension, heads, blocks, dropout)
+
+    def settle(self, movies: dict[str, np.ndarray], trained: np.ndarray) -> None:
+        """Make it serve: movies that training never saw get the id of the unknown, and the table its final rows.
+
+        Args:
+            movies: rows of the movie tower's inputs, by name, of every movie of the vocabulary in its order.
+            trained: bool [movies].
+        """
+        with paddle.no_grad():
+            weight = self.movie.movie.weight.numpy()
+            weight[1:][~trained] = weight[0]
+            self.movie.movie.weight.set_value(weight)
+            vectors = self.movie(*map(paddle.to_tensor, movies.values()))
+            self.user.table.set_value(paddle.concat([paddle.zeros_like(vectors[:1]), vectors]).numpy())
+
+    def input_specs(self, vocabularies: Vocabularies) -> tuple[list[TensorInput], list[TensorInput]]:
+        """What the towers take, in the order of their `forward`: the user's, the movie's."""
+        user = [_rows(name, [-1]) for name in ("user_id", "gender", "age", "occupation")]
+        user.append(_rows("recent", [-1, -1], padding=0))
+        movie = [
+            _rows("movie_id", [-1]),
+            _rows("genres", [-1, vocabularies.genres_length], padding=0),
+            _rows("title", [-1, vocabularies.title_length], padding=0),
+            _rows("year", [-1]),
+        ]
+        return user, movie
+
+
+def _rows(name: str, shape: list[int], padding: int | None = None) -> TensorInput:
+    return TensorInput(name=name, dtype="int64", shape=shape, padding=padding)
+
+
+def _embedding(rows: int, size: int, padding: int | None = None) -> Any:
+    initial = paddle.nn.initializer.Normal(0.0, INITIAL_DEVIATION)
+    return paddle.nn.Embedding(
+        rows, size, padding_idx=padding, weight_attr=paddle.ParamAttr(initializer=initial)
+    )
