@@ -58,7 +58,8 @@ def raise_if_final(error: KafkaError) -> None:
         raise SettingsError(
             f"Kafka refused us: {error.str()}; check the MARQUEE_KAFKA__ settings and the rights"
         )
-    if error.fatal():
+    # A consumer tells of its end by this code alone, and does not call it fatal.
+    if error.fatal() or error.code() == KafkaError._FATAL:
         raise FatalKafkaError(f"Kafka ended this client: {error.str()}; a new process can go on")
 
 

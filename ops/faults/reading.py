@@ -148,6 +148,18 @@ def committed_offsets(bootstrap_servers: str, group: str) -> dict[Place, int]:
     return {(place.topic, place.partition): place.offset for place in found.topic_partitions or ()}
 
 
+def members_of(bootstrap_servers: str, group: str) -> int:
+    """How many members a group has, the dead ones among them that it has not noticed yet.
+
+    Raises:
+        KafkaException: the brokers did not tell.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    return len(
+        admin.describe_consumer_groups([group], request_timeout=_ADMIN_SECONDS)[group].result().members
+    )
+
+
 def _place_of(header: str | bytes | None) -> tuple[str, int, int]:
     text = header.decode() if isinstance(header, bytes) else str(header)
     topic, partition, offset = text.rsplit("-", 2)

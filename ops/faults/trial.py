@@ -13,7 +13,7 @@ from ops.faults import release
 from ops.faults.checker import Findings, Truth, check
 from ops.faults.load import Load
 from ops.faults.orders import Order
-from ops.faults.reading import CommittedReader, committed_offsets, ends_of, longest_gap
+from ops.faults.reading import CommittedReader, committed_offsets, ends_of, longest_gap, members_of
 from ops.faults.scenario import Scenario, Size
 from ops.faults.servers import CONSUMER_SESSION_SECONDS, Servers
 from ops.faults.worker_process import WorkerProcess
@@ -124,6 +124,8 @@ class Trial:
         for worker in self.wanted:
             worker.dismiss()
         self.until("everybody's end", lambda: not any(worker.child.running for worker in self.workers))
+        group = self.settings.names.worker_group
+        self.until("the group's end", lambda: members_of(self.servers.kafka.bootstrap_servers, group) == 0)
 
     def _end_steady(self) -> None:
         if self._steady_at is not None:
