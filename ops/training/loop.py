@@ -96,10 +96,8 @@ def run(
     stopped = False
     while len(past.measured) < epochs and past.stale <= patience and not stopped:
         began, epoch = time.monotonic(), len(past.measured)
-        for step, loss in enumerate(course.epoch(epoch), 1):
-            report(
-                Progress(epoch * course.steps + step, epochs * course.steps, epoch + 1, loss, past.measured)
-            )
+        for share, loss in course.epoch(epoch):
+            report(Progress((epoch + share) / epochs, epoch + 1, loss, past.measured))
             stopped = interrupted()
             if stopped:
                 break
