@@ -49,7 +49,8 @@ def settings_page() -> str:
         "",
         "Each is a variable, or a line in the TOML file that `MARQUEE_CONFIG` names (`marquee.toml` in the working "
         "directory without it); variables win. `MARQUEE_SECRETS_DIR` names a folder with one file a secret, named like "
-        "the variable in lower case. A wrong value ends every command with exit code 2 and the variable's name.",
+        "the variable in lower case. A wrong value ends every command with exit code 2 and the variable's name. "
+        "`marquee config` shows what is in force, and where each value came from.",
     ]
     top = {name: field for name, field in Settings.model_fields.items() if not _group(field)}
     lines += ["", *_settings_table("MARQUEE_", top)]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
+    NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -199,8 +200,9 @@ class Settings(BaseSettings):
         return (
             init_settings,
             env_settings,
-            file_secret_settings,
-            TomlConfigSettingsSource(settings_cls, _config_file()),
+            # pydantic's own reads no setting of a group, and every secret is one.
+            NestedSecretsSettingsSource(file_secret_settings),
+            TomlConfigSettingsSource(settings_cls, config_file()),
         )
 
     @model_validator(mode="after")
@@ -215,7 +217,8 @@ class Settings(BaseSettings):
         return Names(self.prefix)
 
 
-def _config_file() -> Path | None:
+def config_file() -> Path | None:
+    """The TOML file that is read, if any."""
     named = os.environ.get(CONFIG_VARIABLE)
     if named:
         return Path(named)
