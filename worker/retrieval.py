@@ -55,7 +55,9 @@ class Retriever:
         while not self._exact_only:
             if self._answers.is_set():
                 try:
-                    return _lists(self._searched(served), served, vectors, wishes), "milvus"
+                    found = _lists(self._searched(served), served, vectors, wishes)
+                    self._metrics.milvus_answers()
+                    return found, "milvus"
                 except MilvusError as error:
                     self._close(served, error)
             if not is_ours():
@@ -100,6 +102,7 @@ class Retriever:
         log.info("Milvus answers again, after %.1f s", self._away())
         self._health.set("milvus", None)
         self._answers.set()
+        self._metrics.milvus_answers()
 
 
 def _lists(

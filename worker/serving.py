@@ -113,6 +113,7 @@ class Serving:
         self._heartbeat.serving(active.release, active.epoch)
         self._heartbeat.trying(None)
         self._metrics.serving(active.release, active.collection, active.epoch)
+        self._metrics.device(served.release.user_tower.device)
         self._health.set("release", None)
         self._arrived.set()
         log.info("serving release %s from %s, epoch %d", active.release, active.collection, active.epoch)
