@@ -93,7 +93,12 @@ class ReleaseRecord(Record):
     attempt: int = Field(0, ge=0, description="How often its indexing was begun.")
     rows: int | None = Field(None, description="Rows of the checked collection.")
     dimension: int | None = None
+    index: str | None = Field(None, description="FLAT, which is exact, or HNSW.")
+    recall_at_5: float | None = Field(
+        None, ge=0, le=1, description="Of the collection's searches, against exact search."
+    )
     vectors_sha256: str | None = Field(None, description="Of STORE/vectors/RELEASE.npy.")
+    epoch: int | None = Field(None, description="The active epoch that it was given last.")
     indexing_at: datetime | None = None
     ready_at: datetime | None = None
     active_at: datetime | None = None

@@ -1,11 +1,13 @@
 """What each release command does, step by step. Every step that others see is one transaction."""
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from schemas.errors import SettingsError
-from schemas.release import ReleaseCommand, ReleaseRecord, ReleaseState, release_key
+from schemas.release import TRIAL_KEY, ReleaseCommand, ReleaseRecord, ReleaseState, release_key
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker import transitions
@@ -24,6 +26,15 @@ log = logging.getLogger(__name__)
 
 class RefusedCommandError(Exception):
     """A command that cannot be carried out; says why."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A release that can serve, what is published by then, and what its checks found."""
+
+    record: ReleaseRecord
+    view: ReleasesView
+    summary: str
 
 
 class Commands:
@@ -91,8 +102,10 @@ class Commands:
                 self._activate(command, self._ready_again(release, view, job), view, job, "went back")
             case "retire":
                 self._retire(command, release, view, job)
-            case "shadow" | "canary" | "end":
-                raise RefusedCommandError(f"{command.action} is not supported yet")
+            case "shadow" | "canary":
+                self._try(command, command.action, release, view, job)
+            case "end":
+                self._end(command, release, view, job)
 
     def _index(self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job) -> None:
         # 1. A predecessor may have come as far as `ready` with this very command.
@@ -103,29 +116,75 @@ class Commands:
             except RefusedCommandError as error:
                 log.warning("building %s again: %s", release, error)
             else:
-                self._activate(command, record, view, job, "built and checked before a restart")
+                summary = self._evaluate(release, view, command.force)
+                self._activate(command, record, view, job, f"built and checked before a restart; {summary}")
                 return
-        # 2. Load the release: every hash is checked.
+        # 2. Build and check.
+        built = self._build(command, release, view, job, lambda: self._evaluate(release, view, command.force))
+        # 3. `active`, last.
+        self._activate(command, built.record, built.view, job, built.summary)
+
+    def _build(
+        self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job, evaluate: Callable[[], str]
+    ) -> _Ready:
+        # 1. Load the release: every hash is checked.
         worker = self._settings.worker
         loaded = self._store.load(release, device=worker.device, threads=worker.embed_threads)
-        # 3. Build a collection of its own name.
+        # 2. Build a collection of its own name.
         built = self._indexing.build(command, loaded, view, job)
-        # 4. Check it, and compare the release with the active one.
+        # 3. Check it, and compare the release with the active one.
         try:
-            summary = self._indexing.check(loaded, built, job)
-            summary = f"{summary}; {self._evaluate(release, view, command.force)}"
+            summary = f"{self._indexing.check(loaded, built, job)}; {evaluate()}"
         except CheckError:
             self._indexing.drop(built.collection)
             raise
-        # 5. Keep the vectors, for exact search.
+        # 4. Keep the vectors, for exact search.
         sha256 = self._store.write_vectors(release, built.vectors)
-        # 6. `ready`: from here on it can be activated without being built.
+        # 5. `ready`: from here on it can be activated without being built.
         record = transitions.ready(
             built.record, built.collection, len(built.vectors), loaded.manifest.dimension, sha256
         )
-        view = job.publish({release_key(release): record})
-        # 7. `active`, last.
-        self._activate(command, record, view, job, summary)
+        return _Ready(record, job.publish({release_key(release): record}), summary)
+
+    def _try(
+        self,
+        command: ReleaseCommand,
+        kind: Literal["shadow", "canary"],
+        release: str,
+        view: ReleasesView,
+        job: Job,
+    ) -> None:
+        """Put a release on trial beside the active one; it is built and checked first where it has no collection."""
+        if command.share is None:
+            raise RefusedCommandError(f"a {kind} needs a share")
+        if view.active is None:
+            raise RefusedCommandError(f"no release is active for a {kind} to stand beside")
+        if view.active.release == release:
+            raise RefusedCommandError(f"release {release} is active: only another one can be tried beside it")
+
+        def evaluate() -> str:
+            if kind == "shadow":
+                return "no evaluation is asked for where answers reach nobody"
+            return self._evaluate(release, view, command.force)
+
+        try:
+            ready = _Ready(self._ready_again(release, view, job), view, evaluate())
+        except RefusedCommandError as error:
+            log.info("building %s for its %s: %s", release, kind, error)
+            ready = self._build(command, release, view, job, evaluate)
+        records = transitions.tried(command, kind, command.share, ready.record, ready.view, ready.summary)
+        job.publish(records, done=True)
+        log.info("release %s is on trial: %s, share %g", release, kind, command.share)
+
+    def _end(self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job) -> None:
+        """End the trial; the candidate stays ready."""
+        if view.trial is None or view.trial.release != release:
+            raise RefusedCommandError(f"release {release} is not on trial")
+        record = transitions.with_outcome(
+            view.releases[release], command, "done", f"its {view.trial.kind} has ended"
+        )
+        job.publish({release_key(release): record, TRIAL_KEY: None}, done=True)
+        log.info("the %s of release %s has ended", view.trial.kind, release)
 
     def _activate(
         self, command: ReleaseCommand, record: ReleaseRecord, view: ReleasesView, job: Job, summary: str
@@ -205,9 +264,13 @@ class Commands:
 
 
 def _subject(command: ReleaseCommand, view: ReleasesView) -> str | None:
-    """The release that a command is about; where none is named, the one before the active one, or that itself."""
-    if command.release or view.active is None:
+    """The release that a command is about; where none is named, the one on trial, before the active one, or that itself."""
+    if command.release:
         return command.release
+    if command.action == "end" and view.trial:
+        return view.trial.release
+    if view.active is None:
+        return None
     return (
         view.active.previous if command.action == "rollback" and view.active.previous else view.active.release
     )

@@ -5,18 +5,21 @@ from typing import Literal
 
 from schemas.release import (
     ACTIVE_KEY,
+    TRIAL_KEY,
     ActiveRecord,
     CommandOutcome,
     Record,
     ReleaseCommand,
     ReleaseRecord,
     ReleaseState,
+    TrialRecord,
     now,
     release_key,
 )
 from schemas.releases import ReleasesView
 
 Outcome = Literal["done", "refused", "ignored"]
+BUILDING = ("index", "shadow", "canary")  # actions that build a collection where there is none
 
 _OUTCOMES_KEPT = 50  # of a release: a command is known for seen as long as its outcome is kept
 
@@ -55,16 +58,26 @@ def ready(
 
 def activated(
     command: ReleaseCommand, record: ReleaseRecord, view: ReleasesView, summary: str
-) -> Mapping[str, Record]:
-    """Records, by key, of a release that takes over: its own, that of the one it replaces, and `active` last."""
+) -> Mapping[str, Record | None]:
+    """Records, by key, of a release that takes over: its own, that of the one it replaces, and `active` last.
+
+    A trial ends with it: what was compared with the candidate serves no more.
+    """
     assert record.collection is not None
     active, at = view.active, now()
     serving = record.model_copy(
-        update={"state": ReleaseState.ACTIVE, "active_at": at, "command_id": command.command_id}
+        update={
+            "state": ReleaseState.ACTIVE,
+            "epoch": view.epoch + 1,
+            "active_at": at,
+            "command_id": command.command_id,
+        }
     )
-    records: dict[str, Record] = {
+    records: dict[str, Record | None] = {
         release_key(record.release): with_outcome(serving, command, "done", summary)
     }
+    if view.trial:
+        records[TRIAL_KEY] = None
     replaced = view.releases.get(active.release) if active else None
     if replaced and replaced.release != record.release:
         records[release_key(replaced.release)] = replaced.model_copy(
@@ -78,6 +91,27 @@ def activated(
         since=at,
     )
     return records
+
+
+def tried(
+    command: ReleaseCommand,
+    kind: Literal["shadow", "canary"],
+    share: float,
+    record: ReleaseRecord,
+    view: ReleasesView,
+    summary: str,
+) -> Mapping[str, Record | None]:
+    """Records, by key, of a release that goes on trial beside the active one, in the place of any other trial."""
+    assert record.collection is not None
+    trial = TrialRecord(
+        kind=kind, release=record.release, collection=record.collection, share=share, epoch=view.epoch
+    )
+    return {
+        release_key(record.release): with_outcome(
+            record.model_copy(update={"command_id": command.command_id}), command, "done", summary
+        ),
+        TRIAL_KEY: trial,
+    }
 
 
 def retired(record: ReleaseRecord) -> ReleaseRecord:
@@ -94,8 +128,8 @@ def unchanged(
 ) -> ReleaseRecord:
     """The outcome of a command that changed nothing. A release without a collection to go back to is rejected."""
     record = before or ReleaseRecord(release=release, state=ReleaseState.REJECTED)
-    indexing = command.action == "index" and record.collection is None and outcome == "refused"
-    if indexing or before is None:
+    unbuilt = command.action in BUILDING and record.collection is None and outcome == "refused"
+    if unbuilt or before is None:
         record = record.model_copy(
             update={"state": ReleaseState.REJECTED, "reason": reason, "rejected_at": now()}
         )

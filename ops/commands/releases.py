@@ -1,0 +1,119 @@
+"""`marquee releases`: what exists, what serves, how good it is, and who serves it."""
+
+import json
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import typer
+
+from ops.options import AsJson, BootstrapServers, Prefix, Store, Timeout, settings_with
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ops.releases import ReleaseRow, TrialReport
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(releases)
+
+
+def releases(
+    timeout: Timeout = 15.0,
+    bootstrap_servers: BootstrapServers = None,
+    store: Store = None,
+    prefix: Prefix = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every release: its state, epoch, movies, dimension, metrics, size, age, who serves it, and its last command.
+
+    Exit code 2 where Kafka cannot be reached.
+    """
+    from rich.console import Console
+
+    from ops.releases import release_rows
+
+    settings = settings_with(bootstrap_servers=bootstrap_servers, store=store, prefix=prefix)
+    rows, trial = release_rows(settings, timeout)
+    if as_json:
+        shown = {"releases": [_as_json(row) for row in rows], "trial": trial.as_json() if trial else None}
+        typer.echo(json.dumps(shown))
+        return
+    console = Console()
+    console.print(_table(rows))
+    if trial:
+        console.print(_sentence(trial))
+
+
+def _as_json(row: "ReleaseRow") -> dict[str, object]:
+    created = row.created_at.isoformat() if row.created_at else None
+    age = row.age.total_seconds() if row.age else None
+    return asdict(row) | {"created_at": created, "age_s": age}
+
+
+def _table(rows: "list[ReleaseRow]") -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        "Release", "State", "Epoch", "Movies", "Dim", "Metrics", "Size", "Age", "Served by", "", box=None
+    )
+    for row in rows:
+        table.add_row(
+            f"[bold]{row.release}[/bold]" if row.active else row.release,
+            _state(row),
+            _cell(row.epoch),
+            "" if row.movies is None else f"{row.movies:,}",
+            _cell(row.dimension),
+            "\n".join(f"{name} {value:.4f}" for name, value in sorted(row.metrics.items())),
+            "" if row.size is None else size(row.size),
+            "" if row.age is None else age(row.age),
+            ", ".join(row.served_by),
+            escape(row.reason or row.last_command or ""),
+        )
+    return table
+
+
+def _state(row: "ReleaseRow") -> str:
+    if row.progress is not None and row.progress < 1.0 and row.state == "indexing":
+        return f"indexing, {row.progress:.0%}"
+    return f"{row.state}, {row.trial}" if row.trial else row.state
+
+
+def _sentence(trial: "TrialReport") -> str:
+    record = trial.record
+    head = f"{record.kind} of {record.release}, share {record.share:g}, since {record.since:%Y-%m-%d %H:%M:%S} UTC"
+    if record.kind == "canary":
+        return head
+    if trial.overlap_at_5 is None or trial.active_ms is None or trial.candidate_ms is None:
+        return f"{head}: nothing compared yet"
+    return (
+        f"{head}: {trial.compared:,} answers compared, overlap@5 {trial.overlap_at_5:.3f}, score shift "
+        f"{trial.score_shift or 0.0:+.4f}, {trial.candidate_ms:.1f} ms a batch beside {trial.active_ms:.1f} ms"
+    )
+
+
+def size(content: float) -> str:
+    """Bytes, in the unit that a person would take."""
+    for unit in _UNITS[:-1]:
+        if content < 1_000:
+            return f"{content:.3g} {unit}"
+        content /= 1_000
+    return f"{content:.3g} {_UNITS[-1]}"
+
+
+def age(since: timedelta) -> str:
+    """A time span in its largest unit."""
+    seconds = int(since.total_seconds())
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,35 @@
+"""`marquee shadow`: look before the leap; workers answer with a candidate too, and publish only how it compares."""
+
+from typing import Annotated
+
+import typer
+
+from ops.options import AsJson, BootstrapServers, Prefix, settings_with
+from ops.release_commands import OutcomeTimeout, Release, Wait, carry_out
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(shadow)
+
+
+def shadow(
+    release: Release,
+    share: Annotated[
+        float, typer.Option(help="Of the batches, above 0, up to 1.", min=0.0001, max=1.0)
+    ] = 0.1,
+    wait: Wait = True,
+    timeout: OutcomeTimeout = 600.0,
+    bootstrap_servers: BootstrapServers = None,
+    prefix: Prefix = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have workers answer a share of the batches with a candidate as well, built and checked first if need be.
+
+    No result of it is published: /metrics has overlap@5, score shift and latency (marquee_shadow_…), and `marquee
+    releases` shows them. `marquee end` ends it, and so does any activation; another share replaces this one.
+
+    Exit codes: 0 done; 1 refused, or no outcome within --timeout; 2 Kafka cannot be reached.
+    """
+    settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
+    carry_out(settings, "shadow", release, wait=wait, timeout_s=timeout, as_json=as_json, share=share)
