@@ -7,6 +7,7 @@ from typing import Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from ops.metrics_reference import metrics_page
 from schemas import dead_letter
 from schemas.dead_letter import REASONS, RedriveMarker
 from schemas.manifest import Manifest
@@ -147,7 +148,11 @@ def contract_page() -> str:
 
 def pages() -> dict[Path, str]:
     """Every generated page by its path."""
-    return {ROOT / "docs" / "settings.md": settings_page(), ROOT / "docs" / "contract.md": contract_page()}
+    return {
+        ROOT / "docs" / "settings.md": settings_page(),
+        ROOT / "docs" / "contract.md": contract_page(),
+        ROOT / "docs" / "metrics.md": metrics_page(MADE),
+    }
 
 
 def _group(field: FieldInfo) -> type[BaseModel] | None:

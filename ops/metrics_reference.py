@@ -1,0 +1,56 @@
+"""docs/metrics.md: every metric of the worker and the indexer, made from the collectors themselves."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
+
+from worker.indexer_metrics import IndexerMetrics
+from worker.metrics import Metrics
+
+_ABOUT = (
+    "At `/metrics` of each process, by Prometheus' conventions: base units, counters end in `_total`, histograms have "
+    "`_bucket`, `_sum` and `_count`. Times are Unix seconds. Where the values of a label are known beforehand, each is "
+    "there from the start, at 0. Beside these, `process_…` and `python_…` are the Python client's own (CPU seconds, "
+    "resident memory, open files). [operating.md](operating.md#alerts) has the alerts, `ops/dashboards/` the dashboard."
+)
+
+
+def metrics_page(made: str) -> str:
+    """The page; `made` is the line that says where it comes from."""
+    worker, indexer = CollectorRegistry(), CollectorRegistry()
+    Metrics(worker)
+    IndexerMetrics(indexer)
+    lines = ["# Metrics", made, "", _ABOUT]
+    for process, registry in (("worker", worker), ("indexer", indexer)):
+        lines += ["", f"## The {process}", "", "| metric | type | labels | what |", "|---|---|---|---|"]
+        lines += [_row(metric, _labels(registry, metric)) for metric in sorted(registry.collect(), key=_name)]
+    return "\n".join(lines) + "\n"
+
+
+def _name(metric: Metric) -> str:
+    return f"{metric.name}_total" if metric.type == "counter" else metric.name
+
+
+def _row(metric: Metric, labels: dict[str, list[str]]) -> str:
+    shown = "; ".join(
+        f"`{label}`" + (f": {', '.join(values)}" if values else "") for label, values in labels.items()
+    )
+    return f"| `{_name(metric)}` | {metric.type} | {shown} | {metric.documentation} |"
+
+
+def _labels(registry: CollectorRegistry, metric: Metric) -> dict[str, list[str]]:
+    """The labels of a metric, each with the values that it has from the start."""
+    names = next(_label_names(registry, metric), ())
+    return {
+        name: list(dict.fromkeys(sample.labels[name] for sample in metric.samples if name in sample.labels))
+        for name in names
+    }
+
+
+def _label_names(registry: CollectorRegistry, metric: Metric) -> Iterator[tuple[str, ...]]:
+    """The client tells the labels of a metric without samples nowhere else."""
+    for collector in list(registry._collector_to_names):
+        if isinstance(collector, MetricWrapperBase) and collector._name == metric.name:
+            yield tuple(collector._labelnames)
