@@ -23,15 +23,22 @@ def baselines(train: Ratings, test: Ratings, users: int, movies: int) -> dict[st
     residual = train.stars.astype(np.float64) - mean
     counts = np.bincount(train.movies, minlength=movies)
     item_mean = np.bincount(train.movies, residual, movies) / np.maximum(counts, 1)
-    item, user = np.zeros(movies), np.zeros(users)
-    for _ in range(ROUNDS):
-        item = _ridge_mean(train.movies, residual - user[train.users], movies, ITEM_RIDGE)
-        user = _ridge_mean(train.users, residual - item[train.movies], users, USER_RIDGE)
+    user, item = biases(train, users, movies)
     return {
         "global_mean": rmse(np.full(len(test), mean), test.stars),
         "item_mean": rmse(mean + item_mean[test.movies], test.stars),
         "biases": rmse(mean + item[test.movies] + user[test.users], test.stars),
     }
+
+
+def biases(train: Ratings, users: int, movies: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """By how many stars each user and each movie is above the mean, [users] and [movies]."""
+    residual = train.stars.astype(np.float64) - float(train.stars.mean())
+    user, item = np.zeros(users), np.zeros(movies)
+    for _ in range(ROUNDS):
+        item = _ridge_mean(train.movies, residual - user[train.users], movies, ITEM_RIDGE)
+        user = _ridge_mean(train.users, residual - item[train.movies], users, USER_RIDGE)
+    return user, item
 
 
 def _ridge_mean(

@@ -1,9 +1,6 @@
 """Fitting the fusion model: squared error of the score against 2 x rating - 5."""
 
-import logging
-import math
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,21 +10,17 @@ import numpy as np
 from ops.data.movielens import MovieLens
 from ops.data.ratings import Ratings
 from ops.training.baselines import rmse
+from ops.training.checkpoint import Checkpoints
 from ops.training.fusion import SCORE_SCALE, STARS_INTERCEPT, STARS_SLOPE, Fusion
+from ops.training.loop import Progress, State, run
+from ops.training.schedule import warmed_cosine
 from ops.training.split import Split
-from schemas.errors import MarqueeError
-from schemas.profile import ProfileEvent
+from ops.training.tables import Tables
 from worker.features import Features, Rows
 from worker.paddle_engine import paddle
 
-logger = logging.getLogger(__name__)
-
-# Of the steps, in which the learning rate rises to its highest; then it falls to zero along a cosine.
+# Of all steps, in which the learning rate rises to its highest.
 WARM_UP_SHARE = 0.1
-
-
-class TrainingError(MarqueeError):
-    """The training came to nothing."""
 
 
 @dataclass(frozen=True)
@@ -45,45 +38,14 @@ class Hyperparameters:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a fit stands after a step."""
-
-    step: int
-    steps: int
-    epoch: int  # from 1
-    loss: float  # mean squared error of the score over the epoch so far
-
-
-@dataclass(frozen=True)
 class Fit:
     """What a fit reached; `network` holds the weights that did best on the validation part."""
 
     network: Fusion
-    features: Features
     validation_rmse: list[float]  # stars, after each epoch
-    test_rmse: float  # stars
+    test_rmse: float | None  # stars; None where the split holds no ratings out for it
     seconds: float
     interrupted: bool
-
-
-class Tables:
-    """The towers' inputs of every user and movie of the data, one row each, made once."""
-
-    def __init__(self, data: MovieLens, features: Features, network: Fusion) -> None:
-        user_inputs, movie_inputs = network.input_specs(features.vocabularies)
-        users = data.users
-        events = [
-            ProfileEvent(user_id=id_, gender=gender, age=age, occupation=occupation)
-            for id_, gender, age, occupation in zip(
-                users.ids.tolist(),
-                users.genders,
-                users.ages.tolist(),
-                users.occupations.tolist(),
-                strict=True,
-            )
-        ]
-        self.users = features.profiles(events, [spec.name for spec in user_inputs])
-        self.movies = features.movies(data.movies, [spec.name for spec in movie_inputs])
 
 
 def fit(
@@ -92,6 +54,7 @@ def fit(
     features: Features,
     hyper: Hyperparameters,
     *,
+    checkpoints: Checkpoints | None = None,
     report: Callable[[Progress], None] = lambda _: None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Fit:
@@ -103,67 +66,69 @@ def fit(
     Raises:
         TrainingError: the weights ran away.
     """
-    paddle.seed(hyper.seed)
-    network = Fusion(features.vocabularies)
-    tables = Tables(data, features, network)
-    steps = -(-len(split.train) // hyper.batch)
-    training = _Training(network, tables, hyper, steps * hyper.epochs)
-    best: dict[str, Any] = {}
-    history: list[float] = []
-    started = time.monotonic()
-    stopped = False
-    for epoch in range(hyper.epochs):
-        for step, loss in enumerate(training.epoch(split.train), 1):
-            report(Progress(epoch * steps + step, hyper.epochs * steps, epoch + 1, loss))
-            stopped = interrupted()
-            if stopped:
-                break
-        history.append(evaluate(network, tables, split.validation))
-        if not math.isfinite(history[-1]):
-            raise TrainingError(
-                f"the training diverged in epoch {epoch + 1}: lower --lr ({hyper.learning_rate:g})"
-            )
-        if history[-1] == min(history):
-            best = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-        logger.debug("epoch %d: validation RMSE %.4f", epoch + 1, history[-1])
-        if stopped:
-            break
-    network.set_state_dict(best)
+    course = RatingCourse(data, split, features, hyper)
+    outcome = run(
+        course,
+        hyper.epochs,
+        hyper.epochs,  # six epochs are too few to stop early
+        checkpoints=checkpoints,
+        report=report,
+        interrupted=interrupted,
+    )
+    network = course.network
+    network.set_state_dict(outcome.weights)
     network.eval()
     return Fit(
         network=network,
-        features=features,
-        validation_rmse=history,
-        test_rmse=evaluate(network, tables, split.test),
-        seconds=time.monotonic() - started,
-        interrupted=stopped,
+        validation_rmse=outcome.measured,
+        test_rmse=evaluate(network, course.tables, split.test) if len(split.test) else None,
+        seconds=outcome.seconds,
+        interrupted=outcome.interrupted,
     )
 
 
-class _Training:
-    """Optimizer and order of the ratings, both going on from epoch to epoch."""
+class RatingCourse:
+    """A `Course`: the network, the ratings it learns from, and its optimizer."""
 
-    def __init__(self, network: Fusion, tables: Tables, hyper: Hyperparameters, steps: int) -> None:
-        self._network, self._tables, self._hyper = network, tables, hyper
-        self._random = np.random.default_rng(hyper.seed)
-        self._rate = paddle.optimizer.lr.OneCycleLR(
-            hyper.learning_rate, total_steps=steps, phase_pct=WARM_UP_SHARE
-        )
-        self._adam = paddle.optimizer.Adam(self._rate, parameters=network.parameters())
+    def __init__(self, data: MovieLens, split: Split, features: Features, hyper: Hyperparameters) -> None:
+        paddle.seed(hyper.seed)
+        # Checkpoints keep the optimizer's state by the names of the parameters, which count up within a process.
+        with paddle.utils.unique_name.guard():
+            self.network = Fusion(features.vocabularies)
+        self.tables = Tables(data, features, self.network)
+        self._split, self._hyper = split, hyper
+        self._adam = paddle.optimizer.Adam(hyper.learning_rate, parameters=self.network.parameters())
 
-    def epoch(self, ratings: Ratings) -> Iterator[float]:
-        """One pass over the ratings in random order; gives the mean loss so far after each step."""
-        order = self._random.permutation(len(ratings))
+    def epoch(self, number: int) -> Iterator[tuple[float, float]]:
+        hyper, ratings = self._hyper, self._split.train
+        random = np.random.default_rng([hyper.seed, number])
+        order = random.permutation(len(ratings))
+        steps = -(-len(order) // hyper.batch)
         total = 0.0
-        for step, start in enumerate(range(0, len(order), self._hyper.batch), 1):
-            batch = ratings.take(order[start : start + self._hyper.batch])
-            loss = _loss(self._network, self._tables, batch, self._hyper, self._random)
+        for step in range(1, steps + 1):
+            done = (number + step / steps) / hyper.epochs
+            self._adam.set_lr(hyper.learning_rate * warmed_cosine(done, WARM_UP_SHARE))
+            batch = ratings.take(order[(step - 1) * hyper.batch : step * hyper.batch])
+            loss = _loss(self.network, self.tables, batch, hyper, random)
             loss.backward()
             self._adam.step()
             self._adam.clear_grad()
-            self._rate.step()
             total += loss.item()
-            yield total / step
+            yield step / steps, total / step
+
+    def measure(self) -> float:
+        """RMSE in stars."""
+        return evaluate(self.network, self.tables, self._split.validation)
+
+    def weights(self) -> State:
+        return {name: tensor.numpy() for name, tensor in self.network.state_dict().items()}
+
+    def state(self) -> State:
+        return {"network": self.weights(), "adam": self._adam.state_dict()}
+
+    def restore(self, state: State) -> None:
+        self.network.set_state_dict(state["network"])
+        self._adam.set_state_dict(state["adam"])
 
 
 def _loss(

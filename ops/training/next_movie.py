@@ -1,6 +1,5 @@
 """Training the sequence model: at every place of a history, and for the profile alone, tell the movies that come."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from ops.evaluation import metrics
 from ops.training.gradients import average_over_devices, devices, rank
 from ops.training.holdout import LIKED_STARS, Case, Holdout, by_user
 from ops.training.loop import State
+from ops.training.schedule import warmed_cosine
 from ops.training.sequence import SequenceModel
 from ops.training.tables import Tables
 from ops.training.windows import batches, epoch_windows, padded
@@ -50,7 +50,7 @@ class SequenceHyperparameters:
     profile_weight: float = 0.25
 
 
-# Of all steps, in which the learning rate rises to its highest; then it falls to zero along a cosine.
+# Of all steps, in which the learning rate rises to its highest.
 WARM_UP_SHARE = 0.04
 CLIP_NORM = 1.0
 
@@ -62,13 +62,15 @@ class NextMovie:
         self, data: MovieLens, holdout: Holdout, features: Features, hyper: SequenceHyperparameters
     ) -> None:
         paddle.seed(hyper.seed)
-        self.network = SequenceModel(
-            features.vocabularies,
-            dimension=hyper.dimension,
-            heads=hyper.heads,
-            blocks=hyper.blocks,
-            dropout=hyper.dropout,
-        )
+        # Checkpoints keep the optimizer's state by the names of the parameters, which count up within a process.
+        with paddle.utils.unique_name.guard():
+            self.network = SequenceModel(
+                features.vocabularies,
+                dimension=hyper.dimension,
+                heads=hyper.heads,
+                blocks=hyper.blocks,
+                dropout=hyper.dropout,
+            )
         self.trained = np.bincount(data.ratings.movies[holdout.train], minlength=len(data.movies)) > 0
         self._hyper = hyper
         self._tables = Tables(data, features, self.network)
@@ -101,7 +103,8 @@ class NextMovie:
         self.network.train()
         total = 0.0
         for step, batch in enumerate(made, 1):
-            self._adam.set_lr(hyper.learning_rate * _rate((number + step / len(made)) / hyper.epochs))
+            done = (number + step / len(made)) / hyper.epochs
+            self._adam.set_lr(hyper.learning_rate * warmed_cosine(done, WARM_UP_SHARE))
             loss = self._loss(batch, random)
             loss.backward()
             average_over_devices(self.network.parameters())
@@ -234,10 +237,3 @@ def ndcg_of(network: SequenceModel, tables: Tables, cases: list[Case]) -> float:
     lists = metrics.top(vectors @ network.user.table.numpy()[1:].T, [case.seen for case in cases])
     found = metrics.hits(lists, [case.wanted for case in cases])
     return float(metrics.ndcg(found, np.array([len(case.wanted) for case in cases])).mean())
-
-
-def _rate(done: float) -> float:
-    """Share of the highest learning rate, by the share of all steps that is done."""
-    if done < WARM_UP_SHARE:
-        return done / WARM_UP_SHARE
-    return 0.5 * (1.0 + math.cos(math.pi * (done - WARM_UP_SHARE) / (1.0 - WARM_UP_SHARE)))

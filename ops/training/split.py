@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ops.data.lines import DataError
 from ops.data.ratings import Ratings
@@ -39,4 +40,17 @@ def random_split(ratings: Ratings, seed: int) -> Split:
         validation=ratings.take(in_validation),
         test=ratings.take(in_test),
         not_test=ratings.take(~in_test),
+    )
+
+
+def split_of(ratings: Ratings, rows: NDArray[np.int64], seed: int) -> Split:
+    """A little of these rows of the ratings for validation, the rest to train, and nothing to test."""
+    in_validation = np.random.default_rng(seed).random(len(rows)) < VALIDATION_SHARE
+    if not in_validation.any():
+        raise DataError(f"{len(rows)} ratings are too few to hold some out: train on a thousand or more")
+    return Split(
+        train=ratings.take(rows[~in_validation]),
+        validation=ratings.take(rows[in_validation]),
+        test=ratings.take(rows[:0]),
+        not_test=ratings.take(rows),
     )
