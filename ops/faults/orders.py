@@ -17,12 +17,14 @@ POINTS = (
     "during-commit",
     "after-commit",
 )
-Action = Literal["kill", "stop", "sleep"]
+Action = Literal["kill", "stop", "sleep", "stall", "fail"]
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to do when a batch next comes by: SIGKILL or SIGSTOP to the own process, or sleep in the thread."""
+    """What to do when a batch next comes by: SIGKILL or SIGSTOP to the own process, sleep in this thread (`sleep`), or
+    hold up this thread and the one that polls (`stall`); or an error of the client's, with the transaction open (`fail`).
+    """
 
     at: str
     do: Action

@@ -1,4 +1,4 @@
-"""TCP proxies on loopback: one that slows or silences a server, and one that withholds Kafka's answer to EndTxn."""
+"""TCP proxies on loopback: one that slows or silences a server, and one that withholds Kafka's word on a transaction."""
 
 import socket
 import struct
@@ -14,8 +14,10 @@ _CHUNK = 64 * 1024
 _LOOK_SECONDS = 0.1
 _CONNECT_SECONDS = 5.0
 
-# EndTxn of the Kafka protocol (https://kafka.apache.org/protocol#The_Messages_EndTxn).
-_END_TXN = 26
+# API keys of the Kafka protocol (https://kafka.apache.org/protocol#protocol_api_keys). EndTxn commits; the worker aborts by
+# giving its producer up, and the InitProducerId of the next one does it.
+END_TXN = 26
+INIT_PRODUCER_ID = 22
 _HEAD = 12  # length, API key and version, correlation id
 
 
@@ -94,28 +96,23 @@ class Proxy:
             time.sleep(_LOOK_SECONDS)
 
 
-class EndTxnProxy(Proxy):
-    """Reads Kafka's frames, and keeps the answer to an EndTxn from its client on demand.
+class OutcomeProxy(Proxy):
+    """Reads Kafka's frames, and keeps the answer to a commit or an abort from its client on demand.
 
-    librdkafka asks again for as long as its call lasts, so the same question is left without an answer each time. A new
-    producer's differs: it has another epoch.
+    librdkafka repeats an EndTxn for as long as its call lasts, so the same question is left without an answer each time; a
+    new producer's differs, because it has another epoch.
     """
 
     def __init__(self, target_port: int, port: int | None = None) -> None:
         super().__init__(target_port, port)
         self._lock = threading.Lock()
-        self._order: bool | None = None
-        self._withheld: dict[bytes, bool] = {}  # by what the request says: whether it is to reach the broker
+        self._orders: dict[tuple[int, bytes], bool] = {}  # by API and transactional id: whether it is to land
+        self._withheld: dict[bytes, bool] = {}  # the same, by what an EndTxn says
 
-    def withhold(self, *, landed: bool) -> None:
-        """Withhold the answer to the next EndTxn; where not `landed`, the broker does not even see the request."""
+    def withhold(self, api: int, transactional_id: str, *, landed: bool) -> None:
+        """Withhold one outcome from one producer; where not `landed`, the broker does not even see the request."""
         with self._lock:
-            self._order = landed
-
-    @property
-    def withheld(self) -> int:
-        """How many outcomes have been withheld."""
-        return len(self._withheld)
+            self._orders[api, transactional_id.encode()] = landed
 
     def _begin(self, client: socket.socket, server: socket.socket) -> None:
         unwanted: set[int] = set()  # correlation ids whose answers are withheld
@@ -126,7 +123,7 @@ class EndTxnProxy(Proxy):
         with suppress(OSError):
             while frame := _frame(client):
                 api, _version, correlation = struct.unpack_from(">hhi", frame, 4)
-                landed = self._landed(frame[_HEAD:]) if api == _END_TXN else None
+                landed = self._landed(api, frame[_HEAD:]) if api in (END_TXN, INIT_PRODUCER_ID) else None
                 if landed is not None:
                     unwanted.add(correlation)
                 if landed is not False:
@@ -141,12 +138,16 @@ class EndTxnProxy(Proxy):
                     client.sendall(frame)
         self._end(client, server)
 
-    def _landed(self, request: bytes) -> bool | None:
+    def _landed(self, api: int, request: bytes) -> bool | None:
         """Whether a request is to reach the broker without an answer; None where it is to have its answer."""
         with self._lock:
-            if self._order is not None:
-                self._withheld[request], self._order = self._order, None
-            return self._withheld.get(request)
+            ordered = next((order for order in self._orders if order[0] == api and order[1] in request), None)
+            if ordered is None:
+                return self._withheld.get(request)
+            landed = self._orders.pop(ordered)
+            if api == END_TXN:
+                self._withheld[request] = landed
+            return landed
 
 
 def _frame(source: socket.socket) -> bytes:

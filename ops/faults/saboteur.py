@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ops.faults.orders import Order, OrderFile
 
@@ -30,12 +30,23 @@ class Saboteur:
     def __init__(self, orders: OrderFile) -> None:
         self._orders = orders
         self._lock = threading.Lock()
+        self._polls_again_at = 0.0
 
     def at(self, point: str) -> None:
         """A batch is here."""
         order = self._take(point)
         if order:
-            _carry_out(order)
+            self._carry_out(order)
+
+    def _carry_out(self, order: Order) -> None:
+        if order.do == "fail":
+            raise KafkaException(KafkaError(KafkaError._STATE, "ordered by the fault suite"))
+        if order.do == "stall":
+            self._polls_again_at = time.monotonic() + order.seconds
+        if order.do in ("sleep", "stall"):
+            time.sleep(order.seconds)
+        else:
+            os.kill(os.getpid(), signal.SIGKILL if order.do == "kill" else signal.SIGSTOP)
 
     def _take(self, point: str) -> Order | None:
         with self._lock:
@@ -83,14 +94,18 @@ class Saboteur:
         setattr(owner, name, wrapped)
 
     def _wrap_poll(self, stream: Any) -> None:
-        original = stream._poll
+        turn, poll = stream._turn, stream._poll
 
-        def poll(itself: Any) -> None:
-            original(itself)
+        def turn_if_not_stalled(itself: Any) -> None:
+            time.sleep(max(0.0, self._polls_again_at - time.monotonic()))
+            turn(itself)
+
+        def poll_and_obey(itself: Any) -> None:
+            poll(itself)
             if itself._taken:
                 self.at("after-poll")
 
-        stream._poll = poll
+        stream._turn, stream._poll = turn_if_not_stalled, poll_and_obey
 
     def _wrap_produce(self, publish: Any) -> None:
         original = publish._produce
@@ -100,7 +115,7 @@ class Saboteur:
             if order:
                 original(producer, records[:1])
                 producer.flush(_FLUSH_SECONDS)  # so that the broker has it
-                _carry_out(order)
+                self._carry_out(order)
                 records = records[1:]
             original(producer, records)
 
@@ -121,23 +136,15 @@ class Saboteur:
             def commit_transaction(self, *arguments: Any) -> None:
                 order = saboteur._take("during-commit")
                 if order:
-                    threading.Thread(target=_soon, args=(order,), daemon=True).start()
+                    threading.Thread(target=saboteur._soon, args=(order,), daemon=True).start()
                 super().commit_transaction(*arguments)
                 saboteur.at("after-commit")
 
         return SabotagedProducer
 
-
-def _soon(order: Order) -> None:
-    time.sleep(random.uniform(0.0, _WITHIN_COMMIT_SECONDS))
-    _carry_out(order)
-
-
-def _carry_out(order: Order) -> None:
-    if order.do == "sleep":
-        time.sleep(order.seconds)
-    else:
-        os.kill(os.getpid(), signal.SIGKILL if order.do == "kill" else signal.SIGSTOP)
+    def _soon(self, order: Order) -> None:
+        time.sleep(random.uniform(0.0, _WITHIN_COMMIT_SECONDS))
+        self._carry_out(order)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ PARTITIONS = 12
 # The shortest that the worker takes; its transactions time out 10 s earlier.
 SESSION_SECONDS = 16
 _PROTOCOL = "MARQUEE_WORKER__GROUP_PROTOCOL"
-_VERBS = {"kill": "kill -9", "stop": "SIGSTOP", "sleep": "stall"}
+_VERBS = {"kill": "kill -9", "stop": "SIGSTOP", "sleep": "sleep", "stall": "stall", "fail": "failure"}
 _LOOK_SECONDS = 0.1
 _PATIENCE_SECONDS = 180.0
 # To read a million results on a busy machine.
@@ -268,15 +268,18 @@ class Trial:
         chosen: list[WorkerProcess] = []
 
         def found() -> bool:
-            idle = [worker for worker in self.wanted if not worker.orders.pending]
+            idle = [worker for worker in self.wanted if not worker.held and not worker.orders.pending]
             chosen.extend(worker for worker in idle if worker.at_work)
             return bool(chosen)
 
         self.until("a worker at work", found)
         return self.chance.choice(chosen)
 
-    def order(self, worker: WorkerProcess, order: Order) -> bool:
-        """Give an order and wait until it is obeyed; False if no batch came by, or the worker died of something else."""
+    def order(self, worker: WorkerProcess, order: Order, named: str = "") -> bool:
+        """Give an order and wait until it is obeyed; False if no batch came by, or the worker died of something else.
+
+        `named`: what the report calls it, if not by what is done and where.
+        """
         pid = worker.child.pid
         worker.order(order)
         deadline = time.monotonic() + 2 * SESSION_SECONDS
@@ -285,13 +288,8 @@ class Trial:
                 worker.orders.withdraw()
                 return False
             self.wait(0.02)
-        self.injected[f"{_VERBS[order.do]} {order.at}"] += 1
+        self.injected[named or f"{_VERBS[order.do]} {order.at}"] += 1
         return True
-
-    @property
-    def undone(self) -> float:
-        """Transactions that the running workers have undone."""
-        return sum(worker.undone for worker in self.workers)
 
     @property
     def rebalances(self) -> int:

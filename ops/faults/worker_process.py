@@ -12,15 +12,21 @@ from ops.local.process import ChildProcess
 
 _ANSWER_SECONDS = 2.0
 # Lines of its log that tell of a rebalance; there is one of each kind when it joins.
-_REBALANCE_LINES = (" assigned ", " revoked ", " lost ")
+_LOST = " lost "
+_REBALANCE_LINES = (" assigned ", " revoked ", _LOST)
+_UNDONE = "going back to the committed offsets"
 
 
 class WorkerProcess:
-    """`marquee worker` with a name that survives its restarts. `wanted`: whether it is to run."""
+    """`marquee worker` with a name that survives its restarts.
+
+    `wanted`: whether it is to run. `held`: whether it stands still by order, and answers nobody.
+    """
 
     def __init__(self, name: str, folder: Path, variables: dict[str, str], patches: tuple[str, ...]) -> None:
         self.name = name
         self.wanted = True
+        self.held = False
         self.port = free_port()
         self.orders = OrderFile(folder / f"{name}.order")
         self.orders.withdraw()
@@ -70,12 +76,18 @@ class WorkerProcess:
 
     def wake(self) -> None:
         """SIGCONT."""
+        self.held = False
         if self.child.pid is not None:
             os.kill(self.child.pid, signal.SIGCONT)
 
     @property
     def log(self) -> str:
         return self.child.log.read_text(errors="replace") if self.child.log.is_file() else ""
+
+    @property
+    def losses(self) -> int:
+        """How often it has dropped what it had in hand: undone by the broker, or with partitions that it had lost."""
+        return self.log.count(_LOST) + self.log.count(_UNDONE)
 
     @property
     def rebalances(self) -> int:

@@ -13,7 +13,7 @@ from ops.faults.orders import Order
 from ops.faults.scenario import Result, Scenario, Size
 from ops.faults.scenarios import SCENARIOS
 from ops.faults.scenarios.stalls import stop_at
-from ops.faults.scenarios.unknown_outcome import withhold
+from ops.faults.scenarios.unknown_outcome import Outcome, withhold
 from ops.faults.servers import Servers
 from ops.faults.suite import run_scenario
 from ops.faults.trial import Trial
@@ -105,7 +105,7 @@ def test_a_stranger_s_metadata_lets_a_zombie_through(
 ) -> None:
     def run(trial: Trial) -> None:
         trial.start_workers(trial.scenario.workers)
-        stop_at(trial, "before-begin")
+        stop_at(trial, ["before-begin"])
 
     result = broken(run, servers, fusion_store, tmp_path, "metadata_of_a_stranger", workers=2)
 
@@ -115,7 +115,7 @@ def test_a_stranger_s_metadata_lets_a_zombie_through(
 
 def test_positions_from_memory_lose(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
     def run(trial: Trial) -> None:
-        withhold(trial, landed=[False])
+        withhold(trial, [Outcome("commit", landed=False)])
 
     result = broken(run, servers, fusion_store, tmp_path, "positions_from_memory")
 

@@ -1,89 +1,152 @@
 """Workers that stand still and come back, when their partitions have long gone to others."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from ops.faults.orders import Order
-from ops.faults.scenario import Scenario, Size
+from ops.faults.scenario import BOTH, Scenario, Size
 from ops.faults.trial import SESSION_SECONDS, Trial
 from ops.faults.worker_process import WorkerProcess
 
-_POINTS = ("after-poll", "after-search", "before-begin", "after-first-produce", "after-send-offsets")
 # What the broker needs to notice, and the others to take over.
 _MARGIN_SECONDS = 4.0
 _LOOK_SECONDS = 0.25
-_FENCED_LOOKS = 80
-# librdkafka takes no poll interval below the session timeout.
+_LOOKS = 80
+# Of three workers one stands still at a time, of six three.
+_SHARE = 2
+
+_STOPS = ("after-poll", "after-search", "before-begin", "after-first-produce", "after-send-offsets")
+# Before the offsets are in the transaction: with them in, its commit is as good as any while it has not expired.
+_STALLS = ("after-poll", "after-search", "before-begin", "after-first-produce")
+# librdkafka takes no poll interval below the session timeout, which the worker takes none of below this.
 SLOW_POLL_SECONDS = SESSION_SECONDS
-_LOST = " lost "
+
+
+class Held(NamedTuple):
+    """A worker that stands still with a batch in hand: its process, and what it had dropped before."""
+
+    worker: WorkerProcess
+    pid: int | None
+    losses: int
+
+    @property
+    def fenced(self) -> bool:
+        """Whether what it had in hand was undone, or it was ended for good."""
+        return self.worker.child.pid != self.pid or self.worker.losses > self.losses
 
 
 def stop_past_session(trial: Trial) -> None:
     """At each point in turn: stopped, its partitions taken over by others, woken, and seen to be fenced."""
-    trial.start_workers(trial.scenario.workers)
-    fenced = sum(stop_at(trial, _POINTS[number % len(_POINTS)]) for number in range(trial.size.faults))
-    trial.notes.append(f"{fenced} of {trial.size.faults} fenced")
+    fenced = 0
+    for numbers in trial.by_protocol():
+        for some in _rounds(trial, numbers):
+            fenced += stop_at(trial, [_STOPS[number % len(_STOPS)] for number in some])
+    _account(trial, "fenced", fenced, trial.size.faults)
 
 
-def stop_at(trial: Trial, point: str) -> bool:
-    """SIGSTOP with a batch in hand, until the others have its partitions; then SIGCONT. Whether it was fenced."""
-    zombie, undone = _stopped(trial, Order(point, "stop"))
-    trial.wait(trial.session_seconds + _MARGIN_SECONDS)
+def stop_at(trial: Trial, points: Sequence[str]) -> int:
+    """SIGSTOP with batches in hand until others have the partitions; then SIGCONT. How many of them were fenced."""
+    zombies = [_hold(trial, Order(point, "stop")) for point in points]
+    # Also past the timeout of an open transaction, whatever the group's protocol.
+    trial.wait(SESSION_SECONDS + _MARGIN_SECONDS)
     trial.progress()
-    return _wakes_fenced(trial, zombie, undone)
+    for zombie in zombies:
+        zombie.worker.wake()
+    return _fenced(trial, zombies)
 
 
-def _stopped(trial: Trial, order: Order) -> tuple[WorkerProcess, float]:
-    """A worker that has stopped where it was told to, and how much it had undone before."""
+def stall_past_poll_interval(trial: Trial) -> None:
+    """Batches that take too long: with the polling held up, each is aborted; with the polling going on, it costs nothing."""
+    aborted, harmed, slow = 0, 0, trial.size.faults // 2
+    for numbers in trial.by_protocol():
+        for some in _rounds(trial, numbers):
+            points = [_STALLS[number % len(_STALLS)] for number in some if number < slow]
+            aborted += stall_at(trial, points)
+            harmed += stall_behind_polling(trial, sum(number >= slow for number in some))
+    _account(trial, "with the polling held up aborted", aborted, slow)
+    _account(
+        trial, "with the polling going on kept their partitions", trial.size.faults - slow - harmed, slow
+    )
+
+
+def stall_at(trial: Trial, points: Sequence[str]) -> int:
+    """Hold up the batch and the polling; how many lost their partitions, and had what they held aborted."""
+    if not points:
+        return 0
+    sleepers = [
+        _hold(trial, Order(point, "stall", SLOW_POLL_SECONDS + _MARGIN_SECONDS), f"polling held up {point}")
+        for point in points
+    ]
+    trial.wait(SLOW_POLL_SECONDS + _MARGIN_SECONDS)
+    trial.progress()
+    aborted = _fenced(trial, sleepers)
+    for sleeper in sleepers:
+        sleeper.worker.held = False
+    return aborted
+
+
+def stall_behind_polling(trial: Trial, count: int) -> int:
+    """Hold up batches for as long, and not the polling; how many lost anything."""
+    if not count:
+        return 0
+    seconds = SLOW_POLL_SECONDS + _MARGIN_SECONDS
+    sleepers = [
+        _hold(trial, Order("before-begin", "sleep", seconds), "polling went on") for _ in range(count)
+    ]
+    trial.wait(seconds + _MARGIN_SECONDS)
+    trial.progress()
+    for sleeper in sleepers:
+        sleeper.worker.held = False
+    return sum(sleeper.fenced for sleeper in sleepers)
+
+
+def _rounds(trial: Trial, numbers: range) -> list[range]:
+    """The faults in groups of those that happen at once, so that enough workers are left to go on."""
+    size = max(1, trial.scenario.workers // _SHARE)
+    return [numbers[start : start + size] for start in range(0, len(numbers), size)]
+
+
+def _hold(trial: Trial, order: Order, named: str = "") -> Held:
+    """A worker that has come to stand still where it was told to."""
     while True:
-        zombie = trial.somebody_at_work()
-        undone = zombie.undone
-        if trial.order(zombie, order):
-            return zombie, undone
+        worker = trial.somebody_at_work()
+        held = Held(worker, worker.child.pid, worker.losses)
+        if trial.order(worker, order, named):
+            worker.held = True
+            return held
 
 
-def _wakes_fenced(trial: Trial, zombie: WorkerProcess, undone: float) -> bool:
-    """Whether what it had in hand was undone, or it was ended for good."""
-    pid = zombie.child.pid
-    zombie.wake()
-    for _ in range(_FENCED_LOOKS):
+def _fenced(trial: Trial, held: Sequence[Held]) -> int:
+    for _ in range(_LOOKS):
+        if all(each.fenced for each in held):
+            break
         trial.wait(_LOOK_SECONDS)
-        if zombie.child.pid != pid or zombie.undone > undone:
-            return True
-    return False
+    return sum(each.fenced for each in held)
+
+
+def _account(trial: Trial, what: str, count: int, of: int) -> None:
+    trial.notes.append(f"{what}: {count} of {of}")
+    if count != of:
+        trial.unexpected.append(f"{what}: only {count} of {of}")
 
 
 ZOMBIE = Scenario(
     "zombie",
-    "a worker with a batch in hand is stopped (SIGSTOP) past its session timeout, then goes on (SIGCONT)",
+    "workers with a batch in hand are stopped (SIGSTOP) past their session timeout, then go on (SIGCONT); each is fenced",
     stop_past_session,
-    small=Size(faults=1, events=3_000),
+    small=Size(faults=2, events=3_000),
     full=Size(faults=30, events=100_000),
+    protocols=BOTH,
+    workers=6,
+    rate=300.0,
 )
-
-
-def sleep_past_poll_interval(trial: Trial) -> None:
-    """In turn the thread that polls is held up, and loses its partitions; and the one that publishes, which costs nothing."""
-    trial.start_workers(trial.scenario.workers)
-    lost = 0
-    for number in range(trial.size.faults):
-        sleeper = trial.somebody_at_work()
-        before = sleeper.log.count(_LOST)
-        seconds = SLOW_POLL_SECONDS + _MARGIN_SECONDS
-        point = "before-begin" if number % 2 else "after-poll"
-        while not trial.order(sleeper, Order(point, "sleep", seconds)):
-            sleeper = trial.somebody_at_work()
-            before = sleeper.log.count(_LOST)
-        trial.wait(seconds + _MARGIN_SECONDS)
-        trial.progress()
-        lost += sleeper.log.count(_LOST) > before
-    trial.notes.append(
-        f"partitions lost {lost} times; half of the sleepers held up the poll, half the publishing"
-    )
-
-
 SLOW_BATCH = Scenario(
     "slow-batch",
-    "a batch takes longer than max.poll.interval.ms, in the polling thread or behind it",
-    sleep_past_poll_interval,
+    "a batch takes longer than max.poll.interval.ms: half of them hold up the polling and are aborted, half cost nothing",
+    stall_past_poll_interval,
     small=Size(faults=2, events=3_000),
     full=Size(faults=40, events=100_000),
+    workers=6,
+    rate=300.0,
     variables={"MARQUEE_WORKER__MAX_POLL_INTERVAL_MS": str(SLOW_POLL_SECONDS * 1_000)},
 )

@@ -1,39 +1,75 @@
-"""Commits whose outcome the worker cannot know: the broker's answer is withheld until the call times out."""
+"""Commits and aborts whose outcome the worker cannot know: the broker's answer is withheld until the call times out."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from ops.faults.proxy import EndTxnProxy
+from ops.faults.orders import Order
+from ops.faults.proxy import END_TXN, INIT_PRODUCER_ID, OutcomeProxy
 from ops.faults.scenario import Scenario, Size
 from ops.faults.trial import Trial
+from ops.faults.worker_process import WorkerProcess
 from ops.local.ports import HOST
 
 
+class Outcome(NamedTuple):
+    """What is withheld: of a commit or of an abort, and whether the request had reached the broker."""
+
+    call: str
+    landed: bool
+
+    @property
+    def words(self) -> str:
+        return f"{self.call} that {'had' if self.landed else 'had not'} landed"
+
+
+OUTCOMES = [Outcome(call, landed) for call in ("commit", "abort") for landed in (True, False)]
+
+
 def withhold_outcomes(trial: Trial) -> None:
-    """In turn: the request had reached the broker, and it had not."""
-    withhold(trial, landed=[number % 2 == 0 for number in range(trial.size.faults)])
-    trial.notes.append("in turn of a commit that landed, and of one that did not")
+    """Each kind as often as the others, in random order, from all workers at once."""
+    outcomes = OUTCOMES * (trial.size.faults // len(OUTCOMES))
+    trial.chance.shuffle(outcomes)
+    withhold(trial, outcomes)
 
 
-def withhold(trial: Trial, landed: Sequence[bool]) -> None:
-    """Withhold one outcome after another, each until the worker gives up waiting; then see it go on."""
+def withhold(trial: Trial, outcomes: Sequence[Outcome]) -> None:
+    """Withhold outcomes, one from each worker at a time, until all have given up waiting; then see them go on."""
     servers = trial.servers
-    proxy = trial.keep(EndTxnProxy(servers.listener_port, servers.proxied_port))
+    proxy = trial.keep(OutcomeProxy(servers.listener_port, servers.proxied_port))
     trial.variables["MARQUEE_KAFKA__BOOTSTRAP_SERVERS"] = f"{HOST}:{proxy.port}"
     trial.start_workers(trial.scenario.workers)
-    for each in landed:
+    left = list(outcomes)
+    while left:
         trial.wait(trial.chance.uniform(0.5, 2.0))
-        undone = trial.undone
-        proxy.withhold(landed=each)
-        trial.until("the end of the wait", lambda before=undone: trial.undone > before)  # type: ignore[misc]
-        trial.injected["commit that landed" if each else "commit that did not land"] += 1
+        waiting = []
+        for worker in trial.wanted[: len(left)]:
+            outcome = left.pop()
+            goal = worker.undone + (1 if outcome.call == "commit" else 2)
+            _withhold(trial, proxy, worker, outcome)
+            waiting.append((worker, goal))
+        trial.until("the end of the wait", lambda: all(worker.undone >= goal for worker, goal in waiting))  # noqa: B023
         trial.progress()
+
+
+def _withhold(trial: Trial, proxy: OutcomeProxy, worker: WorkerProcess, outcome: Outcome) -> None:
+    """A commit comes by itself; for an abort, the open transaction fails, and a new producer is to abort it."""
+    trial.until("the worker's work", lambda: worker.at_work)
+    own_id = trial.settings.names.worker_transactional_id(worker.name)
+    api = END_TXN if outcome.call == "commit" else INIT_PRODUCER_ID
+    proxy.withhold(api, own_id, landed=outcome.landed)
+    if outcome.call == "abort":
+        order = Order("after-send-offsets", "fail")
+        trial.until("the failure", lambda: trial.order(worker, order, outcome.words))
+    else:
+        trial.injected[outcome.words] += 1
 
 
 UNKNOWN_OUTCOME = Scenario(
     "unknown-outcome",
-    "the broker's answer to EndTxn is withheld until the timeout, when it had landed and when it had not",
+    "the broker's answer to a commit or an abort is withheld until the timeout; it had landed, or had not",
     withhold_outcomes,
-    small=Size(faults=2, events=3_000),
-    full=Size(faults=100, events=100_000),
-    workers=1,
+    small=Size(faults=4, events=3_000),
+    full=Size(faults=200, events=100_000),
+    workers=4,
+    rate=300.0,
 )
