@@ -7,6 +7,7 @@ from typing import Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from ops.dashboard import dashboard
 from ops.metrics_reference import metrics_page
 from schemas import dead_letter
 from schemas.dead_letter import REASONS, RedriveMarker
@@ -152,6 +153,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "settings.md": settings_page(),
         ROOT / "docs" / "contract.md": contract_page(),
         ROOT / "docs" / "metrics.md": metrics_page(MADE),
+        ROOT / "ops" / "dashboards" / "marquee.json": dashboard(),
     }
 
 
