@@ -10,6 +10,7 @@ from ops.faults.worker_process import WorkerProcess
 
 # What the broker needs to notice, and the others to take over.
 _MARGIN_SECONDS = 4.0
+_QUIET_SECONDS = 5.0
 _LOOK_SECONDS = 0.25
 _LOOKS = 80
 # Of three workers one stands still at a time, of six three.
@@ -57,22 +58,21 @@ def stop_at(trial: Trial, points: Sequence[str]) -> int:
 
 def stall_past_poll_interval(trial: Trial) -> None:
     """Batches that take too long: with the polling held up, each is aborted; with the polling going on, it costs nothing."""
-    aborted, harmed, slow = 0, 0, trial.size.faults // 2
+    aborted = kept = 0
     for numbers in trial.by_protocol():
-        for some in _rounds(trial, numbers):
-            points = [_STALLS[number % len(_STALLS)] for number in some if number < slow]
-            aborted += stall_at(trial, points)
-            harmed += stall_behind_polling(trial, sum(number >= slow for number in some))
-    _account(trial, "with the polling held up aborted", aborted, slow)
-    _account(
-        trial, "with the polling going on kept their partitions", trial.size.faults - slow - harmed, slow
-    )
+        middle = len(numbers) // 2
+        for some in _rounds(trial, numbers[:middle]):
+            aborted += stall_at(trial, [_STALLS[number % len(_STALLS)] for number in some])
+        _wait_for_quiet(trial)
+        for some in _rounds(trial, numbers[middle:]):
+            kept += stall_behind_polling(trial, len(some))
+    faults = trial.size.faults
+    _account(trial, "aborted, the polling being held up", aborted, faults // 2)
+    _account(trial, "kept their partitions, the polling going on", kept, faults - faults // 2)
 
 
 def stall_at(trial: Trial, points: Sequence[str]) -> int:
     """Hold up the batch and the polling; how many lost their partitions, and had what they held aborted."""
-    if not points:
-        return 0
     sleepers = [
         _hold(trial, Order(point, "stall", SLOW_POLL_SECONDS + _MARGIN_SECONDS), f"polling held up {point}")
         for point in points
@@ -86,9 +86,7 @@ def stall_at(trial: Trial, points: Sequence[str]) -> int:
 
 
 def stall_behind_polling(trial: Trial, count: int) -> int:
-    """Hold up batches for as long, and not the polling; how many lost anything."""
-    if not count:
-        return 0
+    """Hold up batches for as long, and not the polling; how many kept everything."""
     seconds = SLOW_POLL_SECONDS + _MARGIN_SECONDS
     sleepers = [
         _hold(trial, Order("before-begin", "sleep", seconds), "polling went on") for _ in range(count)
@@ -97,7 +95,15 @@ def stall_behind_polling(trial: Trial, count: int) -> int:
     trial.progress()
     for sleeper in sleepers:
         sleeper.worker.held = False
-    return sum(sleeper.fenced for sleeper in sleepers)
+    return sum(not sleeper.fenced for sleeper in sleepers)
+
+
+def _wait_for_quiet(trial: Trial) -> None:
+    """Until those who lost their partitions have joined again, which makes others drop batches too."""
+    seen = -1
+    while trial.rebalances != seen:
+        seen = trial.rebalances
+        trial.wait(_QUIET_SECONDS)
 
 
 def _rounds(trial: Trial, numbers: range) -> list[range]:
