@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import get_args
 
 import numpy as np
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Summary
 
 from schemas.dead_letter import Reason
 from worker.batch import Answer, Trigger
@@ -20,7 +20,6 @@ from worker.kafka_metrics import KafkaMetrics
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
-_SHIFTS = (-2, -1, -0.5, -0.2, -0.1, -0.05, -0.02, 0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 _LATENCY = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
 _OUTCOMES = ("recommendation", "dead_letter")
 _STAGES = ("decode", "embed", "search", "encode", "publish", "commit")
@@ -108,10 +107,10 @@ class Metrics:
             buckets=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
             registry=registry,
         )
-        self._score_shift = Histogram(
+        # No histogram: one with buckets below zero has no sum, and so no mean.
+        self._score_shift = Summary(
             "marquee_shadow_score_shift",
             "The shadow's mean score of its top 5, less the active release's.",
-            buckets=_SHIFTS,
             registry=registry,
         )
         self._shadow_seconds = Histogram(
