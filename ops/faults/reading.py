@@ -39,6 +39,9 @@ class CommittedReader(threading.Thread):
         self._failure: Exception | None = None
         self.outcomes: list[Outcome] = []
         self.keys: set[bytes] = set()
+        self.newest_at: dict[
+            int, float
+        ] = {}  # when the newest outcome of each partition was seen, in seconds
 
     def run(self) -> None:
         """Read until told to stop."""
@@ -85,6 +88,7 @@ class CommittedReader(threading.Thread):
         if error is None:
             outcome = self._read(message)
             self.keys.add(outcome.key or b"")
+            self.newest_at[outcome.partition] = outcome.at
             self.outcomes.append(outcome)
         elif error.code() == KafkaError._PARTITION_EOF:
             place = (str(message.topic()), int(message.partition() or 0))

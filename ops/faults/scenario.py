@@ -28,7 +28,8 @@ class Scenario:
     """Faults of one kind. `run` injects them while the load goes on; all else is the same for all scenarios.
 
     `protocols`: the workers' group protocol; of two, each gets half of the faults (classic cooperative, and KIP-848).
-    `disk_mb`: the size of the single broker's disk, a tmpfs of its own; 0 for an ordinary folder.
+    `disk_mb`: the size of the single broker's disk, a tmpfs of its own; 0 for an ordinary folder. `separate`: each node in
+    a network namespace of its own.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Scenario:
     workers: int = 3
     nodes: int = 1
     disk_mb: int = 0
+    separate: bool = False
     rate: float = 500.0  # events a second
     make: MakeEvent = sound_event
     variables: Mapping[str, str] = field(default_factory=dict)

@@ -1,10 +1,12 @@
 """The suite's Kafka and Milvus: real ones, in a folder of their own."""
 
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ops.faults.network import Network, NetworkedKafka
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
 from ops.local.ports import HOST, kept_ports
@@ -28,13 +30,29 @@ class Servers:
     """
 
     def __init__(
-        self, directory: Path, *, milvus: MilvusKind = "standalone", nodes: int = 1, disk_mb: int = 0
+        self,
+        directory: Path,
+        *,
+        milvus: MilvusKind = "standalone",
+        nodes: int = 1,
+        disk_mb: int = 0,
+        separate: bool = False,
     ) -> None:
-        """`disk_mb`: node 1 keeps its data on a tmpfs of that size, which only root can mount; 0 for the folder itself."""
+        """`disk_mb`: node 1 keeps its data on a tmpfs of that size, which only root can mount; 0 for the folder itself.
+
+        `separate`: each node has a network namespace of its own, which takes root, too.
+        """
         self.directory = directory
         self._disk_mb = disk_mb
         self.milvus_kind = milvus
-        self.kafka = LocalKafka(directory / f"kafka-{nodes}", nodes=nodes, properties=_CONSUMER_GROUPS)
+        self.network = Network(nodes) if separate else None
+        folder = directory / f"kafka-{nodes}"
+        self.kafka = (
+            NetworkedKafka(folder, self.network, nodes, _CONSUMER_GROUPS)
+            if self.network
+            else LocalKafka(folder, nodes=nodes, properties=_CONSUMER_GROUPS)
+        )
+        self._open = ExitStack()
         ports = kept_ports(directory / f"proxy-{nodes}.json", ["listener", "proxy"])
         self.listener_port, self.proxied_port = ports["listener"], ports["proxy"]
         if nodes == 1:
@@ -54,6 +72,8 @@ class Servers:
     def __enter__(self) -> Self:
         try:
             self._mount()
+            if self.network:
+                self._open.enter_context(self.network)
             self.kafka.start()
             self.milvus.start()
         except BaseException:
@@ -70,6 +90,7 @@ class Servers:
         """End both."""
         self.milvus.stop()
         self.kafka.stop()
+        self._open.close()
         if self._disk_mb and self._disk.is_mount():
             subprocess.run(["umount", str(self._disk)], check=True)
 

@@ -61,7 +61,13 @@ class Suite:
         folder = self.directory / scenario.name
         # New ones each time: a broker that is killed among the topics of all the others takes long to come back.
         home = folder / f"servers-{time.time_ns():x}"
-        with Servers(home, milvus=self.milvus, nodes=scenario.nodes, disk_mb=scenario.disk_mb) as servers:
+        with Servers(
+            home,
+            milvus=self.milvus,
+            nodes=scenario.nodes,
+            disk_mb=scenario.disk_mb,
+            separate=scenario.separate,
+        ) as servers:
             result = run_scenario(scenario, servers, store, folder, scale=self.scale, seed=self.seed)
         shutil.rmtree(home)
         file = self._file(scenario)

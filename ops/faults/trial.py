@@ -258,10 +258,10 @@ class Trial:
                 raise TrialError(f"{self.scenario.name}: {what} did not come within {seconds:.0f} s")
             self.wait(_LOOK_SECONDS)
 
-    def progress(self, outcomes: int = 100) -> None:
-        """Wait until so many more outcomes are seen."""
-        goal = len(self.reader.outcomes) + outcomes
-        self.until("further results", lambda: len(self.reader.outcomes) >= goal)
+    def progress(self) -> None:
+        """Wait until each partition has something new."""
+        now, newest = time.monotonic(), self.reader.newest_at
+        self.until("every partition's next", lambda: all(newest.get(p, 0.0) > now for p in range(PARTITIONS)))
 
     def somebody_at_work(self) -> WorkerProcess:
         """A worker that has committed something since its start, drawn at random."""

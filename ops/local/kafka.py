@@ -178,7 +178,7 @@ def _is_member(node: Node) -> bool:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    if not is_open(node.port):
+    if not is_open(node.port, node.host):
         return False
     # Its complaints about a broker that is not there yet are for nobody.
     client = AdminClient({"bootstrap.servers": node.address, "log_level": 0})

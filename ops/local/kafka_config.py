@@ -59,21 +59,22 @@ def _kafka_uuid() -> str:
 
 @dataclass(frozen=True)
 class Node:
-    """One node: broker and controller, a listener and a port for each."""
+    """One node: broker and controller, a listener and a port for each at one address."""
 
     id: int
     port: int
     controller_port: int
     directory_id: str
     folder: Path
+    host: str = HOST
 
     @property
     def address(self) -> str:
-        return f"{HOST}:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def controller_address(self) -> str:
-        return f"{HOST}:{self.controller_port}"
+        return f"{self.host}:{self.controller_port}"
 
     @property
     def properties_file(self) -> Path:

@@ -31,11 +31,11 @@ def is_free(port: int) -> bool:
     return True
 
 
-def is_open(port: int) -> bool:
+def is_open(port: int, host: str = HOST) -> bool:
     """Whether something accepts connections on the port."""
     with socket.socket() as probe:
         probe.settimeout(1.0)
-        return probe.connect_ex((HOST, port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 def free_port() -> int:

@@ -6,7 +6,7 @@ from ops.faults.scenarios.clock import CLOCK
 from ops.faults.scenarios.disk_full import DISK_FULL
 from ops.faults.scenarios.kills import KILL9, POINTS
 from ops.faults.scenarios.milvus import MILVUS
-from ops.faults.scenarios.nodes import NODES
+from ops.faults.scenarios.nodes import CUT_OFF, NODES
 from ops.faults.scenarios.poison import POISON
 from ops.faults.scenarios.rebalances import REBALANCES
 from ops.faults.scenarios.stalls import SLOW_BATCH, ZOMBIE
@@ -19,6 +19,7 @@ SCENARIOS: dict[str, Scenario] = {
         POINTS,
         BROKER,
         NODES,
+        CUT_OFF,
         ZOMBIE,
         SLOW_BATCH,
         REBALANCES,

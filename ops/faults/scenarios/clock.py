@@ -6,6 +6,7 @@ from pathlib import Path
 from ops.faults.scenario import Scenario, Size
 from ops.faults.trial import Trial
 
+_ALL_SECONDS = 1_800.0
 _OFFSETS = ("+1h", "-1h")
 
 
@@ -27,7 +28,7 @@ def set_clocks(trial: Trial) -> None:
         trial.add_worker(LD_PRELOAD=str(library()), FAKETIME=offset, FAKETIME_DONT_FAKE_MONOTONIC="1")
         trial.injected[f"clock {offset}"] += 1
     trial.start_workers(0)
-    trial.progress(trial.size.events)
+    trial.until("all results", lambda: len(trial.reader.outcomes) >= trial.size.events, _ALL_SECONDS)
 
 
 CLOCK = Scenario(

@@ -25,7 +25,7 @@ def break_milvus(trial: Trial) -> None:
         fault = faults[number % len(faults)]
         fault(trial, proxy)
         trial.injected[fault.__name__.strip("_").replace("_", " ")] += 1
-        trial.progress(int(trial.scenario.rate))
+        trial.progress()
     rebalances = trial.rebalances - before
     trial.notes.append(f"{rebalances} rebalances")
     if rebalances:

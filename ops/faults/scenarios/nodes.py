@@ -1,9 +1,11 @@
-"""Three nodes with replication 3: one of them dies, or stands still, or two die at once."""
+"""Three nodes with replication 3: one of them dies, stands still or is cut off, or two die at once."""
 
 import signal
+from collections.abc import Callable, Sequence
 
 from confluent_kafka.admin import AdminClient
 
+from ops.faults.network import obstacle
 from ops.faults.scenario import Scenario, Size
 from ops.faults.trial import Trial
 
@@ -15,20 +17,26 @@ _METADATA_SECONDS = 30.0
 
 def break_nodes(trial: Trial) -> None:
     """In turn: the leader of a partition is killed, two nodes are killed at once, one stands still (SIGSTOP)."""
+    _break(trial, [_leader_killed, _two_killed, _one_stopped])
+
+
+def cut_off(trial: Trial) -> None:
+    """A leader is alone in its network for a while, and thinks that the others are gone."""
+    _break(trial, [_one_cut_off])
+
+
+def _break(trial: Trial, faults: Sequence[Callable[[Trial], None]]) -> None:
     trial.start_workers(trial.scenario.workers)
-    faults = (_leader_killed, _two_killed, _one_stopped)
     longest = 0.0
     for number in range(trial.size.faults):
         fault = faults[number % len(faults)]
         began = trial.now()
         fault(trial)
         trial.injected[fault.__name__.strip("_").replace("_", " ")] += 1
-        trial.progress(int(trial.scenario.rate))
+        trial.progress()
         if fault is not _two_killed:
             longest = max(longest, trial.gap_since(began))
-    trial.notes.append(
-        f"longest gap while two nodes were left {longest:.1f} s; no network namespace was used"
-    )
+    trial.notes.append(f"longest gap while two nodes were left {longest:.1f} s")
     if longest > LONGEST_GAP_SECONDS:
         trial.unexpected.append(f"a gap of {longest:.1f} s while two nodes were left")
 
@@ -57,6 +65,15 @@ def _one_stopped(trial: Trial) -> None:
     trial.wait(_AWAY_SECONDS / 2)
 
 
+def _one_cut_off(trial: Trial) -> None:
+    network, node = trial.servers.network, _leader(trial)
+    assert network is not None
+    network.cut(node)
+    trial.wait(_AWAY_SECONDS)
+    network.join(node)
+    trial.wait(_AWAY_SECONDS / 2)
+
+
 def _leader(trial: Trial) -> int:
     """The node that leads a partition of the results, drawn at random."""
     kafka = trial.servers.kafka
@@ -73,7 +90,20 @@ NODES = Scenario(
     "three nodes, replication 3: a leader killed, two killed at once, one stopped (SIGSTOP), in turn",
     break_nodes,
     small=Size(faults=3, events=3_000),
-    full=Size(faults=60, events=200_000),
+    full=Size(faults=60, events=100_000),
     workers=2,
     nodes=3,
+    rate=300.0,
+)
+CUT_OFF = Scenario(
+    "cut-off",
+    "three nodes, replication 3, each in a network namespace: a leader is cut off from everybody",
+    cut_off,
+    small=Size(faults=1, events=3_000),
+    full=Size(faults=20, events=50_000),
+    workers=2,
+    nodes=3,
+    separate=True,
+    rate=300.0,
+    obstacle=obstacle,
 )
