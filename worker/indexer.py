@@ -168,7 +168,8 @@ class _Term:
         if command is None:
             self._write({}, done=True)
             return
-        view = self._reader.read_to_end(_READ_SECONDS, settled=True).snapshot()
+        self._reader.read_to_end(_READ_SECONDS, settled=True)
+        view = self._reader.view.snapshot()
         log.info("command %s: %s %s", command.command_id, command.action, command.release or "")
         self._command_id = command.command_id
         self._metrics.begun()
@@ -194,8 +195,8 @@ class _Term:
             self._write(request.records, done=request.done)
             if request.done:
                 self._sweep_at = 0.0
-            view = self._reader.read_to_end(_READ_SECONDS, settled=True)
-            request.answer.set_result(view.snapshot())
+            self._reader.read_to_end(_READ_SECONDS, settled=True)
+            request.answer.set_result(self._reader.view.snapshot())
         if job.ended:
             self._job = self._command_id = None
             self._metrics.ended()

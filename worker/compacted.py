@@ -1,0 +1,137 @@
+"""A compacted topic of one partition on Kafka: read to its end, and followed."""
+
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
+    AdminClient,
+    OffsetSpec,
+)
+
+from schemas import kafka
+from schemas.errors import FatalKafkaError, SettingsError, UnreachableError
+from schemas.settings import Settings
+
+Change = TypeVar("Change")
+Apply = Callable[[bytes | None, bytes | None], Change | None]
+
+_BATCH = 500  # records of one consume
+_ATTEMPT_SECONDS = 1.0  # one attempt at the topic's end; a broker that is up answers in milliseconds
+_LOG_CRITICAL = 2  # a broker that is away would fill the log; the errors we raise say it once
+_REFUSED = {
+    KafkaError._AUTHENTICATION,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._SSL,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+}
+
+
+class CompactedReader(Generic[Change]):
+    """Gives every record to `apply`, in order. One thread at a time; it joins no group and commits nothing."""
+
+    def __init__(self, settings: Settings, topic: str, group: str, apply: Apply[Change]) -> None:
+        """Begin at the topic's beginning; `group` is a name without its prefix, for the rights that brokers ask for."""
+        self._topic = topic
+        self._apply = apply
+        self._servers = settings.kafka.bootstrap_servers
+        self._refused: KafkaError | None = None
+        self._ended_at = -1
+        self.position = 0
+        """The offset after the last record that was read."""
+        self._consumer = Consumer(
+            kafka.reader(settings.kafka, f"{settings.prefix}{group}")
+            | {
+                # Only this event tells the end: the markers of transactions take offsets that no record has.
+                "enable.partition.eof": True,
+                "error_cb": self._note,
+                "log_level": _LOG_CRITICAL,
+            }
+        )
+        self._admin = AdminClient(kafka.admin(settings.kafka) | {"log_level": _LOG_CRITICAL})
+        self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
+
+    def read_to_end(self, timeout_s: float, *, settled: bool = False) -> None:
+        """Read every record that is committed by now.
+
+        A commit returns before its records can be read. With `settled` this waits for them, and for whatever transaction
+        is under way to end, so that nothing decided before this call is missed.
+
+        Raises:
+            UnreachableError: not within `timeout_s`; to be repeated, nothing is lost.
+            SettingsError, FatalKafkaError: as `poll`.
+        """
+        deadline = time.monotonic() + timeout_s
+        end = None
+        while end is None or self._ended_at < end:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise UnreachableError(
+                    f"the topic {self._topic} of Kafka at {self._servers} could not be read to its end within "
+                    f"{timeout_s:g} s; start Kafka, or create the topic with `marquee topics`"
+                )
+            if end is None:
+                end = self._end(min(left, _ATTEMPT_SECONDS), settled)
+            self.poll(min(left, 0.1))
+
+    def poll(self, timeout_s: float) -> list[Change]:
+        """Wait up to `timeout_s` for a change, then take all that are there; Kafka being away gives none.
+
+        Raises:
+            SettingsError: Kafka refused who we are, or that we read the topic.
+            FatalKafkaError: this consumer cannot go on.
+        """
+        messages = self._consumer.consume(1, timeout_s)
+        if messages:
+            messages += self._consumer.consume(_BATCH - 1, 0)
+        if self._refused:
+            raise SettingsError(
+                f"Kafka at {self._servers} refused who we are, or that we read {self._topic} "
+                f"({self._refused.str()}); check the MARQUEE_KAFKA__… settings and the topic's rights"
+            )
+        changes = []
+        for message in messages:
+            error, offset = message.error(), message.offset()
+            if error is not None:
+                self._take(error, offset)
+                continue
+            self.position = max(self.position, (offset or 0) + 1)
+            if (change := self._apply(message.key(), message.value())) is not None:
+                changes.append(change)
+        return changes
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _end(self, timeout_s: float, settled: bool) -> int | None:
+        """The offset after the last record that is committed, or (`settled`) that is there; None while Kafka is away."""
+        level = IsolationLevel.READ_UNCOMMITTED if settled else IsolationLevel.READ_COMMITTED
+        place = TopicPartition(self._topic, 0)
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        found = self._admin.list_offsets({place: latest}, isolation_level=level, request_timeout=timeout_s)
+        try:
+            return int(found[place].result().offset)
+        except KafkaException as error:
+            self._note(error.args[0])
+            return None
+
+    def _take(self, error: KafkaError, offset: int | None) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._ended_at = offset if offset is not None else self._ended_at
+        elif error.fatal():
+            raise FatalKafkaError(f"Kafka ended the reader of {self._topic}: {error.str()}")
+        else:
+            self._note(error)
+
+    def _note(self, error: KafkaError) -> None:
+        if error.code() in _REFUSED:
+            self._refused = error
