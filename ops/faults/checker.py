@@ -23,11 +23,15 @@ class Sent:
     offset: int
     digest: bytes | None
     ends_in: Kind | None = None  # None: either
+    made_at: float = field(default=0.0, compare=False)  # the event's timestamp, in seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A committed record as a reader saw it. `source` is what it says itself; `at` is when it was seen, in seconds."""
+    """A committed record as a reader saw it. `source` is what it says itself.
+
+    `at` is when it was seen and `stored_at` the broker's timestamp, both in seconds.
+    """
 
     kind: Kind
     partition: int
@@ -39,6 +43,7 @@ class Outcome:
     release: str | None = None
     collection: str | None = None
     at: float = field(default=0.0, compare=False)
+    stored_at: float = field(default=0.0, compare=False)
 
 
 @dataclass

@@ -119,4 +119,5 @@ class _Receipt:
         if error is not None or partition is None or offset is None:
             self.load.unacknowledged.add(self.key)
         else:
-            self.load.sent.append(Sent(self.key, partition, offset, self.digest, self.ends_in))
+            made_at = message.timestamp()[1] / 1_000
+            self.load.sent.append(Sent(self.key, partition, offset, self.digest, self.ends_in, made_at))

@@ -101,11 +101,11 @@ class CommittedReader(threading.Thread):
         key = key.encode() if isinstance(key, str) else key
         value = value.encode() if isinstance(value, str) else value
         digest = digest_of(value)
-        now = time.monotonic()
+        now, stored_at = time.monotonic(), message.timestamp()[1] / 1_000
         if message.topic() == self._dead_letters:
             headers = dict(message.headers() or [])
             source = _place_of(headers["marquee.source"])
-            return Outcome("dead letter", partition, offset, key, source, digest, at=now)
+            return Outcome("dead letter", partition, offset, key, source, digest, at=now, stored_at=stored_at)
         said = json.loads(value or b"")
         place = said["source"]
         return Outcome(
@@ -119,6 +119,7 @@ class CommittedReader(threading.Thread):
             said["release"],
             said["collection"],
             at=now,
+            stored_at=stored_at,
         )
 
 

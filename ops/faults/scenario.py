@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ops.faults.load import MakeEvent, sound_event
@@ -28,6 +29,7 @@ class Scenario:
     """Faults of one kind. `run` injects them while the load goes on; all else is the same for all scenarios.
 
     `protocols`: the workers' group protocol; of two, each gets half of the faults (classic cooperative, and KIP-848).
+    `prepare_store`: gives the store to use, from the suite's, the scenario's folder and the seed.
     `disk_mb`: the size of the single broker's disk, a tmpfs of its own; 0 for an ordinary folder. `separate`: each node in
     a network namespace of its own.
     """
@@ -45,6 +47,7 @@ class Scenario:
     rate: float = 500.0  # events a second
     make: MakeEvent = sound_event
     variables: Mapping[str, str] = field(default_factory=dict)
+    prepare_store: Callable[[str, Path, int], str] = lambda store, _folder, _seed: store
     obstacle: Callable[[], str | None] = lambda: None
 
     def size(self, scale: Scale) -> Size:

@@ -95,7 +95,7 @@ def run_scenario(
         scenario,
         scenario.size(scale),
         servers,
-        store,
+        scenario.prepare_store(store, folder, seed),
         folder,
         seed=seed,
         variables=variables,

@@ -291,6 +291,10 @@ class Trial:
         self.injected[named or f"{_VERBS[order.do]} {order.at}"] += 1
         return True
 
+    def owns(self, collections: Mapping[str, set[str]]) -> None:
+        """Say which collections each release was indexed into."""
+        self._collections = dict(collections)
+
     @property
     def rebalances(self) -> int:
         """How often partitions came to a worker or went."""

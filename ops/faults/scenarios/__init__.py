@@ -10,6 +10,7 @@ from ops.faults.scenarios.nodes import CUT_OFF, NODES
 from ops.faults.scenarios.poison import POISON
 from ops.faults.scenarios.rebalances import REBALANCES
 from ops.faults.scenarios.stalls import SLOW_BATCH, ZOMBIE
+from ops.faults.scenarios.swap import SWAP
 from ops.faults.scenarios.unknown_outcome import UNKNOWN_OUTCOME
 
 SCENARIOS: dict[str, Scenario] = {
@@ -28,5 +29,6 @@ SCENARIOS: dict[str, Scenario] = {
         DISK_FULL,
         CLOCK,
         UNKNOWN_OUTCOME,
+        SWAP,
     )
 }
