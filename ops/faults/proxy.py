@@ -99,8 +99,9 @@ class Proxy:
 class OutcomeProxy(Proxy):
     """Reads Kafka's frames, and keeps the answer to a commit or an abort from its client on demand.
 
-    librdkafka repeats an EndTxn for as long as its call lasts, so the same question is left without an answer each time; a
-    new producer's differs, because it has another epoch.
+    librdkafka repeats a request for as long as its call lasts. The same EndTxn is left without an answer each time, and a
+    new producer's differs, because it has another epoch; what an InitProducerId asks never differs, so it is left without
+    one until `release`.
     """
 
     def __init__(self, target_port: int, port: int | None = None) -> None:
@@ -113,6 +114,12 @@ class OutcomeProxy(Proxy):
         """Withhold one outcome from one producer; where not `landed`, the broker does not even see the request."""
         with self._lock:
             self._orders[api, transactional_id.encode()] = landed
+
+    def release(self, transactional_id: str) -> None:
+        """Withhold nothing more from this producer."""
+        with self._lock:
+            for api in (END_TXN, INIT_PRODUCER_ID):
+                self._orders.pop((api, transactional_id.encode()), None)
 
     def _begin(self, client: socket.socket, server: socket.socket) -> None:
         unwanted: set[int] = set()  # correlation ids whose answers are withheld
@@ -144,10 +151,10 @@ class OutcomeProxy(Proxy):
             ordered = next((order for order in self._orders if order[0] == api and order[1] in request), None)
             if ordered is None:
                 return self._withheld.get(request)
-            landed = self._orders.pop(ordered)
             if api == END_TXN:
-                self._withheld[request] = landed
-            return landed
+                self._withheld[request] = self._orders.pop(ordered)
+                return self._withheld[request]
+            return self._orders[ordered]
 
 
 def _frame(source: socket.socket) -> bytes:

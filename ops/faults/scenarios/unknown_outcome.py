@@ -48,6 +48,8 @@ def withhold(trial: Trial, outcomes: Sequence[Outcome]) -> None:
             _withhold(trial, proxy, worker, outcome)
             waiting.append((worker, goal))
         trial.until("the end of the wait", lambda: all(worker.undone >= goal for worker, goal in waiting))  # noqa: B023
+        for worker, _ in waiting:
+            proxy.release(trial.settings.names.worker_transactional_id(worker.name))
         trial.progress()
 
 
