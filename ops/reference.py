@@ -9,9 +9,10 @@ from pydantic.fields import FieldInfo
 
 from ops.dashboard import dashboard
 from ops.metrics_reference import metrics_page
-from schemas import dead_letter
+from ops.schema_files import schema_files
 from schemas.dead_letter import REASONS, RedriveMarker
 from schemas.manifest import Manifest
+from schemas.messages import HEADERS
 from schemas.profile import AGE_GROUPS, OCCUPATIONS, Filter, ProfileEvent
 from schemas.recommendation import Recommendation, RecommendedMovie, Source
 from schemas.release import (
@@ -31,16 +32,6 @@ from schemas.topics import Names
 
 ROOT = Path(__file__).parent.parent
 MADE = "<!-- Made by `python -m ops.reference` from the code; do not edit. -->"
-
-_HEADERS = {
-    dead_letter.REASON: "A short code, see below.",
-    dead_letter.ERROR: "A sentence for a person.",
-    dead_letter.SOURCE: "`topic-partition-offset` of the event.",
-    dead_letter.FAILED_AT: "When, ISO 8601 in UTC.",
-    dead_letter.RELEASE: "The release that served when the event failed.",
-    dead_letter.VALUE_LENGTH: "Only where the event's bytes did not fit: how many there were.",
-    dead_letter.VALUE_SHA256: "Only then: their sha256.",
-}
 
 
 def settings_page() -> str:
@@ -73,6 +64,11 @@ def contract_page() -> str:
         "",
         "JSON in UTF-8. Names are those of the default prefix, `marquee.`. Unknown fields are ignored, so that "
         "producers may move first.",
+        "",
+        "For machines: a JSON Schema of each kind of record and [AsyncAPI 3](schemas/asyncapi.json) in [schemas/](schemas/). "
+        "A test compares them with the released ones ([released.json](schemas/released.json)): what was a profile event stays "
+        "one, what reads recommendations and dead letters goes on reading them, and the records between workers and indexers "
+        "are understood both ways.",
         "",
         f"## {names.profiles}: the profile event",
         "",
@@ -111,7 +107,7 @@ def contract_page() -> str:
         "",
         "| header | what |",
         "|---|---|",
-        *(f"| `{name}` | {text} |" for name, text in _HEADERS.items()),
+        *(f"| `{name}` | {text} |" for name, text in HEADERS.items()),
         "",
         "| reason | when |",
         "|---|---|",
@@ -153,6 +149,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "settings.md": settings_page(),
         ROOT / "docs" / "contract.md": contract_page(),
         ROOT / "docs" / "metrics.md": metrics_page(MADE),
+        **schema_files(),
         ROOT / "ops" / "dashboards" / "marquee.json": dashboard(),
     }
 
@@ -221,4 +218,5 @@ def _type(schema: dict[str, object]) -> str:
 
 if __name__ == "__main__":
     for path, page in pages().items():
+        path.parent.mkdir(exist_ok=True)
         path.write_text(page, encoding="utf-8")

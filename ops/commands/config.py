@@ -14,9 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def config(
-    changed: Annotated[
-        bool, typer.Option("--changed", help="Only what is set somewhere.")
-    ] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what is set somewhere.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show every setting as `marquee worker` would use it here, and whether it is the default, a variable's, a secret's

@@ -22,7 +22,8 @@ class StubWorker:
         """One transaction of recommendations for events at (partition, offset)."""
         self._producer.begin_transaction()
         for partition, offset in places:
-            value = self._recommendation(event_id, partition, offset).model_dump_json().encode()
+            answer = a_recommendation(self._names.profiles, event_id, partition, offset)
+            value = answer.model_dump_json().encode()
             self._producer.produce(self._names.recommendations, value, partition=partition)
         self._end(commit)
 
@@ -58,14 +59,16 @@ class StubWorker:
             self._producer.flush(30)  # the records are on the broker, and still never to be seen
             self._producer.abort_transaction(30)
 
-    def _recommendation(self, event_id: str, partition: int, offset: int) -> Recommendation:
-        movie = RecommendedMovie(rank=1, movie_id=3030, title="Yojimbo (1961)", genres=["Drama"], score=2.944)
-        return Recommendation(
-            event_id=event_id,
-            user_id=None,
-            movies=[movie],
-            release="20261121T101500-3f9c2a",
-            collection="collection",
-            retrieval="milvus",
-            source=Source(topic=self._names.profiles, partition=partition, offset=offset),
-        )
+
+def a_recommendation(topic: str, event_id: str, partition: int, offset: int) -> Recommendation:
+    """The answer to the event at that place."""
+    movie = RecommendedMovie(rank=1, movie_id=3030, title="Yojimbo (1961)", genres=["Drama"], score=2.944)
+    return Recommendation(
+        event_id=event_id,
+        user_id=None,
+        movies=[movie],
+        release="20261121T101500-3f9c2a",
+        collection="collection",
+        retrieval="milvus",
+        source=Source(topic=topic, partition=partition, offset=offset),
+    )
