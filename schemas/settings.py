@@ -99,6 +99,17 @@ class WorkerSettings(_Group):
         le=10_000,
         description="How long the first event of a batch waits for others, in milliseconds.",
     )
+    cached_lists: int = Field(
+        10_000,
+        ge=0,
+        le=10_000_000,
+        description="Lists kept for profiles that come again, about 1 KB each; 0 searches for every event.",
+    )
+    exact_max_mb: int = Field(
+        1_024,
+        ge=0,
+        description="Vectors that the worker keeps a copy of, for exact search, in megabytes; 0 keeps none.",
+    )
     start: Literal["earliest", "latest"] = Field(
         "earliest", description="Where a group without committed offsets begins."
     )
@@ -151,10 +162,16 @@ class IndexerSettings(_Group):
 
 
 class HttpSettings(_Group):
-    """The port of /metrics, /health/live and /health/ready."""
+    """The port of the worker's page, /metrics, /health/live and /health/ready."""
 
     host: str = Field("127.0.0.1", description="Address to bind; loopback by default.")
     port: int = Field(9464, ge=0, le=65_535, description="0 takes a free one, and says which.")
+    token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Who has it sees the last recommendations and dead letters on the worker's page; without one, only "
+        "a port bound to loopback shows them.",
+    )
 
 
 class LogSettings(_Group):

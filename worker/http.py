@@ -1,4 +1,4 @@
-"""One port for Prometheus and for whoever restarts us: /metrics, /health/live, /health/ready."""
+"""One port for Prometheus, for whoever restarts us, and for people: /metrics, /health/live, /health/ready, /."""
 
 import threading
 import time
@@ -11,9 +11,20 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 
 from schemas.errors import SettingsError
 from schemas.settings import HttpSettings
+from worker.page import JSON, Page, Response
 
 # A loop that has not turned for so long is stuck; above any wait that Kafka or Milvus can cause in it.
 STUCK_AFTER_SECONDS = 120.0
+# A connection that asks for nothing, or reads nothing, gives its thread back.
+_IDLE_SECONDS = 30.0
+_EVERY_RESPONSE = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_PATHS = b"/metrics, /health/live, /health/ready\n"
+_STUCK = {"loop": "has not turned for two minutes"}
 
 
 class Health:
@@ -76,47 +87,51 @@ class HttpServer:
         self._thread.join()
 
 
-def serve(settings: HttpSettings, health: Health, registry: CollectorRegistry = REGISTRY) -> HttpServer:
-    """Bind the port and serve in a thread.
+def serve(
+    settings: HttpSettings,
+    health: Health,
+    registry: CollectorRegistry = REGISTRY,
+    page: Page | None = None,
+) -> HttpServer:
+    """Bind the port and serve in a thread; `page` is the worker's, for people.
 
     Raises:
         SettingsError: the address cannot be bound.
     """
 
-    class Page(BaseHTTPRequestHandler):
+    class Paths(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        server_version, sys_version = "marquee", ""
+        timeout = _IDLE_SECONDS
 
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
+            path, _, query = self.path.partition("?")
             if path == "/metrics":
-                self._send(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_LATEST)
+                response = Response(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_LATEST)
             elif path == "/health/live":
-                self._send_state(
-                    health.live, {} if health.live else {"loop": "has not turned for two minutes"}
-                )
+                response = _state(health.live, {} if health.live else _STUCK)
             elif path == "/health/ready":
                 problems = health.problems
-                self._send_state(not problems, problems)
+                response = _state(not problems, problems)
             else:
-                self._send(HTTPStatus.NOT_FOUND, b"/metrics, /health/live, /health/ready\n", "text/plain")
+                found = page.respond(path, query, self.headers, health.problems) if page else None
+                response = found or Response(HTTPStatus.NOT_FOUND, _PATHS, "text/plain")
+            self._send(response)
 
-        def _send_state(self, good: bool, problems: dict[str, str]) -> None:
-            status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
-            body = orjson.dumps({"ok": good, "problems": problems}, option=orjson.OPT_APPEND_NEWLINE)
-            self._send(status, body, "application/json")
-
-        def _send(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
+        def _send(self, response: Response) -> None:
+            self.send_response(response.status)
+            self.send_header("Content-Type", response.content_type)
+            self.send_header("Content-Length", str(len(response.body)))
+            for name, value in (_EVERY_RESPONSE | dict(response.headers)).items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(response.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class names it
             """A scrape every few seconds is no news."""
 
     try:
-        server = ThreadingHTTPServer((settings.host, settings.port), Page)
+        server = ThreadingHTTPServer((settings.host, settings.port), Paths)
     except OSError as error:
         raise SettingsError(
             f"cannot serve /metrics on {settings.host}:{settings.port} ({error.strerror}): "
@@ -124,3 +139,9 @@ def serve(settings: HttpSettings, health: Health, registry: CollectorRegistry = 
         ) from None
     server.daemon_threads = True
     return HttpServer(server)
+
+
+def _state(good: bool, problems: dict[str, str]) -> Response:
+    status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+    body = orjson.dumps({"ok": good, "problems": problems}, option=orjson.OPT_APPEND_NEWLINE)
+    return Response(status, body, JSON)

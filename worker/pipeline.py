@@ -20,6 +20,7 @@ from schemas.dead_letter import Reason
 from schemas.errors import FatalKafkaError
 from worker.batch import Answer, Batch, Event, Trigger, source_of
 from worker.errors import AbandonedError, RefusedError, UndoneError
+from worker.latest import Latest
 from worker.metrics import Metrics
 from worker.publish import Publisher
 
@@ -40,12 +41,18 @@ class Pipeline:
     """Takes batches from the poll thread; its own threads answer and publish them."""
 
     def __init__(
-        self, answer: AnswerBatch, last_resort: LastResort, publisher: Publisher, metrics: Metrics
+        self,
+        answer: AnswerBatch,
+        last_resort: LastResort,
+        publisher: Publisher,
+        metrics: Metrics,
+        latest: Latest,
     ) -> None:
         self._answer = answer
         self._last_resort = last_resort
         self._publisher = publisher
         self._metrics = metrics
+        self._latest = latest
         self._generation = 0
         self._resumed = 0  # the generation of what is polled; an ended one from `abandon` to `resume`
         self._undone = threading.Event()
@@ -180,6 +187,7 @@ class Pipeline:
             self._metrics.transaction("committed")
             commit_seconds = self._publisher.calls.seconds("commit_transaction")
             self._metrics.committed(answers, time.monotonic() - started, commit_seconds)
+            self._latest.committed(answers)
 
     def _publish_smaller(self, generation: int, answers: list[Answer], refusal: str) -> None:
         """Halve what the broker refuses, down to the event; that one ends as a dead letter that fits.

@@ -6,7 +6,7 @@ import threading
 from contextlib import closing
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
@@ -14,13 +14,16 @@ from worker.answer import Answerer
 from worker.heartbeat import Heartbeat
 from worker.http import Health, serve
 from worker.identity import claim_identity
+from worker.latest import KEPT, Latest
 from worker.metrics import Metrics
 from worker.milvus import Milvus
+from worker.page import Access, Page
 from worker.retrieval import Retriever
 from worker.serving import Serving
 from worker.shadow import Shadow
 from worker.stream import Stream
 from worker.topics import ensure_topics
+from worker.trend import Trend
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +41,17 @@ def run_worker(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     health, metrics = Health(), Metrics()
+    access = Access(settings.http)
+    latest = Latest(kept=KEPT if access.possible else 0)
     with (
         claim_identity(
             settings.worker.id, f"{settings.kafka.bootstrap_servers} {settings.names.worker_group}"
         ) as identity,
-        serve(settings.http, health) as http,
+        Trend(REGISTRY) as trend,
+        serve(settings.http, health, page=Page(identity.id, access, trend, latest)) as http,
         closing(Milvus(settings.milvus)) as milvus,
     ):
-        log.info("worker %s, metrics and health at http://%s", identity.id, http.address)
+        log.info("worker %s, its page, metrics and health at http://%s", identity.id, http.address)
         wait_for_topics(settings, health, stopping)
         heartbeat = Heartbeat(settings, identity.id, version("marquee"), http.address)
         with Serving(settings, milvus, heartbeat, health, metrics) as serving:
@@ -61,7 +67,7 @@ def run_worker(settings: Settings) -> None:
                     _shadow(settings, serving, milvus, metrics),
                 )
                 Stream(
-                    settings, identity.id, answerer, serving.raise_failure, health, metrics, stopping
+                    settings, identity.id, answerer, serving.raise_failure, health, metrics, latest, stopping
                 ).run()
         heartbeat.end(seconds=1.0)
     end_quietly()

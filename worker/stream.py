@@ -29,12 +29,13 @@ from confluent_kafka import (
 )
 
 from schemas import kafka
-from schemas.errors import FatalKafkaError, MarqueeError
+from schemas.errors import FatalKafkaError, MarqueeError, UnreachableError
 from schemas.settings import Settings
 from worker.answer import Answerer
 from worker.batch import Event, Trigger
 from worker.errors import UndoneError
 from worker.http import Health
+from worker.latest import Latest
 from worker.metrics import Metrics
 from worker.pipeline import Pipeline
 from worker.positions import committed_positions, go_to
@@ -67,12 +68,15 @@ class Stream:
         worker_id: str,
         answerer: Answerer,
         raise_failure: Callable[[], None],
+        before_taking: Callable[[], None],
         health: Health,
         metrics: Metrics,
+        latest: Latest,
         stopping: threading.Event,
     ) -> None:
         self._settings = settings
         self._raise_failure = raise_failure  # of whatever else the worker cannot do without
+        self._before_taking = before_taking  # called for each assignment; UnreachableError: again
         self._health = health
         self._metrics = metrics
         self._stopping = stopping
@@ -88,7 +92,7 @@ class Stream:
             if settings.worker.delivery == "exactly-once"
             else AtLeastOnce(settings, self._consumer)
         )
-        self._pipeline = Pipeline(answerer.answer, answerer.last_resort, self._publisher, metrics)
+        self._pipeline = Pipeline(answerer.answer, answerer.last_resort, self._publisher, metrics, latest)
         self._taken: list[Event] = []  # polled and not yet handed to the pipeline
         self._taken_at = 0.0
         self._rewinding = False
@@ -294,8 +298,11 @@ class Stream:
         while not self._stopping.is_set():
             self._health.turn()
             try:
+                self._before_taking()
                 positions = committed_positions(consumer, partitions, self._settings.worker)
                 break
+            except UnreachableError as error:
+                log.info("waiting for the withdrawals: %s", error)
             except KafkaException as exception:
                 raise_if_final(exception.args[0])
                 log.info("waiting for the committed offsets: %s", exception.args[0].str())

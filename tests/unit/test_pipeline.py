@@ -11,6 +11,7 @@ from schemas.errors import FatalKafkaError
 from tests.unit.events import PolledEvent
 from worker.batch import Answer, Event, Record
 from worker.errors import RefusedError, UndoneError
+from worker.latest import Latest
 from worker.metrics import Metrics
 from worker.pipeline import DEPTH, Pipeline
 from worker.publish import CallWatch
@@ -68,7 +69,7 @@ def publisher() -> FakePublisher:
 
 
 def running(publisher: FakePublisher, answer: Callable[..., list[Answer]] = answers) -> Pipeline:
-    pipeline = Pipeline(answer, last_resort, publisher, Metrics(CollectorRegistry()))
+    pipeline = Pipeline(answer, last_resort, publisher, Metrics(CollectorRegistry()), Latest())
     pipeline.start()
     return pipeline
 

@@ -1,0 +1,145 @@
+"""Half an hour of the metrics, for the page: what was counted between two looks, every two seconds."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self, TypedDict
+
+from prometheus_client import CollectorRegistry
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 2.0
+KEPT = 900  # points: half an hour
+
+
+class Point(TypedDict):
+    """What happened since the point before; latencies in seconds, null where nothing was committed."""
+
+    at: float
+    recommendations: float  # a second
+    dead_letters: float  # a second
+    p50: float | None
+    p99: float | None
+    batch: float | None  # events a batch
+    lag: dict[str, float]  # by partition
+    stages: dict[str, float]  # seconds spent, by stage
+    release: str | None
+    epoch: int
+
+
+@dataclass
+class _Look:
+    """Counters and gauges as they stood at a moment."""
+
+    at: float
+    totals: dict[tuple[str, str], float] = field(default_factory=dict)  # by sample and the value of its label
+    latency: dict[float, float] = field(default_factory=dict)  # events up to a bound
+    release: str | None = None
+
+    def since(self, before: "_Look", sample: str, label: str = "") -> float:
+        return self.totals.get((sample, label), 0.0) - before.totals.get((sample, label), 0.0)
+
+    def labels(self, sample: str) -> list[str]:
+        return [label for name, label in self.totals if name == sample]
+
+
+# The one label of each sample that is looked at; all of them but one have none or one.
+_LABELS = {
+    "marquee_events_total": "outcome",
+    "marquee_batch_events_sum": "",
+    "marquee_batch_events_count": "",
+    "marquee_stage_seconds_sum": "stage",
+    "marquee_consumer_lag": "partition",
+    "marquee_active_epoch": "",
+}
+
+
+class Trend:
+    """Looks at a registry in a thread of its own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._points: deque[Point] = deque(maxlen=KEPT)
+        self._before: _Look | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="trend", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def after(self, at: float) -> list[Point]:
+        """The points later than a time, oldest first."""
+        return [point for point in list(self._points) if point["at"] > at]
+
+    def look(self, at: float) -> None:
+        """Look now; from the second time on, there is a point more."""
+        look = self._look(at)
+        if self._before is not None:
+            self._points.append(_point(self._before, look))
+        self._before = look
+
+    def _run(self) -> None:
+        while not self._stopping.wait(LOOK_SECONDS):
+            self.look(time.time())
+
+    def _look(self, at: float) -> _Look:
+        look = _Look(at)
+        for metric in self._registry.collect():
+            if not metric.name.startswith("marquee_"):
+                continue
+            for sample in metric.samples:
+                label = _LABELS.get(sample.name)
+                if label is not None:
+                    look.totals[sample.name, sample.labels.get(label, "")] = sample.value
+                elif sample.name == "marquee_event_latency_seconds_bucket":
+                    look.latency[float(sample.labels["le"])] = sample.value
+                elif sample.name == "marquee_active_release_timestamp_seconds":
+                    look.release = sample.labels["release"]
+        return look
+
+
+def _point(before: _Look, now: _Look) -> Point:
+    seconds = max(now.at - before.at, 1e-3)
+    batches = now.since(before, "marquee_batch_events_count")
+    bounds = sorted(now.latency)
+    counts = [now.latency[bound] - before.latency.get(bound, 0.0) for bound in bounds]
+    lag = "marquee_consumer_lag"
+    stage = "marquee_stage_seconds_sum"
+    return Point(
+        at=now.at,
+        recommendations=now.since(before, "marquee_events_total", "recommendation") / seconds,
+        dead_letters=now.since(before, "marquee_events_total", "dead_letter") / seconds,
+        p50=quantile(0.5, bounds, counts),
+        p99=quantile(0.99, bounds, counts),
+        batch=now.since(before, "marquee_batch_events_sum") / batches if batches else None,
+        lag={partition: now.totals[lag, partition] for partition in now.labels(lag)},
+        stages={name: now.since(before, stage, name) for name in now.labels(stage)},
+        release=now.release,
+        epoch=int(now.totals.get(("marquee_active_epoch", ""), 0)),
+    )
+
+
+def quantile(share: float, bounds: Sequence[float], counts: Sequence[float]) -> float | None:
+    """As Prometheus' `histogram_quantile`: linear within a bucket. `counts` are of what is up to each bound."""
+    total = counts[-1] if counts else 0.0
+    if total <= 0:
+        return None
+    wanted, lower, below = share * total, 0.0, 0.0
+    for bound, count in zip(bounds, counts, strict=True):
+        if count >= wanted and count > below:
+            return (
+                lower
+                if bound == float("inf")
+                else lower + (bound - lower) * (wanted - below) / (count - below)
+            )
+        lower, below = bound, count
+    return lower
