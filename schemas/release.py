@@ -144,6 +144,9 @@ class WorkerRecord(Record):
         default_factory=list,
         description="What it may still search, for batches under way too; none of these is dropped.",
     )
+    withdrawals: int | None = Field(
+        None, description="Offset after the last record of `withdrawals` that counts here."
+    )
     http: str | None = Field(None, description="host:port of /metrics and /health.")
     version: str
     problem: str | None = Field(

@@ -72,15 +72,17 @@ class CompactedReader(Generic[Change]):
         """
         deadline = time.monotonic() + timeout_s
         end = None
-        while end is None or self._ended_at < end:
+        while True:
             left = deadline - time.monotonic()
+            if end is None and left > 0:
+                end = self._end(min(left, _ATTEMPT_SECONDS), settled)
+            if end is not None and self._ended_at >= end:
+                return
             if left <= 0:
                 raise UnreachableError(
                     f"the topic {self._topic} of Kafka at {self._servers} could not be read to its end within "
                     f"{timeout_s:g} s; start Kafka, or create the topic with `marquee topics`"
                 )
-            if end is None:
-                end = self._end(min(left, _ATTEMPT_SECONDS), settled)
             self.poll(min(left, 0.1))
 
     def poll(self, timeout_s: float) -> list[Change]:

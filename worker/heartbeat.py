@@ -1,8 +1,9 @@
 """The heartbeat of a worker: its record in `releases`, by which everybody sees who serves what."""
 
+import threading
 import time
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from schemas import kafka
 from schemas.release import HEARTBEAT_SECONDS, WorkerRecord, now, worker_key
@@ -14,6 +15,10 @@ class Heartbeat:
 
     def __init__(self, settings: Settings, worker_id: str, version: str, http: str) -> None:
         self.problem: str | None = None
+        self.withdrawals: int | None = None
+        """The offset after the last withdrawal that counts here; set by whoever reads them."""
+        self.known = threading.Event()
+        """Set once a heartbeat was delivered: from then on, who waits for all live workers waits for this one."""
         self._topic = settings.names.releases
         self._record = WorkerRecord(worker=worker_id, version=version, http=http, started_at=now())
         # A heartbeat that is late is of no use: the next one says more.
@@ -34,14 +39,24 @@ class Heartbeat:
 
     def beat(self, collections: list[str]) -> None:
         """Write the record if it is due; `collections` are those that this worker may still search."""
-        record = self._record.model_copy(update={"problem": self.problem, "collections": collections})
+        said = {"problem": self.problem, "collections": collections, "withdrawals": self.withdrawals}
+        record = self._record.model_copy(update=said)
         due = time.monotonic() - self._beaten_at >= HEARTBEAT_SECONDS
         if due or record != self._written:
             self._written = record
             self._beaten_at = time.monotonic()
             beat = record.model_copy(update={"heartbeat_at": now()})
-            self._producer.produce(self._topic, beat.model_dump_json().encode(), worker_key(record.worker))
+            self._producer.produce(
+                self._topic,
+                beat.model_dump_json().encode(),
+                worker_key(record.worker),
+                on_delivery=self._delivered,
+            )
         self._producer.poll(0)
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is None:
+            self.known.set()
 
     def end(self, seconds: float) -> None:
         """Take the record back: this worker serves nothing any more."""

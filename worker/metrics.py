@@ -132,6 +132,9 @@ class Metrics:
         )
         self._info = Gauge(
             "marquee_worker_info",
+        self._withdrawn = Gauge(
+            "marquee_withdrawn_movies", "Movies that are withdrawn, as this worker knows.", registry=registry
+        )
             "1; the labels say which version runs, and where the user tower does: cpu or gpu.",
             ["version", "device"],
             registry=registry,
@@ -238,3 +241,6 @@ class Metrics:
 
     def lost_offset(self) -> None:
         self._lost_offsets.inc()
+    def withdrawn(self, movies: int) -> None:
+        self._withdrawn.set(movies)
+

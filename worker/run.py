@@ -24,6 +24,7 @@ from worker.shadow import Shadow
 from worker.stream import Stream
 from worker.topics import ensure_topics
 from worker.trend import Trend
+from worker.withdrawals import Withdrawals
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +55,20 @@ def run_worker(settings: Settings) -> None:
         log.info("worker %s, its page, metrics and health at http://%s", identity.id, http.address)
         wait_for_topics(settings, health, stopping)
         heartbeat = Heartbeat(settings, identity.id, version("marquee"), http.address)
-        with Serving(settings, milvus, heartbeat, health, metrics) as serving:
-            while not stopping.is_set() and not serving.wait(0.2):
-                health.turn()
+        with (
+            Withdrawals(settings, heartbeat, metrics) as withdrawals,
+            Serving(settings, milvus, heartbeat, health, metrics) as serving,
+        ):
+
+            def raise_failure() -> None:
                 serving.raise_failure()
+                withdrawals.raise_failure()
+
+            # Known as live before the withdrawals are read for the first partitions: who waits for all workers to have
+            # read one must not miss this one.
+            while not stopping.is_set() and not (serving.wait(0.2) and heartbeat.known.wait(0.2)):
+                health.turn()
+                raise_failure()
             if not stopping.is_set():
                 answerer = Answerer(
                     settings.names.dead_letters,
@@ -67,7 +78,15 @@ def run_worker(settings: Settings) -> None:
                     _shadow(settings, serving, milvus, metrics),
                 )
                 Stream(
-                    settings, identity.id, answerer, serving.raise_failure, health, metrics, latest, stopping
+                    settings,
+                    identity.id,
+                    answerer,
+                    raise_failure,
+                    withdrawals.read_to_end,
+                    health,
+                    metrics,
+                    latest,
+                    stopping,
                 ).run()
         heartbeat.end(seconds=1.0)
     end_quietly()

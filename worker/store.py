@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +23,7 @@ from schemas.manifest import (
     FileEntry,
     Manifest,
 )
+from worker.catalogue import Catalogue
 from worker.errors import ReleaseError, UnreadableReleaseError
 from worker.release import Release, load_release
 from worker.tower import Device, require_readable
@@ -103,15 +104,22 @@ class ReleaseStore:
         require_readable(manifest)
         return load_release(self.fetch(manifest), manifest, device, threads)
 
-    def fetch(self, manifest: Manifest) -> Path:
-        """A local folder with every file of the release, each checked; a remote one is copied into a cache first.
+    def catalogue(self, release: str) -> Catalogue:
+        """The movies of a release, without the rest of it. Raises as `manifest` and `fetch`."""
+        folder = self.fetch(self.manifest(release), [CATALOGUE_FILE])
+        return Catalogue.read(folder / CATALOGUE_FILE)
+
+    def fetch(self, manifest: Manifest, names: Collection[str] | None = None) -> Path:
+        """A local folder with the files of the release (those of `names` where they are given), each checked.
+
+        Those of a remote store are copied into a cache first.
 
         Raises:
             ReleaseError: a file is missing, cut off or changed.
         """
         folder = self._local_folder(manifest.release)
-        for name, entry in manifest.files.items():
-            path = folder / name
+        for name in manifest.files if names is None else names:
+            path, entry = folder / name, manifest.files[name]
             if not self._is_local and not (path.is_file() and _digest(path) == entry):
                 self._download(manifest.release, name, path)
             check_file(manifest.release, path, entry)
