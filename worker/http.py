@@ -17,6 +17,7 @@ from worker.page import JSON, Page, Response
 STUCK_AFTER_SECONDS = 120.0
 # A connection that asks for nothing, or reads nothing, gives its thread back.
 _IDLE_SECONDS = 30.0
+_STOP_SECONDS = 0.1  # how often the port looks whether it is to be closed
 _EVERY_RESPONSE = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -68,7 +69,9 @@ class HttpServer:
     def __init__(self, server: ThreadingHTTPServer) -> None:
         self._server = server
         self.host, self.port = str(server.server_address[0]), int(server.server_address[1])
-        self._thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
+        self._thread = threading.Thread(
+            target=server.serve_forever, args=(_STOP_SECONDS,), name="http", daemon=True
+        )
         self._thread.start()
 
     @property
