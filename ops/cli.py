@@ -23,6 +23,8 @@ COMMANDS = (
     "retire",
     "shadow",
     "canary",
+    "diff",
+    "replay",
     "status",
     "data",
     "train",

@@ -48,6 +48,20 @@ class Names:
         return f"{self.prefix}feedback"
 
     @property
+    def topics(self) -> tuple[str, ...]:
+        """Every topic of the deployment."""
+        return (
+            self.profiles,
+            self.recommendations,
+            self.dead_letters,
+            self.redriven,
+            self.release_commands,
+            self.releases,
+            self.withdrawals,
+            self.feedback,
+        )
+
+    @property
     def worker_group(self) -> str:
         return f"{self.prefix}worker"
 

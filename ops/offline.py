@@ -1,0 +1,46 @@
+"""A release that answers without a deployment: exact search over its own vectors, the same code as the worker's."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from prometheus_client import CollectorRegistry
+
+from schemas.settings import Settings
+from worker.answer import Answerer
+from worker.batch import Answer, Event
+from worker.http import Health
+from worker.lineup import Lineup
+from worker.metrics import Metrics
+from worker.milvus import Milvus
+from worker.retrieval import Retriever
+from worker.served import ReleaseLoader, ServedRelease
+from worker.serving import Serving
+
+
+class OfflineRelease:
+    """One release, loaded from the store. Its answers name the collection of attempt 0: none was searched.
+
+    Raises:
+        ReleaseError: the release is missing, incomplete or corrupt.
+    """
+
+    def __init__(self, settings: Settings, release: str, vectors_sha256: str | None = None) -> None:
+        exact: dict[str, Any] = {"retrieval": "exact", "exact_max_mb": 1_000_000, "cached_lists": 0}
+        settings = settings.model_copy(update={"worker": settings.worker.model_copy(update=exact)})
+        milvus = Milvus(settings.milvus)  # never connects: exact search does not ask it
+        collection = settings.names.collection(release, 0)
+        self.served: ServedRelease = ReleaseLoader(settings, milvus).read(release, collection, vectors_sha256)
+        metrics = Metrics(CollectorRegistry())
+        self._answerer = Answerer(
+            settings.names.dead_letters,
+            cast(Serving, self),  # an answerer asks for the lineup alone
+            Retriever(settings, milvus, Health(), metrics),
+            metrics,
+        )
+
+    def lineup(self) -> Lineup:
+        return Lineup(self.served, epoch=0)
+
+    def answer(self, events: Sequence[Event]) -> list[Answer]:
+        """The answer of each event, in order."""
+        return self._answerer.answer(events, lambda: True)
