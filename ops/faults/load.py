@@ -14,7 +14,7 @@ from ops.faults.reading import digest_of
 
 # Longer than any outage that the suite makes: an event that is given up would be one that nobody knows about.
 DELIVERY_SECONDS = 900
-_TICK_SECONDS = 0.05
+_TICK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ SESSION_SECONDS = 16
 _PROTOCOL = "MARQUEE_WORKER__GROUP_PROTOCOL"
 _VERBS = {"kill": "kill -9", "stop": "SIGSTOP", "sleep": "sleep", "stall": "stall", "fail": "failure"}
 _LOOK_SECONDS = 0.1
+_ASK_SECONDS = 0.25
 _PATIENCE_SECONDS = 180.0
 # To read a million results on a busy machine.
 _READ_SECONDS = 900.0
@@ -256,7 +257,7 @@ class Trial:
         while not done():
             if time.monotonic() > deadline:
                 raise TrialError(f"{self.scenario.name}: {what} did not come within {seconds:.0f} s")
-            self.wait(_LOOK_SECONDS)
+            self.wait(_ASK_SECONDS)
 
     def progress(self) -> None:
         """Wait until each partition has something new."""

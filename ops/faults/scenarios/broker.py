@@ -21,6 +21,7 @@ BROKER = Scenario(
     "kill -9 and restart of the broker, one node",
     kill_broker,
     small=Size(faults=2, events=3_000),
-    full=Size(faults=20, events=100_000),
+    full=Size(faults=20, events=50_000),
     workers=2,
+    rate=300.0,
 )

@@ -36,6 +36,6 @@ CLOCK = Scenario(
     "two workers, one's clock an hour ahead, the other's an hour behind (libfaketime)",
     set_clocks,
     small=Size(faults=2, events=3_000),
-    full=Size(faults=2, events=200_000),
+    full=Size(faults=2, events=100_000),
     obstacle=obstacle,
 )

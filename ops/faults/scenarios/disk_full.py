@@ -46,8 +46,9 @@ DISK_FULL = Scenario(
     "the broker's disk (a small tmpfs) is full; the broker ends, room is made, and it is started again",
     fill_disk,
     small=Size(faults=1, events=3_000),
-    full=Size(faults=20, events=100_000),
+    full=Size(faults=10, events=50_000),
     workers=2,
+    rate=300.0,
     disk_mb=DISK_MB,
     obstacle=obstacle,
 )

@@ -43,6 +43,8 @@ POINTS = Scenario(
     "kill -9 of workers at named points, from after the poll to after the commit",
     kill_at_points,
     small=Size(faults=len(_POINTS), events=5_000),
-    full=Size(faults=25 * len(_POINTS), events=200_000),
+    full=Size(faults=25 * len(_POINTS), events=100_000),
+    workers=4,
+    rate=200.0,
     protocols=BOTH,
 )

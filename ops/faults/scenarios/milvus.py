@@ -9,7 +9,7 @@ from ops.local.ports import HOST
 
 _SLOW_SECONDS = 2.0
 _SETTLED_SECONDS = 3.0
-_AWAY_SECONDS = 6.0
+_AWAY_SECONDS = 4.0
 
 
 def break_milvus(trial: Trial) -> None:
@@ -61,7 +61,8 @@ MILVUS = Scenario(
     "Milvus is killed, stopped (SIGSTOP), slow (2 s a call), half-open; 0 rebalances",
     break_milvus,
     small=Size(faults=4, events=3_000),
-    full=Size(faults=40, events=200_000),
+    full=Size(faults=40, events=100_000),
     workers=2,
-    variables={"MARQUEE_MILVUS__TIMEOUT_S": "5", "MARQUEE_MILVUS__EXACT_AFTER_S": "8"},
+    rate=200.0,
+    variables={"MARQUEE_MILVUS__TIMEOUT_S": "5", "MARQUEE_MILVUS__EXACT_AFTER_S": "6"},
 )

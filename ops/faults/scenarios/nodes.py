@@ -11,7 +11,7 @@ from ops.faults.trial import Trial
 
 # While two of three are left, with `broker.session.timeout.ms` 1,500.
 LONGEST_GAP_SECONDS = 10.0
-_AWAY_SECONDS = 6.0
+_AWAY_SECONDS = 4.0
 _METADATA_SECONDS = 30.0
 
 
@@ -90,20 +90,20 @@ NODES = Scenario(
     "three nodes, replication 3: a leader killed, two killed at once, one stopped (SIGSTOP), in turn",
     break_nodes,
     small=Size(faults=3, events=3_000),
-    full=Size(faults=60, events=100_000),
+    full=Size(faults=60, events=50_000),
     workers=2,
     nodes=3,
-    rate=300.0,
+    rate=200.0,
 )
 CUT_OFF = Scenario(
     "cut-off",
     "three nodes, replication 3, each in a network namespace: a leader is cut off from everybody",
     cut_off,
     small=Size(faults=1, events=3_000),
-    full=Size(faults=20, events=50_000),
+    full=Size(faults=20, events=20_000),
     workers=2,
     nodes=3,
     separate=True,
-    rate=300.0,
+    rate=200.0,
     obstacle=obstacle,
 )

@@ -33,7 +33,8 @@ REBALANCES = Scenario(
     "workers join and leave, with the classic cooperative protocol and with KIP-848",
     join_and_leave,
     small=Size(faults=4, events=3_000),
-    full=Size(faults=200, events=200_000),
+    full=Size(faults=100, events=100_000),
+    rate=200.0,
     protocols=BOTH,
     workers=2,
 )

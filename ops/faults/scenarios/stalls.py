@@ -13,7 +13,7 @@ _MARGIN_SECONDS = 4.0
 _QUIET_SECONDS = 5.0
 _LOOK_SECONDS = 0.25
 _LOOKS = 80
-# Of three workers one stands still at a time, of six three.
+# Of three workers one stands still at a time, of eight four.
 _SHARE = 2
 
 _STOPS = ("after-poll", "after-search", "before-begin", "after-first-produce", "after-send-offsets")
@@ -141,18 +141,18 @@ ZOMBIE = Scenario(
     "workers with a batch in hand are stopped (SIGSTOP) past their session timeout, then go on (SIGCONT); each is fenced",
     stop_past_session,
     small=Size(faults=2, events=3_000),
-    full=Size(faults=30, events=100_000),
+    full=Size(faults=30, events=50_000),
     protocols=BOTH,
-    workers=6,
-    rate=300.0,
+    workers=8,
+    rate=200.0,
 )
 SLOW_BATCH = Scenario(
     "slow-batch",
     "a batch takes longer than max.poll.interval.ms: half of them hold up the polling and are aborted, half cost nothing",
     stall_past_poll_interval,
     small=Size(faults=2, events=3_000),
-    full=Size(faults=40, events=100_000),
-    workers=6,
-    rate=300.0,
+    full=Size(faults=40, events=50_000),
+    workers=8,
+    rate=200.0,
     variables={"MARQUEE_WORKER__MAX_POLL_INTERVAL_MS": str(SLOW_POLL_SECONDS * 1_000)},
 )

@@ -71,7 +71,7 @@ UNKNOWN_OUTCOME = Scenario(
     "the broker's answer to a commit or an abort is withheld until the timeout; it had landed, or had not",
     withhold_outcomes,
     small=Size(faults=4, events=3_000),
-    full=Size(faults=200, events=100_000),
-    workers=4,
-    rate=300.0,
+    full=Size(faults=200, events=50_000),
+    workers=8,
+    rate=200.0,
 )
