@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ops.releases import ReleaseRow, TrialReport
 
+_PIPED_WIDTH = 200  # nothing is cut off for a program that reads the table
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -43,7 +44,8 @@ def releases(
         shown = {"releases": [_as_json(row) for row in rows], "trial": trial.as_json() if trial else None}
         typer.echo(json.dumps(shown))
         return
-    console = Console()
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=_PIPED_WIDTH)
     console.print(_table(rows))
     if trial:
         console.print(_sentence(trial))
@@ -57,10 +59,20 @@ def _as_json(row: "ReleaseRow") -> dict[str, object]:
 
 def _table(rows: "list[ReleaseRow]") -> "Table":
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     table = Table(
-        "Release", "State", "Epoch", "Movies", "Dim", "Metrics", "Size", "Age", "Served by", "", box=None
+        Column("Release", no_wrap=True),
+        "State",
+        "Epoch",
+        "Movies",
+        "Dim",
+        "Metrics",
+        "Size",
+        "Age",
+        "Served by",
+        "",
+        box=None,
     )
     for row in rows:
         table.add_row(

@@ -228,7 +228,7 @@ def test_what_cannot_be_done_is_refused_with_a_reason(lite: Settings) -> None:
     assert "has no collection; index it" in refused["activate"]
     assert "is active" in refused["retire"]
     assert "no release was active before" in refused["rollback"]
-    assert "not supported yet" in refused["shadow"]
+    assert "needs a share" in refused["shadow"]
     view = view_of(lite)
     assert view.epoch == 1
     assert view.releases["20200101T000000-000000"].state == ReleaseState.REJECTED

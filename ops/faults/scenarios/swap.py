@@ -46,7 +46,7 @@ def different_releases(store: str, folder: Path, seed: int) -> str:
     copy, data = folder / "store", folder / "data"
     if not copy.exists():
         shutil.copytree(store, copy)
-        generate(data, seed=seed, sizes=Sizes(users=300, movies=500, ratings=20_000))
+        generate(data, seed=seed, sizes=Sizes(users=150, movies=500, ratings=8_000))
         for dimension in _DIMENSIONS:
             hyper = SequenceHyperparameters(epochs=1, blocks=1, dimension=dimension, seed=seed)
             train_sequence(Source(load(data), data), ReleaseStore(str(copy)), hyper)
