@@ -29,6 +29,7 @@ from schemas.release import (
 )
 from schemas.settings import Settings
 from schemas.topics import Names
+from schemas.withdrawal import Withdrawal
 
 ROOT = Path(__file__).parent.parent
 MADE = "<!-- Made by `python -m ops.reference` from the code; do not edit. -->"
@@ -119,6 +120,13 @@ def contract_page() -> str:
         "The event is a new one in `profiles`, with its key, bytes and headers but for those that begin with `marquee.`.",
         "",
         *_fields_table(RedriveMarker),
+        "",
+        f"## {names.withdrawals}: movies that nobody gets, compacted",
+        "",
+        _sentence(Withdrawal),
+        "Key: the movie's id as decimal text. Written by `marquee withdraw` and `restore`, or by your application: partition 0.",
+        "",
+        *_fields_table(Withdrawal),
         "",
         f"## {names.release_commands}: what the admin producer asks for",
         "",

@@ -20,6 +20,7 @@ from schemas.release import (
     TrialRecord,
     WorkerRecord,
 )
+from schemas.withdrawal import Withdrawal
 
 # Who has to understand whom while versions differ: we read what others wrote before, others read what we write now, or both.
 Compatibility = Literal["BACKWARD", "FORWARD", "FULL"]
@@ -58,5 +59,6 @@ MESSAGES = (
     Message("release-record", "releases", f"{RELEASE_KEY_PREFIX}<id>", "FULL", ReleaseRecord),
     Message("active-record", "releases", ACTIVE_KEY, "FULL", ActiveRecord),
     Message("trial-record", "releases", TRIAL_KEY, "FULL", TrialRecord),
+    Message("withdrawal", "withdrawals", "the movie's id as decimal text", "FULL", Withdrawal),
     Message("worker-record", "releases", f"{WORKER_KEY_PREFIX}<id>", "FULL", WorkerRecord),
 )

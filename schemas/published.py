@@ -50,7 +50,7 @@ def asyncapi(version: str) -> Json:
 
 
 def _channel(topic: str, address: str) -> Json:
-    one = topic in {"redriven", "release_commands", "releases"}
+    one = topic in {"redriven", "release_commands", "releases", "withdrawals"}
     return {
         "address": address,
         "messages": {
