@@ -3,6 +3,7 @@
 import json
 import signal
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from ops.training.fit import Progress
-    from ops.training.train import Trained
+    from ops.data.movielens import MovieLens
+    from ops.training.loop import Progress
+    from ops.training.train import Resuming, Trained
+    from worker.store import ReleaseStore
 
 
 def register(app: typer.Typer) -> None:
@@ -24,40 +27,160 @@ def register(app: typer.Typer) -> None:
 def train(
     data: Annotated[Path, typer.Option(help="Folder with users.dat, movies.dat and ratings.dat.")],
     store: Annotated[str | None, typer.Option(help="Where releases are kept, any fsspec URL.")] = None,
-    model: Annotated[str, typer.Option(help="fusion: the rating model of the Milvus bootcamp.")] = "fusion",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="sequence: what is watched next, from history and profile. fusion: the rating model of the Milvus bootcamp."
+        ),
+    ] = "sequence",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="What is held out of training: all (nothing but a little to know when to stop; the default), leave-one-out, "
+            "global-time, users, cold-movies; and random, for the fusion model alone and its default."
+        ),
+    ] = None,
+    fold: Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the users; for --split users.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a run of the same data and options was cut off.")
+    ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the ratings.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Epochs that bring nothing before it stops (sequence).")
+    ] = None,
+    dimension: Annotated[int | None, typer.Option(min=8, help="Of the vectors (sequence).")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Ratings a step.")] = None,
     lr: Annotated[float | None, typer.Option(min=0.0, help="Adam's learning rate at its highest.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes every core.")] = 1,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the checkpoint of every epoch; one in your cache if missing."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print name and figures as one JSON object.")
     ] = False,
 ) -> None:
     """Train a model and write it as a new release, whose name is printed.
 
-    Ctrl-C ends the training early and keeps the best weights so far; a second Ctrl-C gives up.
+    Ctrl-C ends the training early and keeps the best weights so far; a second Ctrl-C gives up. What was cut off (a
+    second Ctrl-C, a machine that went away) goes on from its last whole epoch with --resume and the same options.
+    Several GPUs, where there are any, share the work.
     """
-    if model != "fusion":
-        raise typer.BadParameter(f"{model!r} is no model: use fusion", param_hint="--model")
+    _check(model, split)
+    chosen = {
+        "epochs": epochs, "patience": patience, "dimension": dimension, "batch": batch, "learning_rate": lr,
+        "seed": seed,
+    }  # fmt: skip
+    said = {name: value for name, value in chosen.items() if value is not None}
+    if model == "fusion" and {"patience", "dimension"} & said.keys():
+        raise typer.BadParameter("--patience and --dimension are the sequence model's")
+    wish = Wish(data, store, model, split, fold, resume, said, threads, checkpoints, as_json)
+    from ops.training.devices import spawn
+
+    spawn(_train, wish)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line says."""
+
+    data: Path
+    store: str | None
+    model: str
+    split: str | None
+    fold: int
+    resume: bool
+    chosen: dict[str, float]
+    threads: int
+    checkpoints: Path | None
+    as_json: bool
+
+
+def _check(model: str, split: str | None) -> None:
+    splits = {
+        "sequence": ("all", "leave-one-out", "global-time", "users", "cold-movies"),
+        "fusion": ("random", "all", "leave-one-out", "global-time", "users", "cold-movies"),
+    }
+    if model not in splits:
+        raise typer.BadParameter(f"{model!r} is no model: use sequence or fusion", param_hint="--model")
+    if split is not None and split not in splits[model]:
+        raise typer.BadParameter(
+            f"{split!r} is no split of the {model} model: use {', '.join(splits[model])}",
+            param_hint="--split",
+        )
+
+
+def _train(wish: Wish) -> None:
+    """Train and tell; where several devices train together, the first alone writes and tells."""
     from rich.console import Console
 
     from ops.data.movielens import load
-    from ops.training.fit import Hyperparameters, use_threads
-    from ops.training.train import train_fusion
+    from ops.training.devices import rank
+    from ops.training.fit import use_threads
+
+    console = Console(stderr=True, quiet=rank() > 0)
+    data = load(wish.data)
+    use_threads(wish.threads)
+    with _interruptible(console) as interrupted, _progress(console) as report:
+        train_model = _train_fusion if wish.model == "fusion" else _train_sequence
+        trained = train_model(wish, data, report, interrupted)
+    if trained is not None:
+        _show(console, trained)
+        print(_as_json(trained) if wish.as_json else trained.manifest.release)  # noqa: T201
+
+
+def _train_sequence(
+    wish: Wish, data: "MovieLens", report: "Callable[[Progress], None]", interrupted: "Callable[[], bool]"
+) -> "Trained | None":
+    from ops.training.devices import rank
+    from ops.training.next_movie import hyperparameters_for
+    from ops.training.train import Source, fit_sequence, train_sequence
+
+    source = Source(data, wish.data, wish.split or "all", wish.fold)
+    hyper = hyperparameters_for(len(data.ratings), **wish.chosen)
+    resuming = _resuming(wish)
+    if rank() > 0:
+        checkpoints = resuming.checkpoints("sequence", source, hyper)
+        fit_sequence(source, hyper, checkpoints=checkpoints, interrupted=interrupted)
+        return None
+    return train_sequence(
+        source, _store(wish), hyper, resuming=resuming, report=report, interrupted=interrupted
+    )
+
+
+def _train_fusion(
+    wish: Wish, data: "MovieLens", report: "Callable[[Progress], None]", interrupted: "Callable[[], bool]"
+) -> "Trained | None":
+    from ops.training.devices import rank
+    from ops.training.fit import Hyperparameters
+    from ops.training.train import RANDOM, Source, train_fusion
+
+    if rank() > 0:
+        return None  # two minutes on one core
+    return train_fusion(
+        data,
+        _store(wish),
+        Hyperparameters(**wish.chosen),  # type: ignore[arg-type]
+        source=Source(data, wish.data, wish.split or RANDOM, wish.fold),
+        resuming=_resuming(wish),
+        report=report,
+        interrupted=interrupted,
+    )
+
+
+def _store(wish: Wish) -> "ReleaseStore":
     from schemas.settings import load_settings
     from worker.store import ReleaseStore
 
-    console = Console(stderr=True)
-    chosen = {"epochs": epochs, "batch": batch, "learning_rate": lr, "seed": seed}
-    hyper = Hyperparameters(**{name: value for name, value in chosen.items() if value is not None})  # type: ignore[arg-type]
-    ratings = load(data)
-    release_store = ReleaseStore(store or load_settings().store)
-    use_threads(threads)
-    with _interruptible(console) as interrupted, _progress(console) as report:
-        trained = train_fusion(ratings, release_store, hyper, report=report, interrupted=interrupted)
-    _show(console, trained)
-    print(_as_json(trained) if as_json else trained.manifest.release)  # noqa: T201
+    return ReleaseStore(wish.store or load_settings().store)
+
+
+def _resuming(wish: Wish) -> "Resuming":
+    from ops.training.checkpoint import checkpoints_folder
+    from ops.training.train import Resuming
+
+    return Resuming(wish.checkpoints or checkpoints_folder(), wish.resume)
 
 
 @contextmanager
@@ -88,14 +211,14 @@ def _progress(console: "Console") -> "Iterator[Callable[[Progress], None]]":
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("training", total=None)
+        task = bar.add_task("training", total=1.0)
 
         def report(step: "Progress") -> None:
+            best = f"  best so far {min(step.measured):.4f}" if step.measured else ""
             bar.update(
                 task,
-                total=step.steps,
-                completed=step.step,
-                description=f"epoch {step.epoch}  loss {step.loss:.3f}",
+                completed=step.share,
+                description=f"epoch {step.epoch}  loss {step.loss:.3f}{best}",
             )
 
         yield report
@@ -104,16 +227,12 @@ def _progress(console: "Console") -> "Iterator[Callable[[Progress], None]]":
 def _show(console: "Console", trained: "Trained") -> None:
     from rich.table import Table
 
-    table = Table(
-        "RMSE in stars, held-out ratings",
-        "",
-        title=f"release {trained.manifest.release}",
-        title_justify="left",
-    )
-    names = {"global_mean": "global mean", "item_mean": "movie mean", "biases": "user and movie biases"}
-    for name, label in names.items():
-        table.add_row(label, f"{trained.baselines[name]:.4f}")
-    table.add_row("[bold]fusion[/bold]", f"[bold]{trained.rmse:.4f}[/bold]")
+    manifest = trained.manifest
+    what = {"rmse": "RMSE in stars, held-out ratings", "ndcg@10": "NDCG@10, validation"}[trained.metric]
+    table = Table(what, "", title=f"release {manifest.release}", title_justify="left")
+    for name, figure in trained.baselines.items():
+        table.add_row(name.replace("_", " "), f"{figure:.4f}")
+    table.add_row(f"[bold]{manifest.model}[/bold]", f"[bold]{trained.figure:.4f}[/bold]")
     console.print(table)
     end = "interrupted after" if trained.interrupted else "trained"
     console.print(f"{end} {trained.epochs} epochs, {trained.seconds:.0f} s")
@@ -123,7 +242,7 @@ def _as_json(trained: "Trained") -> str:
     return json.dumps(
         {
             "release": trained.manifest.release,
-            "rmse": trained.rmse,
+            trained.metric: trained.figure,
             "baselines": trained.baselines,
             "epochs": trained.epochs,
             "seconds": round(trained.seconds, 1),

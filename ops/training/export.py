@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ops.training.fusion import STARS_INTERCEPT, STARS_SLOPE, Fusion
+from ops.training.fusion import Fusion
+from ops.training.sequence import SequenceModel
 from schemas.manifest import (
     CATALOGUE_FILE,
     PARAMETERS_SUFFIX,
@@ -15,7 +16,6 @@ from schemas.manifest import (
     WEIGHTS_FILE,
     Data,
     Manifest,
-    Stars,
     TensorInput,
     Tower,
     Towers,
@@ -28,29 +28,47 @@ from worker.store import ReleaseStore
 
 USER_TOWER, MOVIE_TOWER = "user_tower", "movie_tower"
 
-NETWORKS = {"fusion": Fusion}
+Network = Fusion | SequenceModel
+
+
+def network_of(manifest: Manifest, vocabularies: Vocabularies) -> Network:
+    """The untrained network of a release, of the sizes it was trained with.
+
+    Raises:
+        UnreadableReleaseError: the model is one that this Marquee does not know.
+    """
+    if manifest.model == "fusion":
+        return Fusion(vocabularies)
+    if manifest.model == "sequence":
+        sizes = {name: manifest.training[name] for name in ("dimension", "heads", "blocks")}
+        return SequenceModel(vocabularies, **sizes)
+    raise UnreadableReleaseError(
+        f"release {manifest.release} holds a model {manifest.model!r}, and this Marquee knows fusion, sequence: "
+        "upgrade it"
+    )
 
 
 def write_release(
     store: ReleaseStore,
-    network: Fusion,
+    model: str,
+    network: Network,
     vocabularies: Vocabularies,
     catalogue: Catalogue,
     data: Data,
     training: dict[str, Any],
 ) -> Manifest:
-    """Write a fusion network as a new release, and give its manifest."""
+    """Write a network as a new release, and give its manifest."""
     user_inputs, movie_inputs = network.input_specs(vocabularies)
     manifest = Manifest(
         release="",
         created_at=datetime.now(UTC),
-        model="fusion",
+        model=model,
         program_format=NATIVE_FORMAT,
         paddle_version=VERSION,
         dimension=network.dimension,
         metric=network.metric,
         score_scale=network.score_scale,
-        stars=Stars(slope=STARS_SLOPE, intercept=STARS_INTERCEPT),
+        stars=network.stars,
         movies=len(catalogue),
         towers=Towers(user=_tower(USER_TOWER, user_inputs), movie=_tower(MOVIE_TOWER, movie_inputs)),
         files={},
@@ -76,21 +94,17 @@ def export_release(store: ReleaseStore, release: str) -> Manifest:
         ReleaseError: the release is missing or corrupt, or was written without weights.
     """
     manifest = store.manifest(release)
-    if manifest.model not in NETWORKS:
-        raise UnreadableReleaseError(
-            f"release {release} holds a model {manifest.model!r}, and this Marquee knows {', '.join(NETWORKS)}: upgrade it"
-        )
     if WEIGHTS_FILE not in manifest.files:
         raise ReleaseError(
             f"release {release} has no {WEIGHTS_FILE}: train it again to have it in another format"
         )
     folder = store.fetch(manifest)
     vocabularies = Vocabularies.model_validate_json((folder / VOCABULARIES_FILE).read_bytes())
-    network = NETWORKS[manifest.model](vocabularies)
+    network = network_of(manifest, vocabularies)
     network.set_state_dict(paddle.load(str(folder / WEIGHTS_FILE)))
     catalogue = Catalogue.read(folder / CATALOGUE_FILE)
     training = manifest.training | {"exported_from": release}
-    return write_release(store, network, vocabularies, catalogue, manifest.data, training)
+    return write_release(store, manifest.model, network, vocabularies, catalogue, manifest.data, training)
 
 
 def _tower(name: str, inputs: list[TensorInput]) -> Tower:

@@ -5,7 +5,7 @@ It predicts ratings: score = 5 x cosine of the two towers' vectors, close to 2 x
 
 from typing import Any
 
-from schemas.manifest import TensorInput
+from schemas.manifest import Stars, TensorInput
 from worker.features import AGES_SIZE, GENDERS_SIZE, OCCUPATIONS_SIZE, Vocabularies
 from worker.paddle_engine import paddle
 
@@ -75,6 +75,7 @@ class Fusion(paddle.nn.Layer):  # type: ignore[misc]
     dimension = DIMENSION
     metric = "COSINE"
     score_scale = SCORE_SCALE
+    stars = Stars(slope=STARS_SLOPE, intercept=STARS_INTERCEPT)
 
     def __init__(self, vocabularies: Vocabularies) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ops.training.checkpoint import Checkpoints
+from ops.training.devices import rank
 from schemas.errors import MarqueeError
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ def run(
                 break
         _measure(course, past)
         past.seconds += time.monotonic() - began
-        if checkpoints and not stopped:
+        if checkpoints and not stopped and rank() == 0:
             checkpoints.write({"course": course.state(), "run": vars(past)})
     return Outcome(past.best, past.measured, past.seconds, stopped)
 

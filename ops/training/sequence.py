@@ -106,9 +106,7 @@ class UserTower(paddle.nn.Layer):  # type: ignore[misc]
         self.blocks = paddle.nn.LayerList([Block(dimension, heads, dropout) for _ in range(blocks)])
         self.norm = paddle.nn.LayerNorm(dimension)
         self.dropout = paddle.nn.Dropout(dropout)
-        self.register_buffer(
-            "table", paddle.zeros([len(vocabularies.movies) + 1, dimension]), persistable=False
-        )
+        self.register_buffer("table", paddle.zeros([len(vocabularies.movies) + 1, dimension]))
 
     def forward(
         self, user_id: Tensor, gender: Tensor, age: Tensor, occupation: Tensor, recent: Tensor
@@ -156,6 +154,7 @@ class SequenceModel(paddle.nn.Layer):  # type: ignore[misc]
 
     metric = "IP"
     score_scale = 1.0
+    stars = None  # it tells what is watched next, and not how it is liked
 
     def __init__(
         self,

@@ -2,27 +2,182 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
 
 from ops.data.movielens import MovieLens
+from ops.evaluation import rankings
+from ops.evaluation.measure import ndcg_of_ranking
 from ops.training.baselines import baselines
+from ops.training.checkpoint import Checkpoints
+from ops.training.devices import agreed
 from ops.training.export import write_release
-from ops.training.fit import Hyperparameters, Progress, fit
-from ops.training.split import random_split
+from ops.training.fit import Hyperparameters, fit
+from ops.training.holdout import Holdout, hold_out
+from ops.training.loop import Outcome, Progress, run
+from ops.training.next_movie import NextMovie, SequenceHyperparameters
+from ops.training.split import Split, random_split, split_of
 from schemas.manifest import Data, Manifest
 from worker.features import Features, Vocabularies
 from worker.store import ReleaseStore
 
+Model = Literal["fusion", "sequence"]
+
+RANDOM = "random"  # the split that rating predictors are published on
+
+
+@dataclass(frozen=True)
+class Source:
+    """The data, the folder that may hold split files beside it, and what is held out."""
+
+    data: MovieLens
+    folder: Path
+    split: str = "all"
+    fold: int = 0
+
+    def described(self) -> Data:
+        """As the manifest says it."""
+        return Data(
+            fingerprint=self.data.fingerprint,
+            split=self.split,
+            users=len(self.data.users),
+            movies=len(self.data.movies),
+            ratings=len(self.data.ratings),
+        )
+
+
+@dataclass(frozen=True)
+class Resuming:
+    """Where checkpoints are kept, and whether to go on from one."""
+
+    folder: Path
+    resume: bool = False
+
+    def checkpoints(self, model: Model, source: Source, hyper: Any) -> Checkpoints:
+        """Those of one configuration."""
+        configuration = {
+            "model": model,
+            "data": source.data.fingerprint,
+            "split": source.split,
+            "fold": source.fold,
+            "hyper": asdict(hyper),
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return Checkpoints(self.folder, configuration, resume=self.resume)
+
 
 @dataclass(frozen=True)
 class Trained:
-    """A release and what it reached on the ratings held out."""
+    """A release and what it reached on what was held out."""
 
     manifest: Manifest
-    rmse: float  # stars
-    baselines: dict[str, float]  # stars
+    metric: str  # rmse (stars) or ndcg@10
+    figure: float
+    baselines: dict[str, float]  # of the same metric on the same
     epochs: int
     seconds: float
     interrupted: bool
+
+
+@dataclass(frozen=True)
+class FittedSequence:
+    """A sequence model that was trained, and what it was trained on."""
+
+    course: NextMovie
+    outcome: Outcome
+    holdout: Holdout
+    vocabularies: Vocabularies
+
+
+def fit_sequence(
+    source: Source,
+    hyper: SequenceHyperparameters,
+    *,
+    checkpoints: Checkpoints | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> FittedSequence:
+    """Train the sequence model; on each of several devices, where they train together.
+
+    Raises:
+        TrainingError: the weights ran away.
+        DataError: the data is too small for the split.
+    """
+    data = source.data
+    holdout = hold_out(data, source.folder, source.split, source.fold)
+    learnt = np.unique(data.ratings.users[holdout.train])
+    vocabularies = Vocabularies.of(data.users.ids[learnt].tolist(), data.movies)
+    course = NextMovie(data, holdout, Features(vocabularies), hyper)
+    outcome = run(
+        course,
+        hyper.epochs,
+        hyper.patience,
+        checkpoints=checkpoints,
+        report=report,
+        interrupted=lambda: bool(agreed(float(interrupted()))),
+    )
+    return FittedSequence(course, outcome, holdout, vocabularies)
+
+
+def train_sequence(
+    source: Source,
+    store: ReleaseStore,
+    hyper: SequenceHyperparameters,
+    *,
+    resuming: Resuming | None = None,
+    more: dict[str, Any] | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Train the sequence model and write the release; `more` is kept in its manifest beside the hyper-parameters.
+
+    Its figure is that of the validation part, which chose the epoch: `marquee evaluate` has the test's.
+
+    Raises:
+        TrainingError, DataError: as `fit_sequence`.
+    """
+    store.create()  # rather than fail after the training
+    checkpoints = resuming.checkpoints("sequence", source, hyper) if resuming else None
+    fitted = fit_sequence(source, hyper, checkpoints=checkpoints, report=report, interrupted=interrupted)
+    outcome, holdout = fitted.outcome, fitted.holdout
+    figure = 1.0 - min(outcome.measured)
+    beside = _popularity(source.data, holdout)
+    training = asdict(hyper) | {
+        "fold": source.fold,
+        "split_from": holdout.origin,
+        "epochs_run": len(outcome.measured),
+        "interrupted": outcome.interrupted,
+        "validation_ndcg@10": {"sequence": figure} | beside,
+        "seconds": round(outcome.seconds, 1),
+    }
+    manifest = write_release(
+        store,
+        "sequence",
+        fitted.course.serve(outcome.weights),
+        fitted.vocabularies,
+        source.data.movies,
+        source.described(),
+        training | (more or {}),
+    )
+    if checkpoints:
+        checkpoints.remove()
+    return Trained(
+        manifest, "ndcg@10", figure, beside, len(outcome.measured), outcome.seconds, outcome.interrupted
+    )
+
+
+def _popularity(data: MovieLens, holdout: Holdout) -> dict[str, float]:
+    """NDCG@10 of the simplest rankings on the validation part."""
+    learnt = data.ratings.take(holdout.train)
+    return {
+        name: ndcg_of_ranking(ranking(data, learnt), holdout.validation)
+        for name, ranking in (
+            ("popularity", rankings.popularity),
+            ("popularity, gender x age", rankings.popularity_among_alike),
+        )
+    }
 
 
 def train_fusion(
@@ -30,38 +185,65 @@ def train_fusion(
     store: ReleaseStore,
     hyper: Hyperparameters,
     *,
+    source: Source | None = None,
+    resuming: Resuming | None = None,
+    more: dict[str, Any] | None = None,
     report: Callable[[Progress], None] = lambda _: None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Fit the fusion model, write the release, and compare it with the baselines on the same held-out ratings.
 
-    The baselines are fitted on everything that is not held out, the ratings that choose the weights among it.
+    The baselines are fitted on everything that is not held out, the ratings that choose the weights among it. Without a
+    `source` that says otherwise the split is the random one.
     """
     store.create()  # rather than fail after the training
-    split = random_split(data.ratings, hyper.seed)
-    vocabularies = Vocabularies.of(data.users.ids.tolist(), data.movies)
-    fitted = fit(data, split, Features(vocabularies), hyper, report=report, interrupted=interrupted)
-    beside = baselines(split.not_test, split.test, len(data.users), len(data.movies))
+    source = source or Source(data, Path(), RANDOM)
+    split = _ratings_split(source, hyper.seed)
+    learnt = np.unique(split.not_test.users)
+    vocabularies = Vocabularies.of(data.users.ids[learnt].tolist(), data.movies)
+    fitted = fit(
+        data,
+        split,
+        Features(vocabularies),
+        hyper,
+        checkpoints=(checkpoints := resuming.checkpoints("fusion", source, hyper) if resuming else None),
+        report=report,
+        interrupted=interrupted,
+    )
+    held, validation = split.test, min(fitted.validation_rmse)
+    beside = baselines(
+        split.not_test if len(held) else split.train,
+        held if len(held) else split.validation,
+        len(data.users),
+        len(data.movies),
+    )
+    reached = {"validation": validation} | ({} if fitted.test_rmse is None else {"test": fitted.test_rmse})
     training = asdict(hyper) | {
+        "fold": source.fold,
         "epochs_run": len(fitted.validation_rmse),
         "interrupted": fitted.interrupted,
-        "rmse_stars": {"test": fitted.test_rmse, "validation": min(fitted.validation_rmse)} | beside,
+        "rmse_stars": reached | beside,
         "seconds": round(fitted.seconds, 1),
     }
     manifest = write_release(
         store,
+        "fusion",
         fitted.network,
         vocabularies,
         data.movies,
-        Data(
-            fingerprint=data.fingerprint,
-            split="random",
-            users=len(data.users),
-            movies=len(data.movies),
-            ratings=len(data.ratings),
-        ),
-        training,
+        source.described(),
+        training | (more or {}),
     )
+    if checkpoints:
+        checkpoints.remove()
+    figure = validation if fitted.test_rmse is None else fitted.test_rmse
     return Trained(
-        manifest, fitted.test_rmse, beside, len(fitted.validation_rmse), fitted.seconds, fitted.interrupted
+        manifest, "rmse", figure, beside, len(fitted.validation_rmse), fitted.seconds, fitted.interrupted
     )
+
+
+def _ratings_split(source: Source, seed: int) -> Split:
+    if source.split == RANDOM:
+        return random_split(source.data.ratings, seed)
+    holdout = hold_out(source.data, source.folder, source.split, source.fold)
+    return split_of(source.data.ratings, holdout.train, seed)

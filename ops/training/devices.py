@@ -1,0 +1,52 @@
+"""Data parallel training on several GPUs: each takes its share of the batches, and gradients are averaged.
+
+Untested: nothing here has run on more than one device.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from worker.paddle_engine import gpu_available, paddle
+
+
+def spawn(train: Callable[..., None], *arguments: Any) -> None:
+    """Run `train` once, or once for each GPU where there are several; the processes then train together."""
+    gpus = paddle.device.cuda.device_count() if gpu_available() else 0
+    if gpus > 1:
+        paddle.distributed.spawn(_joined, args=(train, *arguments), nprocs=gpus)
+    else:
+        train(*arguments)
+
+
+def _joined(train: Callable[..., None], *arguments: Any) -> None:
+    paddle.distributed.init_parallel_env()
+    train(*arguments)
+
+
+def devices() -> int:
+    """Processes that train together; 1 unless they were spawned so."""
+    return int(paddle.distributed.get_world_size())
+
+
+def rank() -> int:
+    """Which of them this is, from 0; the first alone writes and tells."""
+    return int(paddle.distributed.get_rank())
+
+
+def average_gradients(parameters: Iterable[Any]) -> None:
+    """Replace each gradient by its mean over the devices."""
+    if devices() == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            paddle.distributed.all_reduce(parameter.grad)
+            parameter.grad.scale_(1.0 / devices())
+
+
+def agreed(value: float) -> float:
+    """The first device's value, on all of them: what decides when to stop must be the same everywhere."""
+    if devices() == 1:
+        return value
+    tensor = paddle.to_tensor([value], "float64")
+    paddle.distributed.broadcast(tensor, src=0)
+    return float(tensor.numpy()[0])
