@@ -20,12 +20,13 @@ from ops.data.movielens import MovieLens, load
 from ops.indexing import index
 from ops.local.process import ChildProcess
 from ops.local.up import UP_FILE
-from ops.population import profile_events
+from ops.population import animation_watcher, profile_events
 from ops.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years
 from ops.streaming import UNDER_WAY, Ledger, stream
-from ops.training.fit import Hyperparameters, use_threads
-from ops.training.fit import Progress as Step
-from ops.training.train import train_fusion
+from ops.training.fit import use_threads
+from ops.training.loop import Progress as Step
+from ops.training.next_movie import hyperparameters_for
+from ops.training.train import Source, train_sequence
 from schemas.errors import MarqueeError
 from schemas.profile import OCCUPATIONS, ProfileEvent
 from schemas.settings import Settings, load_settings
@@ -36,8 +37,8 @@ BOOTCAMP_PROFILES = ((0, 1, 10), (6, 0, 16))
 UP_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0  # `marquee up` ends its children one after the other
 ANSWER_TIMEOUT_S = 60.0
-# What training gets through on 2 cores, for the estimate that is given before it starts.
-RATINGS_PER_SECOND = 30_000
+# Ratings times dimension that training gets through, for the estimate that is given before it starts.
+WORK_PER_SECOND = 450_000
 SHOWN_METRICS = (
     "marquee_events_total",
     "marquee_batches_total",
@@ -71,6 +72,7 @@ class Demo:
             self._index(settings, release)
             for codes in BOOTCAMP_PROFILES:
                 self._recommend(settings, *codes)
+            self._recommend_after(settings, data, animation_watcher(data))
             self._stream(settings, data)
             self._metrics()
         self._say(f"All of it took {time.monotonic() - began:.0f} s, and nothing of it runs any more.")
@@ -94,22 +96,24 @@ class Demo:
         return data
 
     def _train(self, data: MovieLens) -> str:
-        hyper = Hyperparameters(seed=self.seed)
-        seconds = len(data.ratings) * hyper.epochs / RATINGS_PER_SECOND
-        self._say(f"Training the fusion model takes about {_duration(seconds)} on 2 cores.")
+        hyper = hyperparameters_for(len(data.ratings), seed=self.seed)
+        seconds = len(data.ratings) * hyper.epochs * hyper.dimension / WORK_PER_SECOND
+        self._say(f"Training the sequence model takes about {_duration(seconds)} on 2 cores.")
         use_threads(1)
         with self._progress("{task.description}") as progress:
-            task = progress.add_task("training", total=None)
+            task = progress.add_task("training", total=1.0)
 
             def report(step: Step) -> None:
                 text = f"training, epoch {step.epoch}, loss {step.loss:.3f}"
-                progress.update(task, total=step.steps, completed=step.step, description=text)
+                progress.update(task, completed=step.share, description=text)
 
-            trained = train_fusion(data, ReleaseStore(str(self._store)), hyper, report=report)
+            source = Source(data, self.data or self.folder / "data")
+            trained = train_sequence(source, ReleaseStore(str(self._store)), hyper, report=report)
         beside = trained.baselines
         self._say(
-            f"Release {trained.manifest.release}, trained in {trained.seconds:.0f} s: RMSE {trained.rmse:.3f} stars on "
-            f"held-out ratings (user and movie biases {beside['biases']:.3f}, movie means {beside['item_mean']:.3f})."
+            f"Release {trained.manifest.release}, trained in {trained.seconds:.0f} s: NDCG@10 {trained.figure:.3f} for the "
+            f"next movie of people held out (popularity {beside['popularity']:.3f}, within gender and age "
+            f"{beside['popularity, gender x age']:.3f})."
         )
         return trained.manifest.release
 
@@ -151,6 +155,17 @@ class Demo:
         self._say(f"  ({AGE_NAMES[age]}, {GENDER_NAMES[gender]}, {OCCUPATIONS[job]}; {latency_ms} ms)")
         # As it is: the console itself would expand the tabs.
         self.console.file.write(f"{movie_table(result.recommendation)}\n\n")
+
+    def _recommend_after(self, settings: Settings, data: MovieLens, watched: list[int]) -> None:
+        """To somebody of whom nothing is known but what they watched."""
+        result, latency_ms = ask(settings, ProfileEvent(recent=watched), ANSWER_TIMEOUT_S)
+        self._say(f"marquee recommend --recent {','.join(map(str, watched))}")
+        rows = [data.movies.position(movie) for movie in watched]
+        titles = ", ".join(data.movies.titles[row] for row in rows if row is not None)
+        self._say(f"  (after {titles}; {latency_ms} ms)")
+        genres = [", ".join(movie.genres) for movie in result.recommendation.movies]
+        self.console.file.write(f"{movie_table(result.recommendation)}\n")
+        self._say(f"  (their genres: {'; '.join(genres)})\n")
 
     def _stream(self, settings: Settings, data: MovieLens) -> None:
         columns = (MofNCompleteColumn(), TimeRemainingColumn())

@@ -116,7 +116,7 @@ def _measure(course: Course, past: _Run) -> None:
     past.measured.append(figure)
     if figure == min(past.measured):
         past.best = course.weights()
-    logger.info("epoch %d: validation %.4f", len(past.measured), figure)
+    logger.debug("epoch %d: validation %.4f", len(past.measured), figure)
 
 
 def _resumed(course: Course, checkpoints: Checkpoints | None) -> _Run:

@@ -57,7 +57,7 @@ FEW_RATINGS = 400_000
 
 def hyperparameters_for(ratings: int, **chosen: Any) -> SequenceHyperparameters:
     """What suits data of this size, but for what was chosen."""
-    small = {"dimension": 32, "epochs": 5, "batch": 1_600, "learning_rate": 4e-3}
+    small = {"dimension": 32, "epochs": 4, "batch": 2_000, "learning_rate": 5e-3, "profiles": 128}
     return SequenceHyperparameters(**((small if ratings < FEW_RATINGS else {}) | chosen))
 
 
