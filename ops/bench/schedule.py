@@ -1,0 +1,50 @@
+"""What is run when: rounds in which everybody takes a turn, so that what a machine does meanwhile hits all alike."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ops.bench.trial import Pace
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of it: `rounds` of everybody, then `headline_rounds` of those whose ratios are the point, without latencies."""
+
+    rounds: int
+    headline_rounds: int
+    pinned_rounds: int
+    pace: Pace
+    ceiling_seconds: float
+    profile_seconds: float
+    growth: bool
+
+
+# Under six minutes on two quiet cores.
+QUICK = Plan(
+    rounds=1,
+    headline_rounds=2,
+    pinned_rounds=2,
+    pace=Pace(3.0, 2.0),
+    ceiling_seconds=1.5,
+    profile_seconds=5.0,
+    growth=False,
+)
+FULL = Plan(
+    rounds=3,
+    headline_rounds=4,
+    pinned_rounds=5,
+    pace=Pace(8.0, 8.0),
+    ceiling_seconds=4.0,
+    profile_seconds=20.0,
+    growth=True,
+)
+
+
+def interleaved(members: Sequence[T], rounds: int) -> Iterator[tuple[int, Sequence[T]]]:
+    """The order of each round: everybody once, each time somebody else first."""
+    for number in range(rounds):
+        first = number % len(members) if members else 0
+        yield number, [*members[first:], *members[:first]]

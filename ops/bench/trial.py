@@ -1,0 +1,208 @@
+"""One run of one contender: a backlog drained for its maximum, then events at steady rates for their latency."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ops.bench.contenders import Contender
+from ops.bench.deployment import Deployment, Offsets
+from ops.bench.events import Draft, endless
+from ops.bench.live import Answered, live
+from ops.bench.statistics import Seconds, between, quantile_ms, steady_window
+from ops.bench.usage import Usage
+from ops.local.process import ChildProcess
+from schemas.errors import MarqueeError
+
+SLOW_RATE = 100.0  # events/s of the first latency
+SHARES = {"half": 0.5, "ninety": 0.9}  # of its own maximum, those of the others
+_LOOK_SECONDS = 0.2
+_LOOKS_QUIET = 3
+_STALLED_SECONDS = 60.0
+_PATIENCE_SECONDS = 8.0
+_STOP_SECONDS = 20.0
+_READ_BATCH = 10_000
+KEPT_LISTS = 100
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds from an event's timestamp to its committed result in a reader's hands; None where none came."""
+
+    rate: float
+    p50_ms: float | None
+    p99_ms: float | None
+    sent: int
+    unanswered: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run gave. CPU and memory are those of the contender's own processes, without Kafka and Milvus."""
+
+    contender: str
+    title: str
+    delivery: str
+    events: int
+    events_per_second: float
+    cpu_us_per_event: float
+    peak_mb: float
+    latencies: dict[str, Latency] = field(default_factory=dict)
+    lists: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """One line for a person who waits."""
+        latencies = [
+            f"{each.rate:,.0f}/s p50 {_ms(each.p50_ms)} p99 {_ms(each.p99_ms)}"
+            for each in self.latencies.values()
+        ]
+        speed = f"{self.contender} {self.events_per_second:,.0f}/s, {self.cpu_us_per_event:.1f} µs an event"
+        return "; ".join([speed, f"{self.peak_mb:,.0f} MB", *latencies])
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long the parts of a run take, in seconds; no latencies at 0."""
+
+    drain: float
+    latency: float
+
+
+def measure(
+    contender: Contender,
+    deployment: Deployment,
+    pool: Sequence[Draft],
+    pace: Pace,
+    folder: Path,
+    *,
+    expected: float,
+    workers: int = 1,
+) -> Measured:
+    """Run it once; `expected` events/s say how many to lay out.
+
+    Raises:
+        MarqueeError: it ended, stood still, or did not answer every event.
+    """
+    events = int(expected * pace.drain)
+    begin = deployment.publish(endless(pool, contender.distinct), events)
+    results = deployment.settings.names.recommendations
+    before = deployment.ends(results)
+    children = start(contender, deployment, begin, folder, workers)
+    usage = Usage(lambda: [child.pid for child in children if child.pid is not None])
+    usage.start()
+    try:
+        _drained(deployment, before, events, children)
+        moments = _moments(deployment, before)
+        if len(moments) < events:
+            raise MarqueeError(
+                f"{contender.name} answered {len(moments)} of {events} events{children[0].log_tail()}"
+            )
+        window = steady_window(moments)
+        latencies = _latencies(contender, deployment, pool, pace, window.events_per_second)
+    finally:
+        usage.stop()
+        stop(children)
+    cpu = between(usage.cpu, window.begin, window.end)
+    return Measured(
+        contender.name,
+        contender.title,
+        contender.delivery,
+        events,
+        window.events_per_second,
+        1e6 * cpu / window.events,
+        usage.peak_bytes / 2**20,
+        {name: _latency(answered) for name, answered in latencies.items()},
+        latencies["slow"].movies if latencies and contender.answers else {},
+    )
+
+
+def start(
+    contender: Contender, deployment: Deployment, begin: Offsets, folder: Path, workers: int = 1
+) -> list[ChildProcess]:
+    """Start it, to read from these offsets on."""
+    group = contender.group(deployment)
+    deployment.position(group, begin)
+    children = [
+        ChildProcess(
+            f"{contender.name}-{number}",
+            contender.command(deployment, group),
+            log=folder / f"{contender.name}-{number}.log",
+            environment=deployment.environment
+            | dict(contender.variables)
+            | {"MARQUEE_WORKER__ID": f"bench-{number}"},
+        )
+        for number in range(1, workers + 1)
+    ]
+    for child in children:
+        child.start()
+    return children
+
+
+def stop(children: Sequence[ChildProcess]) -> None:
+    """End it in order, so that its group is empty for the next."""
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.stop(_STOP_SECONDS)
+
+
+def _drained(deployment: Deployment, before: Offsets, events: int, children: Sequence[ChildProcess]) -> None:
+    """Wait until as many results are written, and nothing more comes; only the ends of the topic are looked at."""
+    topic, started = deployment.settings.names.recommendations, sum(before.values())
+    seen, quiet = started, 0
+    moved_at = time.monotonic()
+    while seen - started < events or quiet < _LOOKS_QUIET:
+        time.sleep(_LOOK_SECONDS)
+        end = sum(deployment.ends(topic).values())
+        quiet = quiet + 1 if end == seen else 0
+        if end > seen:
+            seen, moved_at = end, time.monotonic()
+        for child in children:
+            if not child.running:
+                raise MarqueeError(f"{child.name} ended with code {child.returncode}{child.log_tail()}")
+        if time.monotonic() - moved_at > _STALLED_SECONDS:
+            raise MarqueeError(f"{children[0].name} stands still{children[0].log_tail()}")
+
+
+def _moments(deployment: Deployment, before: Offsets) -> Seconds:
+    """When the broker wrote each committed result since, in seconds since 1970."""
+    reader = deployment.committed_reader(before)
+    open_partitions = set(before)
+    moments: list[float] = []
+    while open_partitions:
+        for message in reader.consume(_READ_BATCH, 1.0):
+            if message.error() is None:
+                moments.append(message.timestamp()[1] / 1_000)
+            else:  # the end of a partition
+                open_partitions.discard(message.partition() or 0)
+    reader.close()
+    return np.array(moments)
+
+
+def _latencies(
+    contender: Contender, deployment: Deployment, pool: Sequence[Draft], pace: Pace, maximum: float
+) -> dict[str, Answered]:
+    if not pace.latency:
+        return {}
+    profiles = pool[: contender.distinct]
+    rates = {"slow": min(SLOW_RATE, maximum / 2)} | {name: share * maximum for name, share in SHARES.items()}
+    return {
+        name: live(deployment, profiles, rate, pace.latency, patience_s=_PATIENCE_SECONDS, keep=KEPT_LISTS)
+        for name, rate in rates.items()
+    }
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f} ms"
+
+
+def _latency(answered: Answered) -> Latency:
+    return Latency(
+        answered.rate,
+        quantile_ms(answered.latencies, 0.5),
+        quantile_ms(answered.latencies, 0.99),
+        answered.sent,
+        answered.unanswered,
+    )
