@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,10 +14,19 @@ from ops.faults import release
 from ops.faults.checker import Findings, Truth, check
 from ops.faults.load import Load
 from ops.faults.orders import Order
-from ops.faults.reading import CommittedReader, committed_offsets, ends_of, longest_gap, members_of
+from ops.faults.proxy import OutcomeProxy, Proxy
+from ops.faults.reading import (
+    CommittedReader,
+    committed_offsets,
+    copy_records,
+    ends_of,
+    longest_gap,
+    members_of,
+)
 from ops.faults.scenario import Scenario, Size
 from ops.faults.servers import CONSUMER_SESSION_SECONDS, Servers
 from ops.faults.worker_process import WorkerProcess
+from ops.local.ports import HOST
 from schemas.errors import MarqueeError
 from schemas.settings import Settings, load_settings
 
@@ -96,22 +106,27 @@ class Trial:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         ensure_topics(self.settings, _PATIENCE_SECONDS)
-        self._collections = release.index(self.settings, self.folder, _environment(self.settings))
+        if self.servers.indexed is None:
+            collections = release.index(self.settings, self.folder, _environment(self.settings))
+            self.servers.indexed = self.settings.names.releases, collections
+        topic, self._collections = self.servers.indexed
+        if topic != self.settings.names.releases:
+            copy_records(self.servers.kafka.bootstrap_servers, topic, self.settings.names.releases)
         self.reader.start()
         self.load.start()
 
     def start_workers(self, count: int, **variables: str) -> None:
-        """Start so many workers, and wait until each has committed something; the longest gap counts from then."""
-        for _ in range(count):
+        """Have so many workers, and wait until each has committed something; the longest gap counts from then."""
+        for _ in range(count - len(self.wanted)):
             self.add_worker(**variables)
         self.until("every worker's work", lambda: all(worker.at_work for worker in self.wanted))
-        self._steady_at = time.monotonic()
+        self._steady_at = self._steady_at or time.monotonic()
 
     def by_protocol(self) -> Iterator[range]:
         """The numbers of the faults to inject with each of the scenario's protocols, the workers having started with it."""
         protocols, faults = self.scenario.protocols, self.size.faults
         for number, protocol in enumerate(protocols):
-            if number:
+            if self.variables[_PROTOCOL] != protocol:
                 self._end_workers()
             self.variables[_PROTOCOL] = protocol
             self.start_workers(self.scenario.workers)
@@ -205,6 +220,20 @@ class Trial:
 
     # What scenarios use.
 
+    @cached_property
+    def milvus_proxy(self) -> Proxy:
+        """Between Milvus and the workers that are started from now on."""
+        proxy = self.keep(Proxy(self.servers.milvus.port))
+        self.variables["MARQUEE_MILVUS__URI"] = f"http://{HOST}:{proxy.port}"
+        return proxy
+
+    @cached_property
+    def kafka_proxy(self) -> OutcomeProxy:
+        """Between the one broker and the workers that are started from now on."""
+        proxy = self.keep(OutcomeProxy(self.servers.listener_port, self.servers.proxied_port))
+        self.variables["MARQUEE_KAFKA__BOOTSTRAP_SERVERS"] = f"{HOST}:{proxy.port}"
+        return proxy
+
     @property
     def session_seconds(self) -> int:
         """How long a silent worker keeps its partitions."""
@@ -258,6 +287,13 @@ class Trial:
             if time.monotonic() > deadline:
                 raise TrialError(f"{self.scenario.name}: {what} did not come within {seconds:.0f} s")
             self.wait(_ASK_SECONDS)
+
+    def quiet(self) -> None:
+        """Wait until partitions have stopped moving between the workers."""
+        seen = -1
+        while self.rebalances != seen:
+            seen = self.rebalances
+            self.wait(_QUIET_SECONDS)
 
     def progress(self) -> None:
         """Wait until each partition has something new."""

@@ -1,6 +1,7 @@
 """The fault suite on real Kafka and Milvus Lite: the promise holds under each kind of fault, and broken workers are found out.
 
-Most workers here are in a group of KIP-848, because its session timeout is the broker's, and short.
+Most workers here are in a group of KIP-848, because its session timeout is the broker's, and short. To start servers and
+workers takes longer than most faults, so faults of many kinds befall the same ones, one kind after another.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,17 +10,35 @@ from pathlib import Path
 
 import pytest
 
-from ops.faults.orders import Order
+from ops.faults import network
+from ops.faults.orders import POINTS, Order
 from ops.faults.scenario import Result, Scenario, Size
 from ops.faults.scenarios import SCENARIOS
+from ops.faults.scenarios.nodes import cut_off
+from ops.faults.scenarios.poison import poisoned
 from ops.faults.scenarios.stalls import stop_at
 from ops.faults.scenarios.unknown_outcome import Outcome, withhold
 from ops.faults.servers import Servers
-from ops.faults.suite import run_scenario
+from ops.faults.suite import Suite, run_scenario
 from ops.faults.trial import Trial
 
-QUICK = {"MARQUEE_WORKER__GROUP_PROTOCOL": "consumer"}
+QUICK = {
+    "MARQUEE_WORKER__MAX_POLL_INTERVAL_MS": "10000",
+    "MARQUEE_MILVUS__TIMEOUT_S": "3",
+    "MARQUEE_MILVUS__EXACT_AFTER_S": "3",
+}
 EVENTS = 2_000
+# How many faults of each scenario, in this order: Milvus first, as it must see no rebalance.
+PARTS = {
+    "milvus": 4,
+    "slow-batch": 2,
+    "zombie": 1,
+    "unknown-outcome": 4,
+    "rebalances": 2,
+    "kill9": 2,
+    "points": 8,
+    "broker": 1,
+}
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -30,32 +49,66 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         yield servers
 
 
-@pytest.mark.parametrize(
-    ("name", "faults", "variables"),
-    [
-        ("kill9", 2, QUICK),
-        ("points", 8, QUICK),
-        ("broker", 1, QUICK),
-        ("zombie", 1, QUICK),
-        ("slow-batch", 1, {}),
-        ("rebalances", 2, {}),
-        ("milvus", 4, QUICK),
-        ("poison", 0, QUICK),
-        ("unknown-outcome", 2, QUICK),
-    ],
-)
-def test_the_promise_holds(
-    name: str, faults: int, variables: dict[str, str], servers: Servers, fusion_store: str, tmp_path: Path
-) -> None:
-    scenario = replace(SCENARIOS[name], small=Size(faults, EVENTS))
-    if len(scenario.protocols) > 1 and name != "rebalances":
-        scenario = replace(scenario, protocols=("consumer",))
-
-    result = run_scenario(scenario, servers, fusion_store, tmp_path, variables=variables)
-
+def assert_kept(result: Result) -> None:
     assert (result.verdict, result.findings, result.reason) == ("kept", {}, ""), result
-    assert result.faults >= faults
     assert result.events >= EVENTS
+
+
+def test_the_promise_holds_whatever_happens(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
+    """All faults of one broker, and poison among the events; at least ten kills."""
+
+    def run(trial: Trial) -> None:
+        assert trial.kafka_proxy and trial.milvus_proxy  # both, before the first worker starts
+        for name, faults in PARTS.items():
+            trial.size = Size(faults, EVENTS)
+            SCENARIOS[name].run(trial)
+
+    size = Size(0, EVENTS)
+    scenario = Scenario("everything", "", run, size, size, protocols=("consumer",), make=poisoned, rate=200.0)
+
+    result = run_scenario(scenario, servers, fusion_store, tmp_path, variables=QUICK)
+
+    assert_kept(result)
+    assert result.faults == sum(PARTS.values())
+    assert sum(count for kind, count in result.injected.items() if kind.startswith("kill -9")) > 10
+    assert {f"kill -9 {point}" for point in POINTS} - {"kill -9 before-begin"} <= result.injected.keys()
+
+
+def test_the_promise_holds_on_three_nodes(fusion_store: str, tmp_path: Path) -> None:
+    """A leader killed, two killed at once, one stopped; and one cut off, where network namespaces can be had."""
+    separate = network.obstacle() is None
+
+    def run(trial: Trial) -> None:
+        SCENARIOS["nodes"].run(trial)
+        if separate:
+            trial.size = Size(1, EVENTS)
+            cut_off(trial)
+
+    scenario = replace(SCENARIOS["nodes"], run=run, small=Size(3, EVENTS))
+    with Servers(tmp_path / "servers", milvus="lite", nodes=3, separate=separate) as servers:
+        result = run_scenario(scenario, servers, fusion_store, tmp_path)
+
+    assert_kept(result)
+    assert result.faults == 3 + separate
+
+
+@pytest.mark.parametrize("name", ["disk-full", "clock"])
+def test_the_promise_holds_or_the_suite_says_what_is_missing(
+    name: str, fusion_store: str, tmp_path: Path
+) -> None:
+    """A disk of its own takes root, and a wrong clock takes libfaketime."""
+    scenario = replace(SCENARIOS[name], small=Size(1, EVENTS), protocols=("consumer",))
+    missing = scenario.obstacle()
+    if missing:
+        result = Suite(tmp_path, milvus="lite").run([scenario], lambda _: None)[0]
+        assert (result.verdict, result.reason, result.faults) == ("not run", missing, 0)
+        return
+
+    with Servers(tmp_path / "servers", milvus="lite", disk_mb=scenario.disk_mb) as servers:
+        result = run_scenario(scenario, servers, fusion_store, tmp_path)
+
+    assert_kept(result)
+    assert result.faults > 0
 
 
 def broken(
@@ -68,8 +121,10 @@ def broken(
     delivery: str = "exactly-once",
 ) -> Result:
     """What the suite says about workers that are broken on purpose."""
-    scenario = Scenario("broken", "", run, Size(1, EVENTS), Size(1, EVENTS), workers=workers)
-    variables = QUICK | {"MARQUEE_WORKER__DELIVERY": delivery}
+    scenario = Scenario(
+        "broken", "", run, Size(1, EVENTS), Size(1, EVENTS), protocols=("consumer",), workers=workers
+    )
+    variables = {"MARQUEE_WORKER__DELIVERY": delivery}
     named = tuple(f"tests.faults.breakages:{patch}" for patch in patches)
     return run_scenario(scenario, servers, store, folder, variables=variables, patches=named)
 

@@ -5,20 +5,16 @@ import signal
 from ops.faults.proxy import Proxy
 from ops.faults.scenario import Scenario, Size
 from ops.faults.trial import Trial
-from ops.local.ports import HOST
 
 _SLOW_SECONDS = 2.0
-_SETTLED_SECONDS = 3.0
 _AWAY_SECONDS = 4.0
 
 
 def break_milvus(trial: Trial) -> None:
     """The four faults in turn, each ended before the next; nothing of it may cause a rebalance."""
-    milvus = trial.servers.milvus
-    proxy = trial.keep(Proxy(milvus.port))
-    trial.variables["MARQUEE_MILVUS__URI"] = f"http://{HOST}:{proxy.port}"
+    proxy = trial.milvus_proxy
     trial.start_workers(trial.scenario.workers)
-    trial.wait(_SETTLED_SECONDS)
+    trial.quiet()
     before = trial.rebalances
     faults = (_killed, _paused, _slow, _half_open)
     for number in range(trial.size.faults):

@@ -10,17 +10,17 @@ from ops.faults.worker_process import WorkerProcess
 
 # What the broker needs to notice, and the others to take over.
 _MARGIN_SECONDS = 4.0
-_QUIET_SECONDS = 5.0
 _LOOK_SECONDS = 0.25
 _LOOKS = 80
 # Of three workers one stands still at a time, of eight four.
 _SHARE = 2
 
 _STOPS = ("after-poll", "after-search", "before-begin", "after-first-produce", "after-send-offsets")
+# A session of KIP-848 is the broker's, and shorter here than it takes to expire a transaction.
+_IN_TRANSACTION = ("after-first-produce", "after-send-offsets")
 # Before the offsets are in the transaction: with them in, its commit is as good as any while it has not expired.
 _STALLS = ("after-poll", "after-search", "before-begin", "after-first-produce")
-# librdkafka takes no poll interval below the session timeout, which the worker takes none of below this.
-SLOW_POLL_SECONDS = SESSION_SECONDS
+_POLL_INTERVAL = "MARQUEE_WORKER__MAX_POLL_INTERVAL_MS"
 
 
 class Held(NamedTuple):
@@ -48,8 +48,8 @@ def stop_past_session(trial: Trial) -> None:
 def stop_at(trial: Trial, points: Sequence[str]) -> int:
     """SIGSTOP with batches in hand until others have the partitions; then SIGCONT. How many of them were fenced."""
     zombies = [_hold(trial, Order(point, "stop")) for point in points]
-    # Also past the timeout of an open transaction, whatever the group's protocol.
-    trial.wait(SESSION_SECONDS + _MARGIN_SECONDS)
+    opened = any(point in _IN_TRANSACTION for point in points)
+    trial.wait(max(trial.session_seconds, SESSION_SECONDS * opened) + _MARGIN_SECONDS)
     trial.progress()
     for zombie in zombies:
         zombie.worker.wake()
@@ -63,7 +63,7 @@ def stall_past_poll_interval(trial: Trial) -> None:
         middle = len(numbers) // 2
         for some in _rounds(trial, numbers[:middle]):
             aborted += stall_at(trial, [_STALLS[number % len(_STALLS)] for number in some])
-        _wait_for_quiet(trial)
+        trial.quiet()
         for some in _rounds(trial, numbers[middle:]):
             kept += stall_behind_polling(trial, len(some))
     faults = trial.size.faults
@@ -73,11 +73,9 @@ def stall_past_poll_interval(trial: Trial) -> None:
 
 def stall_at(trial: Trial, points: Sequence[str]) -> int:
     """Hold up the batch and the polling; how many lost their partitions, and had what they held aborted."""
-    sleepers = [
-        _hold(trial, Order(point, "stall", SLOW_POLL_SECONDS + _MARGIN_SECONDS), f"polling held up {point}")
-        for point in points
-    ]
-    trial.wait(SLOW_POLL_SECONDS + _MARGIN_SECONDS)
+    seconds = _too_long(trial)
+    sleepers = [_hold(trial, Order(point, "stall", seconds), f"polling held up {point}") for point in points]
+    trial.wait(seconds)
     trial.progress()
     aborted = _fenced(trial, sleepers)
     for sleeper in sleepers:
@@ -87,7 +85,7 @@ def stall_at(trial: Trial, points: Sequence[str]) -> int:
 
 def stall_behind_polling(trial: Trial, count: int) -> int:
     """Hold up batches for as long, and not the polling; how many kept everything."""
-    seconds = SLOW_POLL_SECONDS + _MARGIN_SECONDS
+    seconds = _too_long(trial)
     sleepers = [
         _hold(trial, Order("before-begin", "sleep", seconds), "polling went on") for _ in range(count)
     ]
@@ -98,12 +96,9 @@ def stall_behind_polling(trial: Trial, count: int) -> int:
     return sum(not sleeper.fenced for sleeper in sleepers)
 
 
-def _wait_for_quiet(trial: Trial) -> None:
-    """Until those who lost their partitions have joined again, which makes others drop batches too."""
-    seen = -1
-    while trial.rebalances != seen:
-        seen = trial.rebalances
-        trial.wait(_QUIET_SECONDS)
+def _too_long(trial: Trial) -> float:
+    """Longer than a poll may stay away, in seconds."""
+    return int(trial.variables[_POLL_INTERVAL]) / 1_000 + _MARGIN_SECONDS
 
 
 def _rounds(trial: Trial, numbers: range) -> list[range]:
@@ -154,5 +149,6 @@ SLOW_BATCH = Scenario(
     full=Size(faults=40, events=50_000),
     workers=8,
     rate=200.0,
-    variables={"MARQUEE_WORKER__MAX_POLL_INTERVAL_MS": str(SLOW_POLL_SECONDS * 1_000)},
+    # librdkafka takes none below the session timeout of a classic group.
+    variables={_POLL_INTERVAL: str(SESSION_SECONDS * 1_000)},
 )

@@ -8,7 +8,6 @@ from ops.faults.proxy import END_TXN, INIT_PRODUCER_ID, OutcomeProxy
 from ops.faults.scenario import Scenario, Size
 from ops.faults.trial import Trial
 from ops.faults.worker_process import WorkerProcess
-from ops.local.ports import HOST
 
 
 class Outcome(NamedTuple):
@@ -34,9 +33,7 @@ def withhold_outcomes(trial: Trial) -> None:
 
 def withhold(trial: Trial, outcomes: Sequence[Outcome]) -> None:
     """Withhold outcomes, one from each worker at a time, until all have given up waiting; then see them go on."""
-    servers = trial.servers
-    proxy = trial.keep(OutcomeProxy(servers.listener_port, servers.proxied_port))
-    trial.variables["MARQUEE_KAFKA__BOOTSTRAP_SERVERS"] = f"{HOST}:{proxy.port}"
+    proxy = trial.kafka_proxy
     trial.start_workers(trial.scenario.workers)
     left = list(outcomes)
     while left:
