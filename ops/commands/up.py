@@ -1,5 +1,7 @@
 """`marquee up`: everything on this machine, in the foreground."""
 
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ops.local.up import Up
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def register(app: typer.Typer) -> None:
@@ -36,8 +40,6 @@ def up(
     stays in DIR, and the next `marquee up` goes on with it. Where MARQUEE_KAFKA__BOOTSTRAP_SERVERS or
     MARQUEE_MILVUS__URI is set, that server is used instead of one of our own.
     """
-    import signal
-
     from rich.console import Console
 
     from ops import logs
@@ -47,24 +49,32 @@ def up(
         raise typer.BadParameter("1 or 3", param_hint="--nodes")
     settings = settings_with(prefix=prefix, store=store)
     logs.set_up(settings.log)
-    # They end us as Ctrl-C does; a closed terminal too, because our children are not in its session.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    interrupts: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        # Remembered as well: what a handler raises is lost where Python cannot pass it on, as in a weak reference's callback.
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    # A closed terminal ends us as Ctrl-C does, because our children are not in its session.
+    for number in _ENDING:
+        signal.signal(number, interrupt)
     console = Console()
     with locked(directory):
         deployment = Up(Plan(directory, nodes, milvus, workers), settings)
         try:
-            with console.status("Starting …"):
-                deployment.start()
-            console.print(_table(deployment))
-            console.print(f"Logs and up.json are in {deployment.directory}. Ctrl-C ends everything.")
-            deployment.supervise()
-        except KeyboardInterrupt:
-            console.print("Ending workers, indexer, Milvus, Kafka …")
+            with suppress(KeyboardInterrupt):
+                with console.status("Starting …"):
+                    deployment.start()
+                console.print(_table(deployment))
+                console.print(f"Logs and up.json are in {deployment.directory}. Ctrl-C ends everything.")
+                deployment.supervise(lambda: bool(interrupts))
         finally:
             # A second Ctrl-C would leave the order half done; kill -9 remains, and takes the children along.
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in _ENDING:
                 signal.signal(number, signal.SIG_IGN)
+            if interrupts:
+                console.print("Ending workers, indexer, Milvus, Kafka …")
             deployment.stop()
 
 

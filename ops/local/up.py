@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,10 +98,10 @@ class Up:
             role.child.start()
         self.write()
 
-    def supervise(self) -> None:
-        """Start again whoever dies, until an exception (KeyboardInterrupt) ends it."""
+    def supervise(self, is_over: Callable[[], bool]) -> None:
+        """Start again whoever dies, until it is over or an exception (KeyboardInterrupt) ends it."""
         supervisor = Supervisor([running.child for running in self.running], on_start=self.write)
-        while True:
+        while not is_over():
             supervisor.look()
             time.sleep(LOOK_EVERY_S)
 
