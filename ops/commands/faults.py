@@ -35,6 +35,10 @@ def faults(
             "--dir", help="Folder of servers, logs and results; what has a result is not run again."
         ),
     ] = Path(".marquee/faults"),
+    run: Annotated[
+        bool,
+        typer.Option("--run/--no-run", help="Run what has no result yet; or only report those that have."),
+    ] = True,
     report: Annotated[
         Path | None, typer.Option(help="Write the report as PATH.json and PATH.md.", show_default=False)
     ] = None,
@@ -72,7 +76,8 @@ def faults(
 
     with locked(directory), console.status("Breaking things …"):
         suite = Suite(directory.absolute(), scale, milvus, seed)
-        results = suite.run([SCENARIOS[name] for name in names], say)
+        chosen = [SCENARIOS[name] for name in names]
+        results = suite.run(chosen, say) if run else suite.kept(chosen)
     made = Report(_command(names if scenario else [], scale, seed, milvus), results)
     if report:
         made.write(report)

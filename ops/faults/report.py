@@ -67,7 +67,11 @@ class Report:
         lines = [
             "# Faults",
             "",
-            f"`{self.command}`",
+            "What `marquee faults` found: each scenario injects its faults while events with unique ids come in, and every event",
+            "must end in exactly one committed record ([exactly once](exactly-once.md)). The command, of which `--scenario NAME`",
+            "gives any line again:",
+            "",
+            f"    {self.command}",
             "",
             "| " + " | ".join(COLUMNS) + " |",
             "|" + "---|" * len(COLUMNS),
@@ -75,9 +79,12 @@ class Report:
             "",
             *(_sentence(result) for result in self.results),
             "",
-            "Each event must end in one committed record; two readers, one beside the faults and one from the beginning,",
-            "saw what is counted here. `other` holds altered bytes, wrong verdicts on poison, mixed releases, records of no",
-            "event, and what only one reader saw. The longest gap is that of any one partition.",
+            "Two readers saw what is counted here, both `read_committed`: one beside the faults, one from the beginning after",
+            "them. `lost`, `duplicated`: events without a record, records too many. `out of order`: within a partition. `wrong",
+            "source`: a record that does not name the event that it answers. `mixed`: a release with a collection of another.",
+            "`other`: altered bytes of dead letters, wrong verdicts on poison, records of no event, what only one reader saw. The",
+            "longest gap is the longest time that any one of the partitions had nothing new while faults were injected; the machine",
+            "was shared with other work, so gaps and durations are what they were there, and no best case.",
             "",
             f"Machine: {', '.join(f'{name} {value}' for name, value in machine().items())}.",
             f"Versions: {', '.join(f'{name} {value}' for name, value in versions().items())}.",
@@ -90,7 +97,11 @@ def machine() -> dict[str, str]:
     """Cores that this process may use, memory, operating system."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cores": str(cores), "memory": f"{memory:.0f} GiB", "system": platform.platform()}
+    return {
+        "cores": str(cores),
+        "memory": f"{memory:.0f} GiB",
+        "system": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def commit() -> str:

@@ -37,6 +37,22 @@ class Suite:
             results.append(result)
         return results
 
+    def kept(self, scenarios: Sequence[Scenario]) -> list[Result]:
+        """The results that there are, and of each scenario without one that it was not run."""
+        return [self._kept(scenario) or self._not_run(scenario) for scenario in scenarios]
+
+    def _not_run(self, scenario: Scenario, reason: str = "not run at this size") -> Result:
+        return Result(
+            scenario.name,
+            "not run",
+            self.scale,
+            self.seed,
+            self.milvus,
+            reason=reason,
+            date=_now(),
+            commit=commit(),
+        )
+
     def _file(self, scenario: Scenario) -> Path:
         return self.directory / "results" / f"{scenario.name}-{self.scale}-{self.milvus}-{self.seed}.json"
 
@@ -47,16 +63,7 @@ class Suite:
     def _run(self, scenario: Scenario) -> Result:
         obstacle = scenario.obstacle()
         if obstacle:
-            return Result(
-                scenario.name,
-                "not run",
-                self.scale,
-                self.seed,
-                self.milvus,
-                reason=obstacle,
-                date=_now(),
-                commit=commit(),
-            )
+            return self._not_run(scenario, obstacle)
         store = trained_store(self.directory, self.seed)
         folder = self.directory / scenario.name
         # New ones each time: a broker that is killed among the topics of all the others takes long to come back.
