@@ -93,7 +93,9 @@ class _Term:
             kafka.reader(settings.kafka, settings.names.indexer_group)
             | {
                 "auto.offset.reset": "earliest",
-                "partition.assignment.strategy": "range",  # one partition: there is nothing to balance
+                # An eager assignor takes the partition from its owner whenever another indexer joins: two of them
+                # would end each other's work for ever.
+                "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": settings.worker.session_timeout_ms,
                 "max.poll.interval.ms": settings.worker.max_poll_interval_ms,
                 "error_cb": self._note,
