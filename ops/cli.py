@@ -34,6 +34,7 @@ COMMANDS = (
     "config",
     "doctor",
     "faults",
+    "bench",
     "demo",
 )
 
