@@ -249,12 +249,16 @@ class _Term:
         self._health.set("kafka", None)
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Every rebalance ends here, and tells only what is new: nothing, to who has the partition already."""
+        if self._assigned:
+            return
         self._assigned = bool(partitions)
         self._metrics.has_commands(self._assigned)
         log.info("this indexer %s the commands", "takes" if partitions else "stands by for")
 
-    def _on_gone(self, _consumer: Consumer, _partitions: list[TopicPartition]) -> None:
-        self._lost = not self._stopping.is_set()
+    def _on_gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if partitions:
+            self._lost = not self._stopping.is_set()
 
     def _note(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
