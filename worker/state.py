@@ -37,7 +37,7 @@ class StateWriter:
             UndoneError: Kafka did not answer.
             SettingsError, FatalKafkaError: as `raise_if_final`.
         """
-        _sorted("init_transactions", lambda: self._producer.init_transactions(CALL_SECONDS))
+        sorted_out("init_transactions", lambda: self._producer.init_transactions(CALL_SECONDS))
 
     def write(self, records: Records, position: TopicPartition) -> None:
         """Commit records and the place of the next command, or nothing.
@@ -48,15 +48,15 @@ class StateWriter:
         """
         group = self._consumer.consumer_group_metadata()
         try:
-            _sorted("begin_transaction", self._producer.begin_transaction)
+            sorted_out("begin_transaction", self._producer.begin_transaction)
             for key, record in records.items():
                 value = record.model_dump_json() if record else None
                 self._producer.produce(self._topic, value, key, partition=0)
-            _sorted(
+            sorted_out(
                 "send_offsets_to_transaction",
                 lambda: self._producer.send_offsets_to_transaction([position], group, CALL_SECONDS),
             )
-            _sorted("commit_transaction", lambda: self._producer.commit_transaction(CALL_SECONDS))
+            sorted_out("commit_transaction", lambda: self._producer.commit_transaction(CALL_SECONDS))
         except UndoneError:
             self._abort()
             raise
@@ -69,7 +69,13 @@ class StateWriter:
             log.warning("abort_transaction: %s", exception.args[0].str())
 
 
-def _sorted(call: str, run: Callable[[], object]) -> None:
+def sorted_out(call: str, run: Callable[[], object]) -> None:
+    """Run one transactional call, and sort its error by what happens next.
+
+    Raises:
+        UndoneError: it failed, or nobody knows.
+        SettingsError, FatalKafkaError: as `raise_if_final`.
+    """
     try:
         run()
     except KafkaException as exception:
