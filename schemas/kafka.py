@@ -28,6 +28,12 @@ def client(settings: KafkaSettings) -> Config:
         "sasl.mechanism": settings.sasl_mechanism,
         "sasl.username": settings.sasl_username,
         "sasl.password": settings.sasl_password and settings.sasl_password.get_secret_value(),
+        "sasl.oauthbearer.method": "oidc" if settings.sasl_oauth_token_url else None,
+        "sasl.oauthbearer.token.endpoint.url": settings.sasl_oauth_token_url,
+        "sasl.oauthbearer.client.id": settings.sasl_oauth_client_id,
+        "sasl.oauthbearer.client.secret": settings.sasl_oauth_client_secret
+        and settings.sasl_oauth_client_secret.get_secret_value(),
+        "sasl.oauthbearer.scope": settings.sasl_oauth_scope,
         "ssl.ca.location": settings.ssl_ca_location and str(settings.ssl_ca_location),
         "ssl.certificate.location": settings.ssl_certificate_location
         and str(settings.ssl_certificate_location),

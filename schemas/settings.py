@@ -23,6 +23,15 @@ SECRETS_VARIABLE = "MARQUEE_SECRETS_DIR"
 DEFAULT_CONFIG = "marquee.toml"
 
 
+# What each mechanism needs, where it is not given as librdkafka's own options in kafka.client.
+_CREDENTIALS = {
+    "PLAIN": ("sasl_username", "sasl_password"),
+    "SCRAM-SHA-256": ("sasl_username", "sasl_password"),
+    "SCRAM-SHA-512": ("sasl_username", "sasl_password"),
+    "OAUTHBEARER": ("sasl_oauth_token_url", "sasl_oauth_client_id", "sasl_oauth_client_secret"),
+}
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +46,12 @@ class KafkaSettings(_Group):
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"] | None = None
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
+    sasl_oauth_token_url: str | None = Field(
+        None, description="Where OAUTHBEARER gets its tokens (OIDC client credentials)."
+    )
+    sasl_oauth_client_id: str | None = None
+    sasl_oauth_client_secret: SecretStr | None = None
+    sasl_oauth_scope: str | None = None
     ssl_ca_location: Path | None = Field(
         None, description="PEM file of the authorities that sign the brokers."
     )
@@ -152,12 +167,36 @@ class IndexerSettings(_Group):
     probes: int = Field(
         64, ge=1, le=10_000, description="Searches compared with exact search before activation."
     )
+    index: Literal["auto", "FLAT", "HNSW"] = Field(
+        "auto", description="Of a collection: FLAT is exact, HNSW fast on many movies."
+    )
+    # FLAT is as fast as HNSW while the catalogue is small.
+    exact_movies: int = Field(
+        100_000, ge=0, description="With `auto`, up to how many movies the index is FLAT."
+    )
     keep_releases: int = Field(2, ge=2, description="Collections kept, the active one among them.")
     evaluation_tolerance: float = Field(
         0.02,
         ge=0,
         le=1,
         description="By how much, relatively, an evaluation may be below the active release's.",
+    )
+
+    def index_for(self, movies: int) -> Literal["FLAT", "HNSW"]:
+        """The index of a collection of so many movies."""
+        if self.index != "auto":
+            return self.index
+        return "FLAT" if movies <= self.exact_movies else "HNSW"
+
+
+class OutcomesSettings(_Group):
+    """The outcomes worker: what people did with their recommendations."""
+
+    remembered: int = Field(
+        500_000,
+        ge=1,
+        le=100_000_000,
+        description="Recommendations of the last day that feedback is joined with, the oldest go first; some 400 bytes each.",
     )
 
 
@@ -202,6 +241,7 @@ class Settings(BaseSettings):
     milvus: MilvusSettings = MilvusSettings()
     worker: WorkerSettings = WorkerSettings()
     indexer: IndexerSettings = IndexerSettings()
+    outcomes: OutcomesSettings = OutcomesSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
 
@@ -226,6 +266,10 @@ class Settings(BaseSettings):
     def _sasl_is_whole(self) -> Self:
         if self.kafka.security_protocol.startswith("SASL") and self.kafka.sasl_mechanism is None:
             raise ValueError("kafka.sasl_mechanism must be set when kafka.security_protocol is SASL_…")
+        needed = _CREDENTIALS.get(self.kafka.sasl_mechanism or "", ())
+        missing = [name for name in needed if getattr(self.kafka, name) is None]
+        if missing and self.kafka.security_protocol.startswith("SASL") and not self.kafka.client:
+            raise ValueError(f"kafka.{missing[0]} must be set for {self.kafka.sasl_mechanism}")
         return self
 
     @property
@@ -278,4 +322,4 @@ def _explain(error: ValidationError) -> str:
 
 
 def _secret(path: list[str]) -> bool:
-    return any("password" in part or "token" in part for part in path) or len(path) < 2
+    return any(word in part for part in path for word in ("password", "token", "secret")) or len(path) < 2

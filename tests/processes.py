@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from pydantic import SecretStr
+
 from ops.local.ports import free_port
 from schemas.settings import Settings
 
@@ -24,8 +26,13 @@ def environment_of(settings: Settings) -> dict[str, str]:
     return os.environ | {
         "MARQUEE_PREFIX": settings.prefix,
         "MARQUEE_STORE": settings.store,
-        "MARQUEE_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
         "MARQUEE_MILVUS__URI": settings.milvus.uri,
+        **{
+            f"MARQUEE_KAFKA__{name.upper()}": str(
+                value.get_secret_value() if isinstance(value, SecretStr) else value
+            )
+            for name, value in settings.kafka.model_dump(exclude_defaults=True, exclude={"client"}).items()
+        },
     }
 
 
