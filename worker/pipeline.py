@@ -23,6 +23,7 @@ from worker.errors import AbandonedError, RefusedError, UndoneError
 from worker.latest import Latest
 from worker.metrics import Metrics
 from worker.publish import Publisher
+from worker.report import report_dead_letters
 
 log = logging.getLogger(__name__)
 
@@ -188,6 +189,7 @@ class Pipeline:
             commit_seconds = self._publisher.calls.seconds("commit_transaction")
             self._metrics.committed(answers, time.monotonic() - started, commit_seconds)
             self._latest.committed(answers)
+            report_dead_letters(answers)
 
     def _publish_smaller(self, generation: int, answers: list[Answer], refusal: str) -> None:
         """Halve what the broker refuses, down to the event; that one ends as a dead letter that fits.

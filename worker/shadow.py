@@ -73,7 +73,8 @@ class Shadow:
                 self._answer_again(batch)
             except Exception as error:  # noqa: BLE001  nothing of a candidate may end what serves
                 self._metrics.shadow_skipped(len(batch.readable))
-                log.warning("release %s as a shadow: %s", batch.trial.served.name, error)
+                # Its type alone: what it says may quote a profile.
+                log.warning("release %s as a shadow: %s", batch.trial.served.name, type(error).__name__)
 
     def _answer_again(self, batch: _Shadowed) -> None:
         began = time.perf_counter()
