@@ -9,6 +9,8 @@ from schemas.release import ReleaseCommand
 from schemas.settings import Settings
 
 INDEX_SECONDS = 300.0
+# A cluster that has just come up on a busy machine takes its time for the first record.
+SEND_SECONDS = 90.0
 _STOP_SECONDS = 10.0
 
 
@@ -38,7 +40,7 @@ def index(settings: Settings, folder: Path, environment: dict[str, str]) -> dict
     from worker.records import read_releases
 
     command = ReleaseCommand(action="index", release=newest(settings))
-    send_command(settings, command)
+    send_command(settings, command, SEND_SECONDS)
     indexer = ChildProcess(
         "indexer",
         [sys.executable, "-m", "ops", "indexer"],
@@ -47,7 +49,7 @@ def index(settings: Settings, folder: Path, environment: dict[str, str]) -> dict
     )
     indexer.start()
     try:
-        outcome = wait_for_outcome(settings, command, INDEX_SECONDS)
+        outcome = wait_for_outcome(settings, command, INDEX_SECONDS, connect_timeout_s=SEND_SECONDS)
     finally:
         indexer.stop(_STOP_SECONDS)
     if outcome.outcome != "done":
