@@ -211,6 +211,22 @@ class ReleaseStore:
             raise ReleaseError(f"{path} holds no JSON object: evaluate release {release} again")
         return evaluation
 
+    def write_evaluation(self, release: str, evaluation: dict[str, Any], page: str) -> str:
+        """Keep what `marquee evaluate` found, and its page beside it; gives the page's path.
+
+        Raises:
+            ReleaseError: the store cannot be written to.
+        """
+        try:
+            self._files.makedirs(self._path(EVALUATIONS_FOLDER), exist_ok=True)
+            with self._replacing(EVALUATIONS_FOLDER, f"{release}.html") as output:
+                output.write(page.encode())
+            with self._replacing(EVALUATIONS_FOLDER, f"{release}.json") as output:
+                output.write(json.dumps(evaluation, indent=2).encode() + b"\n")
+        except OSError as error:
+            raise ReleaseError(f"the store {self.url} cannot be written to: {error}") from error
+        return self._path(EVALUATIONS_FOLDER, f"{release}.html")
+
     @property
     def _is_local(self) -> bool:
         return isinstance(self._files, LocalFileSystem)
