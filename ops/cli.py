@@ -29,6 +29,7 @@ COMMANDS = (
     "status",
     "data",
     "train",
+    "evaluate",
     "export",
     "verify",
     "topics",

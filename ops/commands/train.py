@@ -122,7 +122,7 @@ def _train(wish: Wish) -> None:
     console = Console(stderr=True, quiet=rank() > 0)
     data = load(wish.data)
     use_threads(wish.threads)
-    with _interruptible(console) as interrupted, _progress(console) as report:
+    with interruptible(console) as interrupted, progress(console) as report:
         train_model = _train_fusion if wish.model == "fusion" else _train_sequence
         trained = train_model(wish, data, report, interrupted)
     if trained is not None:
@@ -184,7 +184,7 @@ def _resuming(wish: Wish) -> "Resuming":
 
 
 @contextmanager
-def _interruptible(console: "Console") -> "Iterator[Callable[[], bool]]":
+def interruptible(console: "Console") -> "Iterator[Callable[[], bool]]":
     """The first Ctrl-C is a wish to stop, which the yielded function tells; the second interrupts."""
     wished = False
 
@@ -202,7 +202,7 @@ def _interruptible(console: "Console") -> "Iterator[Callable[[], bool]]":
 
 
 @contextmanager
-def _progress(console: "Console") -> "Iterator[Callable[[Progress], None]]":
+def progress(console: "Console") -> "Iterator[Callable[[Progress], None]]":
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 

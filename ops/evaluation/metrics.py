@@ -30,7 +30,7 @@ def recall(found: NDArray[np.bool_], wanted: Rows) -> Floats:
     return share
 
 
-def top(scores: NDArray[np.float32], seen: list[Rows]) -> Rows:
+def top(scores: NDArray[np.floating], seen: list[Rows]) -> Rows:
     """The first CUT rows of scores [n, movies], best first and ties by row, without what each has seen; -1 where none is."""
     scores = scores.copy()
     for row, movies in zip(scores, seen, strict=True):
@@ -38,7 +38,7 @@ def top(scores: NDArray[np.float32], seen: list[Rows]) -> Rows:
     return best(scores)
 
 
-def best(scores: NDArray[np.float32]) -> Rows:
+def best(scores: NDArray[np.floating]) -> Rows:
     """The first CUT columns of each row, best first and ties by column; -1 where all that is left is -inf."""
     cut = min(CUT, scores.shape[1])
     # One more than is wanted, so that a tie at the cut is seen.

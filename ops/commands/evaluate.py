@@ -1,0 +1,134 @@
+"""`marquee evaluate`: how well a release recommends, beside what is simpler."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.commands.train import interruptible, progress
+from ops.options import AsJson, Store, settings_with
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from schemas.evaluation import Evaluation, Figure, Protocol
+
+SPLITS = ("leave-one-out", "global-time", "users", "cold-movies", "random")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    release: Annotated[str, typer.Argument(help="A release of the store.")],
+    data: Annotated[Path, typer.Option(help="Folder with the data that it was trained on.")],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="What is held out: leave-one-out, global-time, users, cold-movies, or random (stars; fusion). The "
+            "release's own if missing; for another, one like it is trained, once.",
+        ),
+    ] = None,
+    fold: Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the users; for --split users.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was cut off.")] = False,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes every core.")] = 1,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder of checkpoints; one in your cache if missing.")
+    ] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rank all movies for people whose next movies were held out, and compare with popularity, item-kNN and mean ratings.
+
+    What is found is kept in STORE/evaluations/RELEASE.json, which the check before activation reads, and on a page with
+    plots beside it. Intervals are 95 %, by the bootstrap over users.
+    """
+    from rich.console import Console
+
+    from ops.data.movielens import load
+    from ops.evaluation.evaluate import Evaluator, split_name
+    from ops.training.checkpoint import checkpoints_folder
+    from ops.training.fit import use_threads
+    from ops.training.train import Resuming, Source
+    from worker.store import ReleaseStore
+
+    release_store = ReleaseStore(settings_with(store=store).store)
+    manifest = release_store.manifest(release)
+    wanted = split or manifest.data.split
+    if wanted not in SPLITS:
+        raise typer.BadParameter(
+            f"{wanted!r} holds nothing out to measure on: use {', '.join(SPLITS)}", param_hint="--split"
+        )
+    # A release of one fold is measured on that fold.
+    own = int(manifest.training.get("fold", 0)) if split is None else fold
+    source = Source(load(data), data, wanted, own)
+    use_threads(threads)
+    console = Console(stderr=True)
+    resuming = Resuming(checkpoints or checkpoints_folder(), resume)
+    with interruptible(console) as interrupted, progress(console) as report:
+        evaluator = Evaluator(release_store, source, resuming, report, interrupted)
+        evaluation = evaluator.evaluate(release)
+    protocol = next(
+        protocol
+        for name, protocol in evaluation.protocols.items()
+        if name == split_name(source, protocol.origin)
+    )
+    if as_json:
+        typer.echo(json.dumps(_flat(evaluation, protocol)))
+    else:
+        _show(Console(), protocol)
+        console.print(f"kept in {release_store.url}/evaluations, {release}.json and {release}.html")
+
+
+def _flat(evaluation: "Evaluation", protocol: "Protocol") -> dict[str, object]:
+    """Figures by name, as leave_one_out.ndcg@10; intervals and baselines beside."""
+    return {
+        "release": evaluation.release,
+        "trained": protocol.trained,
+        "split": protocol.split,
+        "origin": protocol.origin,
+        "seed": protocol.seed,
+        **{name: figure.value for name, figure in protocol.figures.items()},
+        "intervals": {
+            name: [figure.low, figure.high]
+            for name, figure in protocol.figures.items()
+            if figure.low is not None
+        },
+        "baselines": {
+            name: {key: figure.value for key, figure in figures.items()}
+            for name, figures in protocol.baselines.items()
+        },
+        "differences": {
+            name: {key: [figure.value, figure.low, figure.high] for key, figure in figures.items()}
+            for name, figures in protocol.differences.items()
+        },
+    }
+
+
+def _show(console: "Console", protocol: "Protocol") -> None:
+    from rich.table import Table
+
+    from ops.evaluation.page import headlines
+
+    names = headlines(protocol)
+    table = Table(
+        "",
+        *(name.partition(".")[2] for name in names),
+        title=f"{protocol.split} ({protocol.origin})",
+        title_justify="left",
+    )
+    for who, figures in protocol.baselines.items():
+        table.add_row(who, *(_text(figures.get(name)) for name in names))
+    table.add_row(protocol.trained, *(_text(protocol.figures[name]) for name in names), style="bold")
+    console.print(table)
+
+
+def _text(figure: "Figure | None") -> str:
+    if figure is None:
+        return ""
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.4f}"
+    return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"

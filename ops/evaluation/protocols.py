@@ -1,0 +1,157 @@
+"""The protocols: who is asked about, in which groups, and what is measured of the lists."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ops.data.movielens import MovieLens
+from ops.data.ratings import Ratings
+from ops.evaluation import beyond, metrics
+from ops.evaluation.intervals import mean_figure
+from ops.evaluation.measure import lists_of_ranking, ndcg_of_lists
+from ops.evaluation.rankings import rankings
+from ops.evaluation.recommend import Recommender
+from ops.training.holdout import LIKED_STARS, Case, Holdout
+from schemas.evaluation import Figure, Protocol
+from schemas.profile import AGE_GROUPS, GENDERS
+
+Rows = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Figures = dict[str, Figure]
+
+POPULARITY = "popularity"
+SHORT_HISTORIES = range(1, 11)
+# Upper ends of the groups by how much a person had seen; ml-1m has nobody below 18.
+HISTORY_LENGTHS = (30, 60, 120, 200)
+
+# What a share of the wanted is called where one movie is wanted, and where there may be many.
+SHARE_NAMES = {"leave-one-out": "hr@10"}
+
+
+def prefix(split: str) -> str:
+    """leave-one-out as it begins the names of its figures: leave_one_out."""
+    return split.replace("-", "_")
+
+
+class Measurement:
+    """One split, measured on a release and on the baselines."""
+
+    def __init__(self, data: MovieLens, holdout: Holdout, recommender: Recommender) -> None:
+        self._data, self._holdout, self._recommender = data, holdout, recommender
+        self._cases = holdout.test
+        self._learnt = data.ratings.take(holdout.train)
+        self._share = SHARE_NAMES.get(holdout.name, "recall@10")
+
+    def protocol(self, trained: str, seed: int) -> Protocol:
+        """Everything of this split."""
+        ours = self._recommender.lists(self._cases, self._holdout.cold)
+        own = self._values(ours)
+        figures = self._figures(own) | self._beyond(ours)
+        baselines: dict[str, Figures] = {}
+        differences: dict[str, Figures] = {}
+        for name, lists in self._baseline_lists():
+            theirs = self._values(lists)
+            baselines[name] = self._figures(theirs) | self._beyond(lists)
+            differences[name] = self._figures({key: own[key] - theirs[key] for key in own})
+            if name == POPULARITY and self._holdout.name == "leave-one-out":
+                short, above = self._short_histories(theirs["ndcg@10"])
+                figures |= short
+                differences[name] |= above
+        return Protocol(
+            split=self._holdout.name,
+            origin=self._holdout.origin,
+            data=self._data.fingerprint,
+            trained=trained,
+            seed=seed,
+            figures=figures,
+            baselines=baselines,
+            differences=differences,
+        )
+
+    def _values(self, lists: Rows) -> dict[str, Floats]:
+        """Each metric of each case, [n]."""
+        wanted = np.array([len(case.wanted) for case in self._cases])
+        found = metrics.hits(lists, [case.wanted for case in self._cases])
+        return {"ndcg@10": metrics.ndcg(found, wanted), self._share: metrics.recall(found, wanted)}
+
+    def _figures(self, values: dict[str, Floats]) -> Figures:
+        """Means over everybody, and over each group."""
+        begin = prefix(self._holdout.name)
+        figures = {f"{begin}.{metric}": mean_figure(each) for metric, each in values.items()}
+        for group, members in self._groups():
+            for metric, each in values.items():
+                figures[f"{begin}.{group}.{metric}"] = mean_figure(each[members])
+        return figures
+
+    def _groups(self) -> Iterator[tuple[str, Rows]]:
+        """Names of the groups that anybody is in, and the places of their cases."""
+        for name, members in self._all_groups():
+            places = np.flatnonzero(members)
+            if len(places):
+                yield name, places
+
+    def _all_groups(self) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        users = np.array([case.user for case in self._cases])
+        if self._holdout.name == "global-time":
+            warm = np.isin(users, self._learnt.users)
+            yield "warm", warm
+            yield "cold", ~warm
+        genders = np.array(self._data.users.genders)[users]
+        for gender in GENDERS:
+            yield f"gender_{gender}", genders == gender
+        for age in AGE_GROUPS:
+            yield f"age_{age}", self._data.users.ages[users] == age
+        seen = np.array([len(case.seen) for case in self._cases])
+        low = 0
+        for high in (*HISTORY_LENGTHS, None):
+            ours = (seen > low) & (seen <= high) if high else seen > low
+            yield f"seen_{low + 1}_to_{high}" if high else f"seen_over_{low}", ours
+            low = high or 0
+
+    def _beyond(self, lists: Rows) -> Figures:
+        movies, users = len(self._data.movies), len(self._data.users)
+        values = {
+            "coverage": beyond.coverage(lists, movies),
+            "novelty": beyond.novelty(lists, self._learnt, users, movies),
+            "gini": beyond.gini(lists, movies),
+        }
+        return {
+            f"{prefix(self._holdout.name)}.{name}": Figure(value=value, users=len(lists))
+            for name, value in values.items()
+        }
+
+    def _baseline_lists(self) -> Iterator[tuple[str, Rows]]:
+        if self._holdout.cold is not None:
+            yield "random", self._at_random(self._holdout.cold)
+            return
+        for name, ranking in rankings(self._data, baseline_ratings(self._learnt, self._holdout.name)).items():
+            yield name, lists_of_ranking(ranking, self._cases)
+
+    def _at_random(self, cold: NDArray[np.bool_]) -> Rows:
+        """All that can be done about movies of which nothing is known."""
+        random = np.random.default_rng(0)
+        scores = random.random((len(self._cases), len(cold))).astype(np.float32)
+        scores[:, ~cold] = -np.inf
+        return metrics.best(scores)
+
+    def _short_histories(self, popular: Floats) -> tuple[Figures, Figures]:
+        """NDCG@10 where an event carries but the last few movies and no id, and how far that is above popularity."""
+        figures, above = {}, {}
+        for length in SHORT_HISTORIES:
+            cases = [_last(case, length) for case in self._cases]
+            values = ndcg_of_lists(self._recommender.lists(cases), cases)
+            name = f"{prefix(self._holdout.name)}.last_{length}.ndcg@10"
+            figures[name] = mean_figure(values)
+            above[name] = mean_figure(values - popular)
+        return figures, above
+
+
+def baseline_ratings(learnt: Ratings, split: str) -> Ratings:
+    """What the baselines count: where what was liked is wanted, what was liked."""
+    return learnt.take(learnt.stars >= LIKED_STARS) if split == "users" else learnt
+
+
+def _last(case: Case, length: int) -> Case:
+    return replace(case, recent=case.recent[-length:], named=False)

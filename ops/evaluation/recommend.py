@@ -1,0 +1,63 @@
+"""What a release recommends to the people of a split, as the running system would: events, towers, exact search."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ops.data.movielens import MovieLens
+from ops.evaluation import metrics
+from ops.training.holdout import Case
+from ops.training.tables import profiles_of
+from schemas.profile import ProfileEvent
+from schemas.recommendation import SCORE_PLACES
+from worker.checks import unit_length
+from worker.release import Release
+
+Rows = NDArray[np.int64]
+Vectors = NDArray[np.float32]
+
+# Cases, and movies, embedded and scored at a time.
+AT_A_TIME = 1_000
+
+
+class Recommender:
+    """A release, and the data whose people it is asked about."""
+
+    def __init__(self, release: Release, data: MovieLens) -> None:
+        self._release = release
+        self._profiles = profiles_of(data.users)
+        self._ids = data.movies.movie_ids
+        count = len(release.catalogue)
+        parts = [
+            release.embed_movies(start, min(start + AT_A_TIME, count)) for start in range(0, count, AT_A_TIME)
+        ]
+        self.movies: Vectors = unit_length(np.concatenate(parts), release.manifest)
+
+    def event(self, case: Case) -> ProfileEvent:
+        """What would be published to ask for this case."""
+        profile = self._profiles[case.user]
+        return profile.model_copy(
+            update={
+                "user_id": profile.user_id if case.named else None,
+                "recent": self._ids[case.recent].tolist() or None,
+                "k": metrics.CUT,
+            }
+        )
+
+    def lists(self, cases: list[Case], among: NDArray[np.bool_] | None = None) -> Rows:
+        """The first 10 movies of each case, rows [n, 10], without what it has seen; of those in `among` alone, if given."""
+        parts = []
+        for start in range(0, len(cases), AT_A_TIME):
+            part = cases[start : start + AT_A_TIME]
+            scores = self.scores(part)
+            if among is not None:
+                scores[:, ~among] = -np.inf
+            parts.append(metrics.top(scores, [case.seen for case in part]))
+        return np.concatenate(parts)
+
+    def scores(self, cases: list[Case]) -> NDArray[np.float64]:
+        """Of every movie for each case, as they are published: [n, movies]."""
+        vectors = unit_length(
+            self._release.embed_profiles([self.event(case) for case in cases]), self._release.manifest
+        )
+        exact = (vectors @ self.movies.T).astype(np.float64) * self._release.manifest.score_scale
+        return np.round(exact, SCORE_PLACES)
