@@ -25,7 +25,7 @@ def activate(settings: Settings, *, epoch: int = 1, release: str | None = None) 
     milvus.insert(
         collection, catalogue.movie_ids, vectors, catalogue.years.astype(np.int64), catalogue.genres
     )
-    milvus.finish(collection, len(catalogue), loaded.manifest.metric)
+    milvus.finish(collection, loaded.manifest.metric)
     milvus.close()
     active = ActiveRecord(release=name, collection=collection, epoch=epoch)
     record = ReleaseRecord(

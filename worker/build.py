@@ -1,40 +1,42 @@
-"""Building the collection of a release: embed the catalogue batch by batch, and put it into Milvus."""
+"""Building the collection of a release: embed the catalogue batch by batch, into Milvus and into a file."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from worker.checks import CheckError, unit_length
-from worker.milvus import Milvus, Vectors
+from worker.milvus import Milvus
 from worker.release import Release
+from worker.vectors import VectorsFile
 
 
 def build_collection(
-    milvus: Milvus, release: Release, collection: str, batch: int, progress: Callable[[float], None]
-) -> Vectors:
-    """Create the collection and insert every movie; gives the vectors, float32 [movies, dim], by row of the catalogue.
+    milvus: Milvus,
+    release: Release,
+    collection: str,
+    vectors: VectorsFile,
+    batch: int,
+    progress: Callable[[float], None],
+) -> None:
+    """Create the collection and insert every movie; the vectors also go to the file, by row of the catalogue.
 
-    `progress` is told the share done after each batch, and may raise to end it.
+    No more than `batch` movies are in memory at a time. `progress` is told the share done after each, and may raise to
+    end it.
 
     Raises:
-        CheckError: the movie tower gives values that are not finite.
+        CheckError: the movie tower gives values that are not finite, or the catalogue is not as long as it says.
         MilvusError: Milvus failed; what is there is half-built, so begin with another collection.
     """
-    manifest, catalogue = release.manifest, release.catalogue
-    movies = len(catalogue.movie_ids)
+    manifest = release.manifest
     milvus.create(collection, manifest.dimension)
-    vectors: Vectors = np.empty((movies, manifest.dimension), dtype=np.float32)
-    for start in range(0, movies, batch):
-        rows = slice(start, min(start + batch, movies))
-        vectors[rows] = unit_length(release.embed_movies(rows.start, rows.stop), manifest)
-        if not np.isfinite(vectors[rows]).all():
+    for movies, embedded in release.embedded_movies(batch):
+        scaled = unit_length(embedded, manifest)
+        if not np.isfinite(scaled).all():
             raise CheckError("the movie tower gives values that are not finite")
-        milvus.insert(
-            collection,
-            catalogue.movie_ids[rows],
-            vectors[rows],
-            catalogue.years[rows],
-            catalogue.genres[rows],
+        vectors.append(scaled)
+        milvus.insert(collection, movies.movie_ids, scaled, movies.years, movies.genres)
+        progress(min(1.0, vectors.written / manifest.movies))
+    if vectors.written != manifest.movies:
+        raise CheckError(
+            f"the catalogue has {vectors.written} movies, and the manifest says {manifest.movies}"
         )
-        progress(rows.stop / movies)
-    return vectors

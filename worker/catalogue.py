@@ -1,6 +1,7 @@
 """The catalogue of a release: every movie it can recommend, one row each, in the order of the vectors."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +54,28 @@ class Catalogue:
             [movies[id_][1] for id_ in ids],
             np.array([title_year(title) for title in titles], np.int32),
         )
+
+    @staticmethod
+    def batches(path: Path, size: int) -> "Iterator[Catalogue]":
+        """The rows of catalogue.parquet, up to `size` at a time, and no more of them in memory."""
+        import pyarrow.parquet as parquet
+
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(size):
+                yield Catalogue(
+                    batch["movie_id"].to_numpy(),
+                    batch["title"].to_pylist(),
+                    batch["genres"].to_pylist(),
+                    batch["year"].to_numpy(),
+                )
+
+    @staticmethod
+    def read_ids(path: Path) -> NDArray[np.int64]:
+        """The movies of catalogue.parquet alone, int64 [n]."""
+        import pyarrow.parquet as parquet
+
+        ids: NDArray[np.int64] = parquet.read_table(path, columns=["movie_id"])["movie_id"].to_numpy()
+        return ids
 
     @classmethod
     def read(cls, path: Path) -> "Catalogue":

@@ -12,10 +12,14 @@ from schemas.evaluation import Evaluation
 from schemas.manifest import Manifest
 from schemas.profile import AGE_GROUPS, OCCUPATIONS, ProfileEvent
 from worker.exact import ExactIndex
-from worker.milvus import Ids, Milvus, Scores, Vectors, index_type
+from worker.milvus import Ids, IndexType, Milvus, Scores, Vectors
 from worker.release import Release
+from worker.vectors import StoredIndex
+
+Exact = ExactIndex | StoredIndex
 
 PROBE_LIMIT = 10  # movies compared of each probe
+RECALL_AT = 5  # of these, how many are reported to be found
 # Scores this close may stand in either order between two ways of computing them.
 SCORE_TOLERANCE = 1e-5
 # HNSW is approximate by design; below this something is wrong with the index.
@@ -35,6 +39,16 @@ class Agreement:
 
     score_error: float
     recall: float
+    recall_at_5: float = 0.0
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the check of a collection found, in a sentence and in figures."""
+
+    summary: str
+    index: IndexType
+    recall_at_5: float
 
 
 def unit_length(vectors: Vectors, manifest: Manifest) -> Vectors:
@@ -53,7 +67,7 @@ def probe_queries(release: Release, probes: int) -> Vectors:
         CheckError: the user tower gives values that are not finite.
     """
     rng = np.random.default_rng(0)
-    movies = release.catalogue.movie_ids
+    movies = release.movie_ids
     events = [
         ProfileEvent(
             gender="F" if rng.random() < 0.5 else "M",
@@ -70,36 +84,42 @@ def probe_queries(release: Release, probes: int) -> Vectors:
 
 
 def check_collection(
-    milvus: Milvus, collection: str, movie_ids: Ids, vectors: Vectors, queries: Vectors
-) -> str:
-    """Compare a collection with what went into it; gives a sentence of what was found.
+    milvus: Milvus, collection: str, exact: Exact, queries: Vectors, kind: IndexType
+) -> Checked:
+    """Compare a collection with what went into it.
 
     Args:
-        movie_ids: int64 [n]; vectors: float32 [n, dim] whose inner product ranks; queries: float32 [probes, dim].
+        exact: searches the n vectors of the catalogue, whose inner product ranks; queries: float32 [probes, dim].
+        kind: the collection's index.
 
     Raises:
         CheckError: rows are missing, or answers are not those of exact search.
         MilvusError: Milvus is away; to be repeated.
     """
     rows = milvus.rows(collection)
-    if rows != len(movie_ids):
-        raise CheckError(f"the collection has {rows} rows, and the catalogue {len(movie_ids)} movies")
+    if rows != len(exact.movie_ids):
+        raise CheckError(f"the collection has {rows} rows, and the catalogue {len(exact.movie_ids)} movies")
     if rows == 0:
         raise CheckError("the catalogue has no movies")
     limit = min(PROBE_LIMIT, rows)
     ids, scores = milvus.search(collection, queries, limit)
-    found = compare(ids, scores, ExactIndex(movie_ids, vectors), queries, limit)
-    kind, _ = index_type(rows)
+    found = compare(ids, scores, exact, queries, limit, kind)
     if found.score_error > SCORE_TOLERANCE:
         raise CheckError(f"scores differ from exact search by {found.score_error:.1e}")
     if found.recall < (1.0 if kind == "FLAT" else HNSW_RECALL):
         raise CheckError(
             f"{kind} finds {found.recall:.1%} of what exact search finds for {len(queries)} probes"
         )
-    return f"{rows} rows, {len(queries)} probes agree with exact search ({kind}, recall {found.recall:.1%})"
+    return Checked(
+        f"{rows} rows, {len(queries)} probes agree with exact search ({kind}, recall@5 {found.recall_at_5:.1%})",
+        kind,
+        found.recall_at_5,
+    )
 
 
-def compare(ids: Ids, scores: Scores, exact: ExactIndex, queries: Vectors, limit: int) -> Agreement:
+def compare(
+    ids: Ids, scores: Scores, exact: Exact, queries: Vectors, limit: int, kind: IndexType = "FLAT"
+) -> Agreement:
     """Compare answers [probes, m] with the best `limit` that exact search finds.
 
     A movie counts as found at its place if its own exact score is that of the place: neighbours that are equal within
@@ -114,11 +134,13 @@ def compare(ids: Ids, scores: Scores, exact: ExactIndex, queries: Vectors, limit
         return Agreement(score_error=float("inf"), recall=0.0)  # movies that were never put in
     own = np.einsum("pd,pmd->pm", queries, exact.vectors[rows])
     scale = np.maximum(1.0, np.abs(own))
-    kind, _ = index_type(len(exact.movie_ids))
     # An exact index has every place right; an approximate one may miss some, which shifts the places after them.
     due = best if kind == "FLAT" else np.broadcast_to(best[:, -1:], best.shape)
     in_place = (own - due) / scale >= -SCORE_TOLERANCE
-    return Agreement(float((np.abs(own - scores) / scale).max()), float(in_place.mean()))
+    # Of the five best, those whose scores are among the five best: equal ones may stand for each other.
+    top = min(RECALL_AT, limit)
+    among = (own[:, :top] - best[:, top - 1 : top]) / scale[:, :top] >= -SCORE_TOLERANCE
+    return Agreement(float((np.abs(own - scores) / scale).max()), float(in_place.mean()), float(among.mean()))
 
 
 def compare_evaluations(

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from schemas.errors import SettingsError
@@ -130,21 +132,22 @@ class Commands:
         # 1. Load the release: every hash is checked.
         worker = self._settings.worker
         loaded = self._store.load(release, device=worker.device, threads=worker.embed_threads)
-        # 2. Build a collection of its own name.
-        built = self._indexing.build(command, loaded, view, job)
-        # 3. Check it, and compare the release with the active one.
-        try:
-            summary = f"{self._indexing.check(loaded, built, job)}; {evaluate()}"
-        except CheckError:
-            self._indexing.drop(built.collection)
-            raise
-        # 4. Keep the vectors, for exact search.
-        sha256 = self._store.write_vectors(release, built.vectors)
+        with TemporaryDirectory(prefix="marquee-") as folder:
+            # 2. Build a collection of its own name.
+            built = self._indexing.build(command, loaded, view, Path(folder), job)
+            # 3. Check it, and compare the release with the active one.
+            try:
+                checked = self._indexing.check(loaded, built, job)
+                compared = evaluate()
+            except CheckError:
+                self._indexing.drop(built.collection)
+                raise
+            # 4. Keep the vectors, for exact search.
+            sha256 = self._store.keep_vectors(release, built.vectors)
         # 5. `ready`: from here on it can be activated without being built.
-        record = transitions.ready(
-            built.record, built.collection, len(built.vectors), loaded.manifest.dimension, sha256
-        )
-        return _Ready(record, job.publish({release_key(release): record}), summary)
+        record = transitions.ready(built.record, built.collection, loaded.manifest, checked, sha256)
+        view = job.publish({release_key(release): record})
+        return _Ready(record, view, f"{checked.summary}; {compared}")
 
     def _try(
         self,

@@ -3,19 +3,21 @@
 import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from schemas.release import ReleaseCommand, ReleaseRecord, release_key
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.build import build_collection
-from worker.checks import CheckError, check_collection, probe_queries, warm
+from worker.checks import Checked, CheckError, check_collection, probe_queries, warm
 from worker.errors import MilvusError
 from worker.http import Health
 from worker.job import Job
-from worker.milvus import Milvus, Vectors
+from worker.milvus import Milvus
 from worker.patience import patiently
 from worker.release import Release
 from worker.transitions import begun
+from worker.vectors import StoredIndex, VectorsFile
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +27,11 @@ _PROGRESS_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Built:
-    """A collection that is whole, and what went into it: float32 [movies, dim], by row of the catalogue."""
+    """A collection that is whole, and the file of what went into it, by row of the catalogue."""
 
     record: ReleaseRecord
     collection: str
-    vectors: Vectors
+    vectors: Path
 
 
 class Indexing:
@@ -40,8 +42,12 @@ class Indexing:
         self._milvus = milvus
         self._health = health
 
-    def build(self, command: ReleaseCommand, loaded: Release, view: ReleasesView, job: Job) -> Built:
+    def build(
+        self, command: ReleaseCommand, loaded: Release, view: ReleasesView, folder: Path, job: Job
+    ) -> Built:
         """Build until it is whole; each attempt has a collection of its own, published before it is made.
+
+        The vectors go to a file in `folder`: of a large catalogue they are more than there should be in memory.
 
         Raises:
             CheckError: a tower gives values that are not finite, or Milvus refused every attempt.
@@ -53,9 +59,18 @@ class Indexing:
             collection = names.collection(release, record.attempt)
             progress = _Progress(record, job)
             try:
-                vectors = build_collection(
-                    self._milvus, loaded, collection, self._settings.indexer.batch_movies, progress
+                vectors = VectorsFile(
+                    folder / f"{record.attempt}.npy", loaded.manifest.movies, loaded.manifest.dimension
                 )
+                with vectors:
+                    build_collection(
+                        self._milvus,
+                        loaded,
+                        collection,
+                        vectors,
+                        self._settings.indexer.batch_movies,
+                        progress,
+                    )
             except MilvusError as error:
                 # Some of the rows may be there and some not: only a new collection is sure to be whole.
                 refused = str(error)
@@ -64,22 +79,23 @@ class Indexing:
                 patiently(job, self._health, lambda: self._milvus.collections(names.collection_prefix))
                 self.drop(collection)
             else:
-                self._finish(collection, len(vectors), loaded, job)
-                return Built(progress.record, collection, vectors)
+                self._finish(collection, loaded, job)
+                return Built(progress.record, collection, vectors.path)
         raise CheckError(f"Milvus refused {_ATTEMPTS} attempts at building it; the last: {refused}")
 
-    def check(self, loaded: Release, built: Built, job: Job) -> str:
-        """Check the collection, over a connection that knows nothing of it, and warm it; gives what was found.
+    def check(self, loaded: Release, built: Built, job: Job) -> Checked:
+        """Check the collection, over a connection that knows nothing of it, and warm it.
 
         Raises:
             CheckError: it must not serve.
         """
         queries = probe_queries(loaded, self._settings.indexer.probes)
-        movie_ids, collection, vectors = loaded.catalogue.movie_ids, built.collection, built.vectors
+        exact, collection = StoredIndex(loaded.movie_ids, built.vectors), built.collection
+        kind = self._settings.indexer.index_for(loaded.manifest.movies)
         cold = Milvus(self._settings.milvus)
         try:
             found = patiently(
-                job, self._health, lambda: check_collection(cold, collection, movie_ids, vectors, queries)
+                job, self._health, lambda: check_collection(cold, collection, exact, queries, kind)
             )
             patiently(job, self._health, lambda: warm(cold, collection, queries))
         finally:
@@ -93,9 +109,9 @@ class Indexing:
         except MilvusError as error:
             log.warning("%s is left to the next sweep: %s", collection, error)
 
-    def _finish(self, collection: str, rows: int, loaded: Release, job: Job) -> None:
-        metric = loaded.manifest.metric
-        patiently(job, self._health, lambda: self._milvus.finish(collection, rows, metric))
+    def _finish(self, collection: str, loaded: Release, job: Job) -> None:
+        metric, kind = loaded.manifest.metric, self._settings.indexer.index_for(loaded.manifest.movies)
+        patiently(job, self._health, lambda: self._milvus.finish(collection, metric, kind))
 
 
 class _Progress:

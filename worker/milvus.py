@@ -23,9 +23,8 @@ Vectors = npt.NDArray[np.float32]
 Metric = Literal["COSINE", "IP"]
 T = TypeVar("T")
 
-# FLAT is exact, and as fast as HNSW while the catalogue is small.
-FLAT_ROWS = 100_000
-_HNSW = {"M": 16, "efConstruction": 200}
+IndexType = Literal["FLAT", "HNSW"]
+_INDEXES: dict[IndexType, dict[str, int]] = {"FLAT": {}, "HNSW": {"M": 16, "efConstruction": 200}}
 _EF_MIN = 64  # HNSW's candidates; at least the limit, more for recall
 _MAX_GENRES = 64
 _MAX_GENRE_BYTES = 256
@@ -137,16 +136,15 @@ class Milvus:
             lambda: self._connected().insert(collection, rows, timeout=self._timeout),
         )
 
-    def finish(self, collection: str, rows: int, metric: Metric) -> None:
-        """Flush, index (FLAT up to FLAT_ROWS rows, HNSW above) and load; may be repeated after a MilvusError."""
+    def finish(self, collection: str, metric: Metric, kind: IndexType = "FLAT") -> None:
+        """Flush, index and load; may be repeated after a MilvusError."""
 
         def call() -> None:
             client = self._connected()
             client.flush(collection, timeout=self._timeout)
             if not client.list_indexes(collection, timeout=self._timeout):
-                kind, params = index_type(rows)
                 index = client.prepare_index_params()
-                index.add_index("vector", index_type=kind, metric_type=metric, params=params)
+                index.add_index("vector", index_type=kind, metric_type=metric, params=_INDEXES[kind])
                 client.create_index(collection, index, timeout=self._timeout)
             client.load_collection(collection, timeout=self._timeout)
 
@@ -248,11 +246,6 @@ class Milvus:
             raise MilvusError(f"{where} could not {what} within {took:.1f} s: {reason}") from error
         except ValueError as error:  # the connection was closed by another thread
             raise MilvusError(f"{where} could not {what}: {error}") from error
-
-
-def index_type(rows: int) -> tuple[Literal["FLAT", "HNSW"], dict[str, int]]:
-    """The index for a catalogue of that size, and its parameters."""
-    return ("FLAT", {}) if rows <= FLAT_ROWS else ("HNSW", _HNSW)
 
 
 def _columns(

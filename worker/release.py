@@ -1,8 +1,9 @@
 """A loaded release: its towers, catalogue and vocabularies, ready to embed."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,25 @@ class Release:
     """Everything that embedding takes. One thread at a time may embed."""
 
     manifest: Manifest
-    catalogue: Catalogue
+    folder: Path
     features: Features
     user_tower: Tower
     movie_tower: Tower
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """All of it; the indexer, who needs no more than a batch at a time, never asks."""
+        return Catalogue.read(self.folder / CATALOGUE_FILE)
+
+    @property
+    def movie_ids(self) -> NDArray[np.int64]:
+        """The catalogue's movies, int64 [movies], in its order."""
+        return Catalogue.read_ids(self.folder / CATALOGUE_FILE)
+
+    def embedded_movies(self, batch: int) -> Iterator[tuple[Catalogue, NDArray[np.float32]]]:
+        """The catalogue from its first row to its last, up to `batch` rows at a time, each part with its vectors."""
+        for movies in Catalogue.batches(self.folder / CATALOGUE_FILE, batch):
+            yield movies, self._embed(movies)
 
     def embed_profiles(self, events: Sequence[ProfileEvent]) -> NDArray[np.float32]:
         """Vectors of n events, float32 [n, dimension]."""
@@ -38,7 +54,9 @@ class Release:
 
     def embed_movies(self, start: int, stop: int) -> NDArray[np.float32]:
         """Vectors of the catalogue's rows from `start` up to `stop`, float32 [stop - start, dimension]."""
-        movies = self.catalogue.rows(start, stop)
+        return self._embed(self.catalogue.rows(start, stop))
+
+    def _embed(self, movies: Catalogue) -> NDArray[np.float32]:
         return self.movie_tower.embed(self.features.movies(movies, self.movie_tower.inputs))
 
     def unknowns(self, events: Sequence[ProfileEvent]) -> Unknowns:
@@ -57,6 +75,4 @@ def load_release(folder: Path, manifest: Manifest, device: Device, threads: int)
     movie_tower = Tower(folder, manifest.towers.movie, manifest, device, threads)
     vocabularies = Vocabularies.model_validate_json((folder / VOCABULARIES_FILE).read_bytes())
     logger.info("release %s loaded, towers on the %s", manifest.release, user_tower.device)
-    return Release(
-        manifest, Catalogue.read(folder / CATALOGUE_FILE), Features(vocabularies), user_tower, movie_tower
-    )
+    return Release(manifest, folder, Features(vocabularies), user_tower, movie_tower)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,8 @@ NAME_DIGITS = 6
 
 VECTORS_FOLDER = "vectors"
 EVALUATIONS_FOLDER = "evaluations"
+
+_COPY_BYTES = 1 << 20
 
 RESTORE = "copy the release into the store again, or train or export it anew"
 
@@ -172,6 +175,14 @@ class ReleaseStore:
         with self._files.open(self._path(VECTORS_FOLDER, f"{release}.npy"), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    def keep_vectors(self, release: str, path: Path) -> str:
+        """As `write_vectors`, from a local .npy file, which is never whole in memory."""
+        self._files.makedirs(self._path(VECTORS_FOLDER), exist_ok=True)
+        with path.open("rb") as vectors, self._replacing(VECTORS_FOLDER, f"{release}.npy") as output:
+            shutil.copyfileobj(vectors, output, _COPY_BYTES)
+        with path.open("rb") as vectors:
+            return hashlib.file_digest(vectors, "sha256").hexdigest()
+
     def read_vectors(self, release: str, sha256: str) -> NDArray[np.float32]:
         """The vectors kept for a release, float32 [movies, dimension].
 
@@ -186,6 +197,10 @@ class ReleaseStore:
                     raise ReleaseError(
                         f"{path} has sha256 {found} where {sha256} was indexed: index release {release} again"
                     )
+                # Mapped, where they are on this machine: workers on it share one copy.
+                if self._is_local:
+                    mapped: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+                    return mapped
                 file.seek(0)
                 vectors: NDArray[np.float32] = np.load(file, allow_pickle=False)
                 return vectors

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from schemas.manifest import Manifest
 from schemas.release import (
     ACTIVE_KEY,
     TRIAL_KEY,
@@ -17,6 +18,7 @@ from schemas.release import (
     release_key,
 )
 from schemas.releases import ReleasesView
+from worker.checks import Checked
 
 Outcome = Literal["done", "refused", "ignored"]
 BUILDING = ("index", "shadow", "canary")  # actions that build a collection where there is none
@@ -39,7 +41,7 @@ def begun(command: ReleaseCommand, release: str, before: ReleaseRecord | None) -
 
 
 def ready(
-    record: ReleaseRecord, collection: str, rows: int, dimension: int, vectors_sha256: str
+    record: ReleaseRecord, collection: str, manifest: Manifest, checked: Checked, vectors_sha256: str
 ) -> ReleaseRecord:
     """Built and checked: from here on it can be activated without being built."""
     return record.model_copy(
@@ -48,8 +50,10 @@ def ready(
             "reason": None,
             "progress": 1.0,
             "collection": collection,
-            "rows": rows,
-            "dimension": dimension,
+            "rows": manifest.movies,
+            "dimension": manifest.dimension,
+            "index": checked.index,
+            "recall_at_5": checked.recall_at_5,
             "vectors_sha256": vectors_sha256,
             "ready_at": now(),
         }

@@ -167,7 +167,7 @@ def _serve_exchanged(settings: Settings, active: ActiveRecord) -> None:
     milvus.insert(
         collection, catalogue.movie_ids, vectors, catalogue.years.astype(np.int64), catalogue.genres
     )
-    milvus.finish(collection, len(catalogue), release.manifest.metric)
+    milvus.finish(collection, release.manifest.metric)
     milvus.close()
     record = active.model_copy(update={"collection": collection, "epoch": 2})
     producer = Producer(clients.producer(settings.kafka))

@@ -37,7 +37,7 @@ def fill(client: Milvus, collection: str, vectors: Vectors, metric: Metric = "IP
     client.create(collection, DIMENSION)
     ids, years = np.arange(1, n + 1), np.full(n, 1999)
     client.insert(collection, ids, vectors, years, [["Comedy", "Drama"], []] * (n // 2))
-    client.finish(collection, n, metric)
+    client.finish(collection, metric)
 
 
 @pytest.mark.parametrize("metric", ["IP", "COSINE"])
@@ -69,7 +69,7 @@ def test_creating_begins_anew(client: Milvus) -> None:
 
 def test_finishing_twice_is_the_same(client: Milvus) -> None:
     fill(client, "it_twice", some_vectors(10, 1))
-    client.finish("it_twice", 10, "IP")
+    client.finish("it_twice", "IP")
     assert client.rows("it_twice") == 10
 
 
