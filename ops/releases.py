@@ -100,7 +100,7 @@ def _row(name: str, view: ReleasesView, store: ReleaseStore) -> ReleaseRow:
         created_at=manifest.created_at if manifest else None,
         collection=record.collection if record else None,
         served_by=serving,
-        metrics=_metrics(store, name),
+        metrics=_metrics(store, name) or (_trained(manifest) if manifest else {}),
         last_command=f"{last.action} {last.outcome}: {last.reason or ''}".rstrip(": ") if last else None,
     )
 
@@ -118,6 +118,18 @@ def _metrics(store: ReleaseStore, name: str) -> dict[str, float]:
     except (MarqueeError, ValidationError):
         return {}
     return {f"{result.metric} ({result.split})": result.value for result in found.results}
+
+
+def _trained(manifest: Manifest) -> dict[str, float]:
+    """What the training measured, on what it held out itself: of a release that nobody has evaluated."""
+    found = {}
+    for measured in ("rmse_stars", "validation_ndcg@10"):
+        figures = manifest.training.get(measured)
+        if isinstance(figures, dict):
+            for what in ("test", manifest.model):
+                if isinstance(figures.get(what), float):
+                    found[f"{measured} (training)"] = figures[what]
+    return found
 
 
 def _trial(view: ReleasesView) -> TrialReport:

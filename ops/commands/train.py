@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.options import BootstrapServers, Prefix, settings_with
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -17,7 +19,11 @@ if TYPE_CHECKING:
     from ops.data.movielens import MovieLens
     from ops.training.loop import Progress
     from ops.training.train import Resuming, Trained
+    from schemas.settings import Settings
     from worker.store import ReleaseStore
+
+
+KAFKA_SECONDS = 15.0
 
 
 def register(app: typer.Typer) -> None:
@@ -57,6 +63,15 @@ def train(
         Path | None,
         typer.Option(help="Folder of the checkpoint of every epoch; one in your cache if missing."),
     ] = None,
+    then_reindex: Annotated[
+        bool,
+        typer.Option(
+            "--then-reindex",
+            help="Have it indexed, checked and activated too, and wait until a worker serves it; exit code 1 if refused.",
+        ),
+    ] = False,
+    bootstrap_servers: BootstrapServers = None,
+    prefix: Prefix = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print name and figures as one JSON object.")
     ] = False,
@@ -65,7 +80,8 @@ def train(
 
     Ctrl-C ends the training early and keeps the best weights so far; a second Ctrl-C gives up. What was cut off (a
     second Ctrl-C, a machine that went away) goes on from its last whole epoch with --resume and the same options.
-    Several GPUs, where there are any, share the work.
+    Several GPUs, where there are any, share the work. `marquee releases` shows what was written; with --then-reindex
+    it serves as well, and nothing is trained where Kafka cannot be reached for that.
     """
     _check(model, split)
     chosen = {
@@ -78,7 +94,40 @@ def train(
     wish = Wish(data, store, model, split, fold, resume, said, threads, checkpoints, as_json)
     from ops.training.devices import spawn
 
-    spawn(_train, wish)
+    if not then_reindex:
+        spawn(_train, wish)
+        return
+    settings = settings_with(bootstrap_servers=bootstrap_servers, store=store, prefix=prefix)
+    with reindexed(settings):
+        spawn(_train, wish)
+
+
+@contextmanager
+def reindexed(settings: "Settings") -> "Iterator[None]":
+    """Have the release that the block writes take over, once Kafka has been seen to be there: before the training.
+
+    Raises:
+        UnreachableError: Kafka cannot be reached.
+        MarqueeError: the indexer refused the release, or no worker served it in time.
+    """
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    from ops.indexing import index
+    from worker.records import read_releases
+    from worker.store import ReleaseStore
+
+    read_releases(settings, KAFKA_SECONDS)
+    before = set(ReleaseStore(settings.store).names())
+    yield
+    written = [name for name in ReleaseStore(settings.store).names() if name not in before]
+    if not written:
+        return  # what was trained before was enough: it was said so
+    console = Console(stderr=True)
+    with Bar(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("indexing", total=1.0)
+        index(settings, written[-1], report=lambda share: bar.update(task, completed=share))
+    console.print(f"release {written[-1]} is active, and served")
 
 
 @dataclass(frozen=True)
