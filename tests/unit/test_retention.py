@@ -88,3 +88,13 @@ def test_workers_are_forgotten_long_after_they_died() -> None:
     assert not forgotten_workers(view)
     view.workers["w"] = worker(A, 1, age_s=601)
     assert forgotten_workers(view) == ["worker:w"]
+
+
+def test_what_a_batch_under_way_still_searches_stays() -> None:
+    """A worker that has swapped may still answer a batch with what it served before."""
+    view = view_of(A, B, C, active=C)
+    busy = worker(C, epoch=9)
+    view.workers["w"] = busy.model_copy(update={"collections": [NAMES.collection(A, 1)]})
+    assert not releases_to_retire(view, NAMES, 2)
+    view.workers["w"] = busy.model_copy(update={"collections": [NAMES.collection(C, 1)]})
+    assert list(releases_to_retire(view, NAMES, 2)) == [f"release:{A}"]

@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from schemas.release import ACTIVE_KEY, ActiveRecord, ReleaseCommand, ReleaseRecord, ReleaseState
+from schemas.release import (
+    ACTIVE_KEY,
+    TRIAL_KEY,
+    ActiveRecord,
+    ReleaseCommand,
+    ReleaseRecord,
+    ReleaseState,
+    TrialRecord,
+)
 from schemas.releases import ReleasesView
 from worker import transitions
 
@@ -88,3 +96,24 @@ def test_the_outcomes_that_are_kept_are_the_newest() -> None:
     for number in range(60):
         record = transitions.with_outcome(record, command(command_id=str(number)), "done")
     assert [outcome.command_id for outcome in record.commands] == [str(n) for n in range(10, 60)]
+
+
+def test_a_trial_stands_beside_an_epoch_and_ends_with_it() -> None:
+    view = serving("a", 7)
+    records = transitions.tried(command(action="canary"), "canary", 0.1, ready("b"), view, "fine")
+    trial = records[TRIAL_KEY]
+    assert isinstance(trial, TrialRecord)
+    assert (trial.kind, trial.release, trial.collection, trial.share, trial.epoch) == (
+        "canary",
+        "b",
+        "b_1",
+        0.1,
+        7,
+    )
+    view.trial = trial
+    assert transitions.activated(command(), ready("b"), view, "fine")[TRIAL_KEY] is None
+
+
+def test_what_could_not_be_built_for_a_trial_is_rejected() -> None:
+    refused = transitions.unchanged(command(action="shadow"), "b", None, "refused", "corrupt")
+    assert (refused.state, refused.reason) == (ReleaseState.REJECTED, "corrupt")
