@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from schemas.errors import MarqueeError
+from schemas.errors import MarqueeError, SettingsError
 
 # Command modules, in the order in which `marquee --help` shows them; each has `register(app)`.
 COMMANDS = (
@@ -14,6 +14,8 @@ COMMANDS = (
     "worker",
     "indexer",
     "withdraw",
+    "outcomes_worker",
+    "outcomes",
     "publish",
     "recommend",
     "watch",
@@ -65,3 +67,16 @@ def main() -> None:
     except MarqueeError as error:
         print(f"marquee: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+    except Exception as error:
+        if not _is_refused_option(error):
+            raise
+        sentence = f"the Kafka client refuses its settings ({error.args[0].str()}); check the MARQUEE_KAFKA__… settings"
+        print(f"marquee: {sentence}", file=sys.stderr)  # noqa: T201
+        sys.exit(SettingsError.exit_code)
+
+
+def _is_refused_option(error: Exception) -> bool:
+    """Whether a client of librdkafka could not be made: of an option, or of what is in a file that one names."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    return isinstance(error, KafkaException) and error.args[0].code() == KafkaError._INVALID_ARG

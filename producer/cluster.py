@@ -16,7 +16,7 @@ from schemas.errors import MarqueeError, SettingsError, UnreachableError
 from schemas.settings import KafkaSettings
 
 _RETRY_SECONDS = 0.1
-_REFUSED = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL}
+_BROWSE_SECONDS = 2.0  # one attempt at the metadata; between two, a refusal is heard of
 
 
 class _Client(Protocol):
@@ -34,7 +34,7 @@ class Refusal:
         self.error: KafkaError | None = None
 
     def __call__(self, error: KafkaError) -> None:
-        if error.code() in _REFUSED:
+        if kafka.refuses_us(error):
             self.error = error
 
 
@@ -48,11 +48,16 @@ def partitions(
         SettingsError: Kafka refused who we are.
         MarqueeError: a topic does not exist, or may not be seen.
     """
-    try:
-        seen = client.list_topics(timeout=timeout_s).topics
-    except KafkaException as error:
-        client.poll(0)  # serves error_cb
-        raise unreachable(settings, refusal, timeout_s, error.args[0]) from None
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            seen = client.list_topics(timeout=max(0.1, min(left, _BROWSE_SECONDS))).topics
+            break
+        except KafkaException as error:
+            client.poll(0)  # serves error_cb
+            if refusal.error or left <= _BROWSE_SECONDS:
+                raise unreachable(settings, refusal, timeout_s, error.args[0]) from None
     missing = [topic for topic in topics if topic not in seen]
     if missing:
         raise unknown_topic(settings, missing)

@@ -1,13 +1,29 @@
 """Kafka client configuration, made from the settings. Each value that is not librdkafka's default says why."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.settings import KafkaSettings, Settings
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
 
 Config = dict[str, Any]
 
 # librdkafka's largest: a broker that delivered an event must never be refused its dead letter by our own client.
 MAX_MESSAGE_BYTES = 1_000_000_000
+
+
+def refuses_us(error: "KafkaError") -> bool:
+    """Whether a client-wide error says that a broker will not have us, or we not it: no waiting mends that.
+
+    With TLS 1.3 a broker looks at our certificate after the handshake, and librdkafka hands its alert on as a transport error.
+    """
+    from confluent_kafka import KafkaError
+
+    final = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL)
+    return error.code() in final or (
+        error.code() == KafkaError._TRANSPORT and "SSL alert number" in error.str()
+    )
 
 
 def client(settings: KafkaSettings) -> Config:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -52,11 +52,13 @@ class KafkaSettings(_Group):
     sasl_oauth_client_id: str | None = None
     sasl_oauth_client_secret: SecretStr | None = None
     sasl_oauth_scope: str | None = None
-    ssl_ca_location: Path | None = Field(
+    ssl_ca_location: FilePath | None = Field(
         None, description="PEM file of the authorities that sign the brokers."
     )
-    ssl_certificate_location: Path | None = Field(None, description="PEM file of the client's certificate.")
-    ssl_key_location: Path | None = Field(None, description="PEM file of the client's key.")
+    ssl_certificate_location: FilePath | None = Field(
+        None, description="PEM file of the client's certificate."
+    )
+    ssl_key_location: FilePath | None = Field(None, description="PEM file of the client's key.")
     ssl_key_password: SecretStr | None = None
     client: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
@@ -311,13 +313,16 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False, include_context=False):
         path = [str(part) for part in problem["loc"]]
+        if not path:  # of several settings together; the sentence names them
+            lines.append(problem["msg"].removeprefix("Value error, "))
+            continue
         variable = "MARQUEE_" + "__".join(part.upper() for part in path)
         shown = (
             ""
             if problem["type"] in ("missing", "extra_forbidden") or _secret(path)
             else f", got {problem['input']!r}"
         )
-        lines.append(f"{'.'.join(path) or 'settings'} ({variable}): {problem['msg']}{shown}")
+        lines.append(f"{'.'.join(path)} ({variable}): {problem['msg']}{shown}")
     return "; ".join(lines)
 
 
