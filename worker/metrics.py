@@ -120,6 +120,9 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._withdrawn = Gauge(
+            "marquee_withdrawn_movies", "Movies that are withdrawn, as this worker knows.", registry=registry
+        )
         self._lost_offsets = Counter(
             "marquee_lost_offsets",
             "Positions that retention had removed and a setting went past.",
@@ -132,9 +135,6 @@ class Metrics:
         )
         self._info = Gauge(
             "marquee_worker_info",
-        self._withdrawn = Gauge(
-            "marquee_withdrawn_movies", "Movies that are withdrawn, as this worker knows.", registry=registry
-        )
             "1; the labels say which version runs, and where the user tower does: cpu or gpu.",
             ["version", "device"],
             registry=registry,
