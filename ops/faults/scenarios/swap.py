@@ -255,8 +255,8 @@ SWAP = Scenario(
     "releases of different dimensions swapped under load, with kills of workers and indexers, canaries, commands twice",
     swap_under_load,
     small=Size(faults=5, events=3_000),
-    full=Size(faults=60, events=100_000),
+    full=Size(faults=52, events=50_000),
     protocols=("consumer",),
-    rate=300.0,
+    rate=100.0,
     prepare_store=different_releases,
 )
