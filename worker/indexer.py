@@ -155,6 +155,7 @@ class _Term:
         self._metrics.has_commands(False)
         self._reader.close()
         self._consumer.close()
+        self._writer.close()
 
     def _take(self, message: Message) -> None:
         error = message.error()

@@ -61,6 +61,10 @@ class StateWriter:
             self._abort()
             raise
 
+    def close(self) -> None:
+        """End the producer: an `init_transactions` that timed out would go on in it, and fence its successor."""
+        self._producer.close()
+
     def _abort(self) -> None:
         """End the transaction at once if that is possible; else its timeout or the next `start` does."""
         try:
