@@ -62,8 +62,8 @@ class StateWriter:
             raise
 
     def close(self) -> None:
-        """End the producer: an `init_transactions` that timed out would go on in it, and fence its successor."""
-        self._producer.close()
+        """Let the producer go, without waiting for anybody: an `init_transactions` that timed out would go on in it, and fence its successor."""
+        del self._producer
 
     def _abort(self) -> None:
         """End the transaction at once if that is possible; else its timeout or the next `start` does."""
