@@ -11,7 +11,7 @@ LOCK = $(VENV)/bin/uv pip compile --quiet --python-version 3.11 --python-platfor
 	--generate-hashes --no-header --no-annotate
 
 # What the system tests need of Debian.
-SYSTEM_PACKAGES := ca-certificates debootstrap docker.io iptables kcat prometheus
+SYSTEM_PACKAGES := ca-certificates chromium-headless-shell debootstrap docker.io iptables kcat prometheus
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -32,7 +32,7 @@ test: $(VENV)/.installed $(PADDLE26)/.installed  ## Lint, types, import layers, 
 	$(VENV)/bin/python -m pytest --ignore tests/system
 	$(PADDLE26)/bin/python -m pytest --ignore tests/system -m paddle
 
-test-system: $(VENV)/.installed  ## Containers, kcat: tests that need Debian, as root; installs its packages
+test-system: $(VENV)/.installed  ## Containers, kcat, Prometheus, Chromium: tests that need Debian, as root; installs its packages
 	@command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] || \
 		{ echo "make test-system installs Debian's packages: run it on Debian, as root" >&2; exit 2; }
 	apt-get update -qq
