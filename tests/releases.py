@@ -23,6 +23,36 @@ def fusion_store(generated_data: Path, tmp_path_factory: pytest.TempPathFactory)
     return store
 
 
+@pytest.fixture(scope="session")
+def sequence_store(generated_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store with one small sequence release, trained on `generated_data` but for each person's last two movies."""
+    from ops.data.movielens import load
+    from ops.training.train import Source, train_sequence
+    from worker.store import ReleaseStore
+
+    store = str(tmp_path_factory.mktemp("sequence-store"))
+    source = Source(load(generated_data), generated_data, "leave-one-out")
+    train_sequence(source, ReleaseStore(store), small_sequence(epochs=5))
+    return store
+
+
+def small_sequence(**chosen: int) -> "SequenceHyperparameters":
+    """Hyper-parameters that learn `generated_data` in seconds."""
+    from ops.training.next_movie import SequenceHyperparameters
+
+    small = {"dimension": 16, "blocks": 1, "batch": 800, "profiles": 64, "epochs": 1}
+    return SequenceHyperparameters(learning_rate=1e-2, dropout=0.1, **(small | chosen))
+
+
+@pytest.fixture(scope="session")
+def two_releases(generated_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a store with two releases, to be copied by whoever writes to it."""
+    store = tmp_path_factory.mktemp("two-releases")
+    for seed in (1, 2):
+        train_release(generated_data, str(store), seed=seed, epochs=1)
+    return store
+
+
 def train_release(data: Path, store: str, *, seed: int, epochs: int = 2) -> str:
     """Train another release into a store, and give its name."""
     from ops.data.movielens import load

@@ -23,7 +23,6 @@ from schemas.profile import ProfileEvent
 from schemas.release import CommandOutcome, ReleaseCommand, ReleaseState
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from tests.releases import train_release
 from worker.exact import ExactIndex
 from worker.http import Health
 from worker.indexer import Indexer
@@ -36,32 +35,23 @@ from worker.topics import ensure_topics
 TIMEOUT = 120.0
 
 
-@pytest.fixture(scope="module")
-def trained(generated_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with two releases."""
-    store = tmp_path_factory.mktemp("two-releases")
-    for seed in (1, 2):
-        train_release(generated_data, str(store), seed=seed, epochs=1)
-    return store
-
-
-def with_store(settings: Settings, trained: Path) -> Settings:
+def with_store(settings: Settings, two_releases: Path) -> Settings:
     """Settings whose store is a copy, to be broken at will, and whose topics exist."""
-    shutil.copytree(trained, settings.store)
+    shutil.copytree(two_releases, settings.store)
     ensure_topics(settings, TIMEOUT)
     return settings
 
 
 @pytest.fixture
-def both(settings: Settings, trained: Path) -> Settings:
+def both(settings: Settings, two_releases: Path) -> Settings:
     """On each Milvus server."""
-    return with_store(settings, trained)
+    return with_store(settings, two_releases)
 
 
 @pytest.fixture
-def lite(lite_settings: Settings, trained: Path) -> Settings:
+def lite(lite_settings: Settings, two_releases: Path) -> Settings:
     """On Milvus Lite alone."""
-    return with_store(lite_settings, trained)
+    return with_store(lite_settings, two_releases)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Looking before the leap, from the command line: shadow, canary, activation, rollback, on real Kafka and Milvus."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from schemas.recommendation import Recommendation
 from schemas.settings import Settings
 from tests.commands import marquee
 from tests.processes import Process, wait_for
-from tests.releases import train_release
 from worker.lineup import share_of
 from worker.records import read_releases
 from worker.store import ReleaseStore
@@ -25,10 +25,9 @@ SHARE = 0.3
 
 
 @pytest.fixture
-def settings(lite_settings: Settings, generated_data: Path) -> Settings:
+def settings(lite_settings: Settings, two_releases: Path) -> Settings:
     """A store with two releases."""
-    for seed in (1, 2):
-        train_release(generated_data, lite_settings.store, seed=seed, epochs=1)
+    shutil.copytree(two_releases, lite_settings.store)
     ensure_topics(lite_settings, 60)
     return lite_settings
 

@@ -1,0 +1,122 @@
+"""An indexer dies at each step in turn: the next one finishes the work, once, and clears away what was left behind."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from producer.commands import send_command, wait_for_outcome
+from schemas.release import ReleaseCommand
+from schemas.settings import Settings
+from tests.processes import wait_for
+from worker.commands import Commands
+from worker.http import Health
+from worker.indexer import Indexer
+from worker.indexer_metrics import IndexerMetrics
+from worker.milvus import Milvus
+from worker.records import read_releases
+from worker.state import StateWriter
+from worker.store import ReleaseStore
+from worker.topics import ensure_topics
+
+TIMEOUT = 120.0
+
+# Where it dies: before or after which call, at its how manieth time (a sweep calls none of these but `write`).
+STEPS: list[tuple[str, Any, str, int]] = [
+    ("before", Milvus, "create", 1),
+    ("after", Milvus, "insert", 2),
+    ("before", Milvus, "finish", 1),
+    ("after", ReleaseStore, "keep_vectors", 1),
+    ("before", Commands, "_activate", 1),
+    ("before", Milvus, "point_alias", 1),
+    ("after", StateWriter, "write", 1),
+]
+
+
+class Death(BaseException):
+    """What no part of the indexer is prepared for."""
+
+
+def dies(monkeypatch: pytest.MonkeyPatch, moment: str, owner: Any, name: str, time_: int) -> threading.Event:
+    """Have one call end in death; the event tells that it has."""
+    original: Callable[..., Any] = getattr(owner, name)
+    died, calls = threading.Event(), [0]
+
+    def deadly(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] != time_ or died.is_set():
+            return original(*arguments, **named)
+        result = original(*arguments, **named) if moment == "after" else None
+        died.set()
+        raise Death(result)
+
+    monkeypatch.setattr(owner, name, deadly)
+    return died
+
+
+class Running:
+    """An indexer in a thread, which may die."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._indexer = Indexer(settings, name, Health(), IndexerMetrics(CollectorRegistry()))
+        self._thread = threading.Thread(target=self._run, name=name)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with suppress(Death):
+            self._indexer.run()
+
+    def wait_for_death(self) -> None:
+        self._thread.join(TIMEOUT)
+        assert not self._thread.is_alive()
+
+    def stop(self) -> None:
+        self._indexer.stop()
+        self._thread.join(TIMEOUT)
+
+
+@pytest.fixture
+def settings(lite_settings: Settings, two_releases: Path) -> Settings:
+    shutil.copytree(two_releases, lite_settings.store)
+    ensure_topics(lite_settings, TIMEOUT)
+    batches = lite_settings.indexer.model_copy(update={"batch_movies": 100})
+    return lite_settings.model_copy(update={"indexer": batches})
+
+
+@pytest.mark.timeout(600)
+def test_it_dies_at_every_step(settings: Settings) -> None:
+    names = ReleaseStore(settings.store).names()
+    for number, step in enumerate(STEPS, start=1):
+        release = names[number % 2]
+        command = ReleaseCommand(action="index", release=release, expected_epoch=number - 1)
+        with pytest.MonkeyPatch.context() as patches:
+            died = dies(patches, *step)
+            first = Running(settings, f"first-{number}")
+            send_command(settings, command, TIMEOUT)
+            first.wait_for_death()
+            assert died.is_set(), step
+        second = Running(settings, f"second-{number}")
+        outcome = wait_for_outcome(settings, command, TIMEOUT)
+        assert outcome.outcome == "done", (step, outcome.reason)
+
+        # Exactly one activation, of a collection that is whole, and nothing but named collections is left.
+        view = read_releases(settings, TIMEOUT)
+        assert view.active is not None
+        assert (view.active.release, view.epoch) == (release, number), step
+        milvus = Milvus(settings.milvus)
+        assert milvus.rows(view.active.collection) == view.releases[release].rows
+        deadline = time.monotonic() + TIMEOUT
+
+        def clean(milvus: Milvus = milvus) -> bool:
+            named = {record.collection for record in read_releases(settings, TIMEOUT).releases.values()}
+            return set(milvus.collections(settings.names.collection_prefix)) <= named
+
+        wait_for(f"clean after {step}", clean, deadline - time.monotonic())
+        milvus.close()
+        second.stop()
