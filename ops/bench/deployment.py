@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from ops.bench.cores import Setup, confine, cores_of
 from ops.faults import release
 from ops.local.kafka import LocalKafka
-from ops.local.milvus import MilvusStandalone
+from ops.local.milvus import LocalMilvus
 from schemas.errors import MarqueeError
 from schemas.settings import Settings, load_settings
 
@@ -29,9 +29,9 @@ _QUEUE = 1_000_000
 
 
 class Servers:
-    """Kafka and Milvus Standalone, and the cores that they have."""
+    """Kafka and Milvus, and the cores that they have."""
 
-    def __init__(self, kafka: LocalKafka, milvus: MilvusStandalone) -> None:
+    def __init__(self, kafka: LocalKafka, milvus: LocalMilvus) -> None:
         self.kafka, self.milvus = kafka, milvus
         self._available = frozenset(os.sched_getaffinity(0))
 
@@ -46,9 +46,9 @@ class Servers:
 
 
 @contextmanager
-def servers(directory: Path, milvus: MilvusStandalone, nodes: int = 1) -> Iterator[Servers]:
+def servers(directory: Path, milvus: LocalMilvus, nodes: int = 1) -> Iterator[Servers]:
     """Kafka of so many nodes beside a Milvus that runs; on all cores again at the end."""
-    with LocalKafka(directory / f"kafka-{nodes}", nodes=nodes) as kafka:
+    with LocalKafka(directory, nodes=nodes) as kafka:
         both = Servers(kafka, milvus)
         both.arrange("shared")
         try:

@@ -14,9 +14,10 @@ from ops.bench.statistics import Seconds
 
 _TICK_SECONDS = 0.002
 # Sent before those that count.
-WARM_SECONDS = 0.5
+WARM_SECONDS = 0.3
 _BATCH = 1_000
 _POLL_SECONDS = 0.02
+_CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def live(
     marker = f"live-{time.time_ns():x}-"
     total = int(rate * (WARM_SECONDS + seconds))
     reader = deployment.committed_reader(deployment.ends(deployment.settings.names.recommendations))
-    reader.consume(_BATCH, 0.5)  # connects, so that the first results do not wait for it
+    # Connected when it has come to the end of each partition, so that the first results do not wait for that.
+    reader.consume(deployment.settings.kafka.partitions, _CONNECT_SECONDS)
     sender = _Sender(deployment, pool, marker, rate, total)
     sender.start()
     arrived: list[tuple[float, bytes]] = []

@@ -11,7 +11,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of it: `rounds` of everybody, then `headline_rounds` of those whose ratios are the point, without latencies."""
+    """How much of it: `rounds` of everybody, then `headline_rounds` of those whose ratios are the point.
+
+    Only the rounds of everybody have latencies.
+    """
 
     rounds: int
     headline_rounds: int
@@ -25,9 +28,9 @@ class Plan:
 # Under six minutes on two quiet cores.
 QUICK = Plan(
     rounds=1,
-    headline_rounds=2,
+    headline_rounds=1,
     pinned_rounds=2,
-    pace=Pace(3.0, 2.0),
+    pace=Pace(3.0, slow=2.5, steady=1.0, patience=4.0),
     ceiling_seconds=1.5,
     profile_seconds=5.0,
     growth=False,
@@ -36,7 +39,7 @@ FULL = Plan(
     rounds=3,
     headline_rounds=4,
     pinned_rounds=5,
-    pace=Pace(8.0, 8.0),
+    pace=Pace(8.0, slow=15.0, steady=8.0),
     ceiling_seconds=4.0,
     profile_seconds=20.0,
     growth=True,

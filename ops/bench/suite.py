@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ops.bench import contenders, growth
 from ops.bench.contenders import HEADLINE, MARQUEE, Contender
@@ -47,7 +48,7 @@ class Bench:
         Raises:
             MarqueeError: servers or the release could not be had.
         """
-        with MilvusStandalone(self.directory / "milvus") as milvus:
+        with self._milvus() as milvus:
             with self.deployed(milvus) as (running, deployment):
                 self._shared(deployment)
                 self._pinned(running, deployment)
@@ -61,7 +62,7 @@ class Bench:
     def profile(self) -> list[Cost]:
         """Where the worker's CPU goes at full load, the dearest functions first. Raises as `run`."""
         store = bench_store(self.directory)
-        with MilvusStandalone(self.directory / "milvus") as milvus, self.deployed(milvus) as (_, deployment):
+        with self._milvus() as milvus, self.deployed(milvus) as (_, deployment):
             self.say("sampling the worker at full load")
             return sample(deployment, _pool(store), MARQUEE.expected, self.plan.profile_seconds, self._logs)
 
@@ -70,10 +71,22 @@ class Bench:
         return self.directory / "logs"
 
     @contextmanager
+    def _milvus(self) -> Iterator[MilvusStandalone]:
+        """A new server: what is left of another run would be in its way."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="milvus-", dir=self.directory) as folder:
+            self.say("starting Milvus")
+            with MilvusStandalone(Path(folder)) as milvus:
+                yield milvus
+
+    @contextmanager
     def deployed(self, milvus: MilvusStandalone, nodes: int = 1) -> Iterator[tuple[Servers, Deployment]]:
         """Kafka of so many nodes, and a release of ml-1m's sizes that is indexed there."""
         self.say(f"starting Kafka ({nodes} node{'s' * (nodes > 1)}), indexing")
-        with servers(self.directory, milvus, nodes) as running:
+        with (
+            TemporaryDirectory(prefix="kafka-", dir=self.directory) as folder,
+            servers(Path(folder), milvus, nodes) as running,
+        ):
             yield running, self._deploy(running, bench_store(self.directory))
 
     def _deploy(self, running: Servers, store: str, partitions: int = 12) -> Deployment:
@@ -112,7 +125,7 @@ class Bench:
 
     @property
     def _without_latency(self) -> Pace:
-        return Pace(self.plan.pace.drain, 0.0)
+        return Pace(self.plan.pace.drain)
 
     def _rounds(
         self,

@@ -21,7 +21,6 @@ SHARES = {"half": 0.5, "ninety": 0.9}  # of its own maximum, those of the others
 _LOOK_SECONDS = 0.2
 _LOOKS_QUIET = 3
 _STALLED_SECONDS = 60.0
-_PATIENCE_SECONDS = 8.0
 _STOP_SECONDS = 20.0
 _READ_BATCH = 10_000
 KEPT_LISTS = 100
@@ -64,10 +63,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long the parts of a run take, in seconds; no latencies at 0."""
+    """How long the parts of a run take, in seconds: the drain, 100/s (where a second has few events), the other rates.
+
+    No latencies where those are 0. `patience` is for results that are late.
+    """
 
     drain: float
-    latency: float
+    slow: float = 0.0
+    steady: float = 0.0
+    patience: float = 8.0
 
 
 def measure(
@@ -93,12 +97,7 @@ def measure(
     usage = Usage(lambda: [child.pid for child in children if child.pid is not None])
     usage.start()
     try:
-        _drained(deployment, before, events, children)
-        moments = _moments(deployment, before)
-        if len(moments) < events:
-            raise MarqueeError(
-                f"{contender.name} answered {len(moments)} of {events} events{children[0].log_tail()}"
-            )
+        moments = _drain(deployment, before, events, children)
         window = steady_window(moments)
         latencies = _latencies(contender, deployment, pool, pace, window.events_per_second)
     finally:
@@ -148,22 +147,27 @@ def stop(children: Sequence[ChildProcess]) -> None:
         child.stop(_STOP_SECONDS)
 
 
-def _drained(deployment: Deployment, before: Offsets, events: int, children: Sequence[ChildProcess]) -> None:
-    """Wait until as many results are written, and nothing more comes; only the ends of the topic are looked at."""
-    topic, started = deployment.settings.names.recommendations, sum(before.values())
-    seen, quiet = started, 0
-    moved_at = time.monotonic()
-    while seen - started < events or quiet < _LOOKS_QUIET:
+def _drain(deployment: Deployment, before: Offsets, events: int, children: Sequence[ChildProcess]) -> Seconds:
+    """When each result was written, once all are there; meanwhile only the ends of the topic are looked at."""
+    topic = deployment.settings.names.recommendations
+    seen, quiet, moved_at = sum(before.values()), 0, time.monotonic()
+    while True:
         time.sleep(_LOOK_SECONDS)
         end = sum(deployment.ends(topic).values())
         quiet = quiet + 1 if end == seen else 0
         if end > seen:
             seen, moved_at = end, time.monotonic()
+        # The ends count markers of transactions too, so enough of them are not yet all results.
+        if quiet >= _LOOKS_QUIET and seen - sum(before.values()) >= events:
+            moments = _moments(deployment, before)
+            if len(moments) >= events:
+                return moments
+            quiet = 0
         for child in children:
             if not child.running:
-                raise MarqueeError(f"{child.name} ended with code {child.returncode}{child.log_tail()}")
+                raise MarqueeError(f"{child.name} ended with code {child.returncode}.{child.log_tail()}")
         if time.monotonic() - moved_at > _STALLED_SECONDS:
-            raise MarqueeError(f"{children[0].name} stands still{children[0].log_tail()}")
+            raise MarqueeError(f"{children[0].name} stands still.{children[0].log_tail()}")
 
 
 def _moments(deployment: Deployment, before: Offsets) -> Seconds:
@@ -184,12 +188,19 @@ def _moments(deployment: Deployment, before: Offsets) -> Seconds:
 def _latencies(
     contender: Contender, deployment: Deployment, pool: Sequence[Draft], pace: Pace, maximum: float
 ) -> dict[str, Answered]:
-    if not pace.latency:
+    if not pace.slow:
         return {}
     profiles = pool[: contender.distinct]
     rates = {"slow": min(SLOW_RATE, maximum / 2)} | {name: share * maximum for name, share in SHARES.items()}
     return {
-        name: live(deployment, profiles, rate, pace.latency, patience_s=_PATIENCE_SECONDS, keep=KEPT_LISTS)
+        name: live(
+            deployment,
+            profiles,
+            rate,
+            pace.slow if name == "slow" else pace.steady,
+            patience_s=pace.patience,
+            keep=KEPT_LISTS,
+        )
         for name, rate in rates.items()
     }
 
