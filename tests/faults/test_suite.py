@@ -111,6 +111,23 @@ def test_the_promise_holds_or_the_suite_says_what_is_missing(
     assert result.faults > 0
 
 
+def test_releases_take_over_from_each_other(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
+    """Swaps between releases of three dimensions, a worker and an indexer killed, a canary, commands sent twice."""
+    scenario = replace(SCENARIOS["swap"], small=Size(4, EVENTS))
+
+    result = run_scenario(scenario, servers, fusion_store, tmp_path, variables=QUICK)
+
+    assert_kept(result)
+    assert result.injected == {
+        "swap": 4,
+        "kill -9 worker": 1,
+        "kill -9 indexer": 1,
+        "canary": 1,
+        "command repeated": 2,
+    }
+    assert any("recomputed from the named one alone, 0 differ" in note for note in result.notes)
+
+
 def broken(
     run: Callable[[Trial], None],
     servers: Servers,
