@@ -9,9 +9,10 @@ import numpy.typing as npt
 from ops.seed_codes import SEED_GENDERS, age_in_years, combinations
 from schemas.manifest import Manifest
 from schemas.profile import DEFAULT_K, ProfileEvent
+from worker.lists import Pick, Wish
 from worker.milvus import Milvus
 from worker.paddle_engine import paddle
-from worker.rank import Pick, Wish, best_lists
+from worker.rank import best_lists
 from worker.release import Release
 
 # In the unit of the score: two devices or batch sizes may differ by so much.
@@ -51,13 +52,13 @@ def verify(release: Release, milvus: Milvus, collection: str) -> Iterator[Differ
     vectors = release.embed_profiles(profiles())
     scores = paddle_scores(release, vectors)
     lists = best_lists(
-        lambda queries, limit: milvus.search(collection, queries, limit),
+        lambda queries, limit, _filter: milvus.search(collection, queries, limit),
         vectors,
-        [Wish(DEFAULT_K, frozenset())] * len(vectors),
+        [Wish(DEFAULT_K)] * len(vectors),
         movies=release.manifest.movies,
         scale=release.manifest.score_scale,
-    )
-    for codes, exact, picks in zip(combinations(), scores, lists, strict=True):
+    ).lists
+    for codes, exact, picks in zip(combinations(), scores, lists.picks(), strict=True):
         what = difference(release.catalogue.movie_ids, exact, picks)
         if what is None:
             yield None

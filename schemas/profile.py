@@ -30,16 +30,18 @@ class Filter(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
-    genres: list[str] | None = Field(None, description="At least one of these genres.")
-    not_genres: list[str] | None = Field(None, description="None of these genres.")
-    years: Annotated[list[Year], Field(min_length=2, max_length=2)] | None = Field(
-        None, description="First and last year of release, both included."
+    genres: tuple[str, ...] | None = Field(
+        None, description="At least one of these genres; an empty list asks for nothing."
+    )
+    not_genres: tuple[str, ...] | None = Field(None, description="None of these genres.")
+    years: tuple[Year, Year] | None = Field(
+        None, description="First and last year of release, both included; no movie whose year is unknown."
     )
 
     @model_validator(mode="after")
     def _years_in_order(self) -> Self:
         if self.years and self.years[0] > self.years[1]:
-            raise ValueError(f"years must be [first, last], got {self.years}")
+            raise ValueError(f"years must be [first, last], got {list(self.years)}")
         return self
 
 
@@ -69,7 +71,10 @@ class ProfileEvent(BaseModel):
     exclude: Annotated[list[Id], Field(max_length=MAX_EXCLUDE)] | None = Field(
         None, description="Movie ids that are never recommended, and from which nothing is learnt."
     )
-    filter: Filter | None = Field(None, description="Which movies qualify.")
+    filter: Filter | None = Field(
+        None,
+        description="Which movies qualify; the list is the best `k` of those, shorter where there are fewer.",
+    )
 
 
 def age_group(age: int) -> int:

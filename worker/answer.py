@@ -4,18 +4,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from itertools import compress
+from itertools import chain, compress
 
 from schemas.dead_letter import Reason
 from schemas.errors import MarqueeError
 from schemas.profile import DEFAULT_K, ProfileEvent
 from worker.batch import Answer, Event, source_of
+from worker.cache import Found, profile_key
 from worker.decode import Rejection, decode
 from worker.encode import encode_dead_letter
 from worker.errors import AbandonedError
 from worker.lineup import Lineup
+from worker.lists import NOTHING, Wish
 from worker.metrics import Metrics
-from worker.rank import Wish
+from worker.report import place
 from worker.retrieval import Retriever
 from worker.served import ServedRelease
 from worker.serving import Serving
@@ -34,9 +36,11 @@ class Answerer:
         retriever: Retriever,
         metrics: Metrics,
         shadow: Shadow | None = None,
+        withheld: Callable[[], frozenset[int]] = lambda: NOTHING,
     ) -> None:
         self._dead_letters = dead_letters
         self._shadow = shadow
+        self._withheld = withheld  # movies that nobody gets: a new set at every change
         self._serving = serving
         self._retriever = retriever
         self._metrics = metrics
@@ -121,7 +125,12 @@ class Answerer:
 
     def _mixed(self, answer: Answer, served: ServedRelease) -> Answer:
         self._metrics.mismatch(1)
-        log.error("the result of %s was not made by release %s alone", source_of(answer.event), served.name)
+        log.error(
+            "the result of %s was not made by release %s alone",
+            source_of(answer.event),
+            served.name,
+            extra=place(answer.event, served.name),
+        )
         rejection = Rejection(
             Reason.PROCESSING_FAILED, f"the result was not made by release {served.name} alone"
         )
@@ -150,7 +159,12 @@ class Answerer:
                 halves = (readable[:middle], readable[middle:])
                 return [answer for half in halves for answer in self._recommend(half, served, is_ours)]
             event = readable[0][0]
-            log.exception("cannot answer %s with release %s", source_of(event), served.name)
+            log.exception(
+                "cannot answer %s with release %s",
+                source_of(event),
+                served.name,
+                extra=place(event, served.name),
+            )
             rejection = Rejection(Reason.PROCESSING_FAILED, f"{type(error).__name__}: {error}")
             return [self._dead_letter(event, rejection, served)]
 
@@ -160,16 +174,60 @@ class Answerer:
         served: ServedRelease,
         is_ours: Callable[[], bool],
     ) -> list[Answer]:
-        profiles = [profile for _, profile in readable]
-        with self._metrics.stage("embed"), self._embedding:
-            vectors = served.release.embed_profiles(profiles)
-        unknown = served.release.unknowns(profiles)
+        unknown = served.release.unknowns([profile for _, profile in readable])
         self._metrics.unknown(unknown.users, unknown.movies)
-        wishes = [Wish(profile.k or DEFAULT_K, frozenset(profile.recent or ())) for profile in profiles]
-        with self._metrics.stage("search"):
-            lists, retrieval = self._retriever.lists(served, vectors, wishes, is_ours)
+        lists = self._lists([profile for _, profile in readable], served, is_ours)
         with self._metrics.stage("encode"):
             return [
-                Answer(event, served.encoder.encode(event, profile, picks, retrieval))
-                for (event, profile), picks in zip(readable, lists, strict=True)
+                Answer(event, served.encoder.encode(event, profile, movies, retrieval))
+                for (event, profile), (movies, retrieval) in zip(readable, lists, strict=True)
             ]
+
+    def _lists(
+        self, profiles: Sequence[ProfileEvent], served: ServedRelease, is_ours: Callable[[], bool]
+    ) -> list[Found]:
+        """The profiles' lists: of equal ones only one is searched for, and none that the cache has."""
+        # Part of the key, so that nothing outlives a withdrawal, nor comes back with the same set: and the set that is
+        # looked up is the one that is searched with, whatever is read meanwhile.
+        withheld = self._withheld()
+        if not served.cache.size:
+            return self._search(profiles, served, is_ours, withheld)[0]
+        keys = [(withheld, profile_key(profile)) for profile in profiles]
+        found = served.cache.find(keys)
+        wanted = {key: place for place, key in enumerate(keys) if found[place] is None}
+        hits = len(found) - found.count(None)
+        self._metrics.cache(hits, len(keys) - hits - len(wanted), len(wanted))
+        if not wanted:
+            return [hit for hit in found if hit is not None]
+        searched, lasting = self._search(
+            [profiles[place] for place in wanted.values()], served, is_ours, withheld
+        )
+        if lasting:
+            served.cache.keep(list(wanted), searched)
+        fresh = dict(zip(wanted, searched, strict=True))
+        return [hit if hit is not None else fresh[key] for key, hit in zip(keys, found, strict=True)]
+
+    def _search(
+        self,
+        profiles: Sequence[ProfileEvent],
+        served: ServedRelease,
+        is_ours: Callable[[], bool],
+        withheld: frozenset[int],
+    ) -> tuple[list[Found], bool]:
+        """The profiles' lists, and whether they are as good as they will ever be: made while Milvus was not away."""
+        with self._metrics.stage("embed"), self._embedding:
+            vectors = served.release.embed_profiles(profiles)
+        with self._metrics.stage("search"):
+            wishes = [_wish(profile) for profile in profiles]
+            found = self._retriever.lists(served, vectors, wishes, is_ours, withheld=withheld)
+        with self._metrics.stage("encode"):
+            movies = served.encoder.movies(found.lists)
+        return list(zip(movies, found.retrievals, strict=True)), not found.milvus_away
+
+
+def _wish(profile: ProfileEvent) -> Wish:
+    if not (profile.recent or profile.exclude or profile.filter):
+        return Wish(profile.k or DEFAULT_K)
+    never = frozenset(chain(profile.recent or (), profile.exclude or ()))
+    asks = profile.filter and any((profile.filter.genres, profile.filter.not_genres, profile.filter.years))
+    return Wish(profile.k or DEFAULT_K, never, profile.filter if asks else None)

@@ -1,20 +1,26 @@
 """From lists and reasons to records: JSON recommendations, and dead letters with the event's own bytes."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import repeat
+from typing import get_args
 
+import numpy as np
 import orjson
 
 from schemas import dead_letter
 from schemas.dead_letter import RESERVED_HEADER_PREFIX
 from schemas.manifest import Stars
-from schemas.profile import ProfileEvent
+from schemas.profile import MAX_K, ProfileEvent
 from schemas.recommendation import Retrieval
 from worker.batch import Event, Headers, Record, source_of
 from worker.catalogue import Catalogue
 from worker.decode import Rejection
-from worker.rank import Pick
+from worker.lists import Lists, Scores
+
+# What stands before the movie of a rank, by rank less 1: the end of the one before it, and its own beginning.
+_RANKS = [b'{"rank":1,'] + [b'},{"rank":%d,' % rank for rank in range(2, MAX_K + 1)]
 
 # A person reads it, and a reader's memory pays for it.
 MAX_ERROR_CHARACTERS = 1_000
@@ -27,45 +33,80 @@ class RecommendationEncoder:
         self, topic: str, release: str, collection: str, catalogue: Catalogue, stars: Stars | None
     ) -> None:
         self._topic = topic
-        self._tail = b'"release":%b,"collection":%b' % (orjson.dumps(release), orjson.dumps(collection))
+        tail = b'],"release":%b,"collection":%b,' % (orjson.dumps(release), orjson.dumps(collection))
+        self._tails: dict[Retrieval, bytes] = {
+            retrieval: tail + b'"retrieval":"%b",' % retrieval.encode() for retrieval in get_args(Retrieval)
+        }
         self._stars = stars
         self._movies = {
-            movie_id: b'"movie_id":%d,"title":%b,"genres":%b'
+            movie_id: b'"movie_id":%d,"title":%b,"genres":%b,"score":'
             % (movie_id, orjson.dumps(title), orjson.dumps(genres))
             for movie_id, title, genres in zip(
                 catalogue.movie_ids.tolist(), catalogue.titles, catalogue.genres, strict=True
             )
         }
+        self._sources: dict[tuple[str, int], bytes] = {}  # as many as there are partitions
 
-    def encode(
-        self, event: Event, profile: ProfileEvent, picks: Sequence[Pick], retrieval: Retrieval
-    ) -> Record:
-        """The recommendation that answers `event`, as the design writes it."""
-        value = b'{"event_id":%b,"user_id":%b,"movies":[%b],%b,"retrieval":"%b","source":%b}' % (
-            orjson.dumps(profile.event_id if profile.event_id is not None else source_of(event)),
-            b"null" if profile.user_id is None else b"%d" % profile.user_id,
-            b",".join([self._movie(rank, pick) for rank, pick in enumerate(picks, 1)]),
-            self._tail,
-            retrieval.encode(),
-            b'{"topic":%b,"partition":%d,"offset":%d}'
-            % (orjson.dumps(event.topic()), event.partition(), event.offset()),
-        )
-        return Record(self._topic, event.partition(), event.key(), value, copied_headers(event))
+    def movies(self, lists: Lists) -> list[bytes]:
+        """Each list as it stands in `movies`, without its brackets.
 
-    def _movie(self, rank: int, pick: Pick) -> bytes:
-        head = b'{"rank":%d,%b,"score":%b' % (rank, self._movies[pick.movie_id], repr(pick.score).encode())
-        if self._stars is None:
-            return head + b"}"
-        stars = min(5.0, max(1.0, self._stars.slope * pick.score + self._stars.intercept))
-        return b'%b,"stars":%.2f}' % (head, stars)
+        The pieces of all lists are laid out in one, column by column, and joined list by list: nothing in between is
+        built for a movie.
+        """
+        total = len(lists.movie_ids)
+        if total == 0:
+            return [b""] * len(lists.lengths)
+        ends = np.cumsum(lists.lengths)
+        ranks = np.arange(total) - np.repeat(ends - lists.lengths, lists.lengths)
+        columns: list[Iterable[bytes]] = [
+            map(_RANKS.__getitem__, ranks.tolist()),
+            map(self._movies.__getitem__, lists.movie_ids.tolist()),
+            _texts(lists.scores),
+        ]
+        if self._stars is not None:
+            stars = np.clip(self._stars.slope * lists.scores + self._stars.intercept, 1.0, 5.0)
+            columns += [repeat(b',"stars":', total), _texts(np.round(stars, 2))]
+        width = len(columns)
+        pieces = [b""] * (width * total)
+        for column, texts in enumerate(columns):
+            pieces[column::width] = texts
+        starts = (ends - lists.lengths) * width
+        return [
+            b"".join((*pieces[start:end], b"}")) if end > start else b""
+            for start, end in zip(starts.tolist(), (ends * width).tolist(), strict=True)
+        ]
+
+    def encode(self, event: Event, profile: ProfileEvent, movies: bytes, retrieval: Retrieval) -> Record:
+        """The recommendation that answers `event`, as the design writes it; `movies` as above."""
+        partition = event.partition()
+        value = b"".join((
+            b'{"event_id":', orjson.dumps(profile.event_id if profile.event_id is not None else source_of(event)),
+            b',"user_id":', orjson.dumps(profile.user_id),
+            b',"movies":[', movies, self._tails[retrieval],
+            self._source(event.topic(), partition), b"%d}}" % event.offset(),
+        ))  # fmt: skip
+        return Record(self._topic, partition, event.key(), value, copied_headers(event))
+
+    def _source(self, topic: str, partition: int) -> bytes:
+        source = self._sources.get((topic, partition))
+        if source is None:
+            source = b'"source":{"topic":%b,"partition":%d,"offset":' % (orjson.dumps(topic), partition)
+            self._sources[topic, partition] = source
+        return source
+
+
+def _texts(numbers: Scores) -> list[bytes]:
+    """Each number as JSON has it."""
+    return orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
 def encode_dead_letter(
-    topic: str, event: Event, rejection: Rejection, release: str, *, without_value: bool = False
+    topic: str, event: Event, rejection: Rejection, release: str | None, *, without_value: bool = False
 ) -> Record:
     """The dead letter of an event: its key, bytes and headers untouched, and why in headers of our own.
 
-    `release` is the one that served when the event failed, so that what a release broke can be found again.
+    `release` is the one that served when the event failed, so that what a release broke can be found again; None for what
+    no release has a part in.
     `without_value` is for one that no broker takes: the value's length and sha256 stand for it.
     """
     value = event.value()
@@ -75,8 +116,9 @@ def encode_dead_letter(
         (dead_letter.ERROR, rejection.error[:MAX_ERROR_CHARACTERS].encode(errors="replace")),
         (dead_letter.SOURCE, source_of(event).encode()),
         (dead_letter.FAILED_AT, datetime.now(UTC).isoformat(timespec="milliseconds").encode()),
-        (dead_letter.RELEASE, release.encode()),
     ]
+    if release is not None:
+        headers.append((dead_letter.RELEASE, release.encode()))
     if without_value and value is not None:
         headers.append((dead_letter.VALUE_LENGTH, str(len(value)).encode()))
         headers.append((dead_letter.VALUE_SHA256, hashlib.sha256(value).hexdigest().encode()))

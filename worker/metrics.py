@@ -25,6 +25,7 @@ _OUTCOMES = ("recommendation", "dead_letter")
 _STAGES = ("decode", "embed", "search", "encode", "publish", "commit")
 _TRANSACTION_OUTCOMES = ("committed", "undone", "refused")
 _UNKNOWN = ("user", "movie")
+_CACHE = ("hit", "repeat", "miss")
 
 
 class Metrics:
@@ -71,6 +72,17 @@ class Metrics:
         self._exact_in_use = Gauge(
             "marquee_exact_fallback_in_use",
             "1 while batches are searched exactly because Milvus is away, else 0.",
+            registry=registry,
+        )
+        self._short = Counter(
+            "marquee_short_lists",
+            "Events searched for again, because most of what Milvus was asked for must not be recommended to them.",
+            registry=registry,
+        )
+        self._cache = Counter(
+            "marquee_cached_lists",
+            "Events by what the cache of lists had for them: hit, repeat (of another event in the batch), miss.",
+            ["found"],
             registry=registry,
         )
         self._unknown = Counter(
@@ -141,6 +153,9 @@ class Metrics:
         )
         self.kafka = KafkaMetrics(registry)
         self._begin_at_zero()
+        # Looking a label up costs as much as counting.
+        self._stage_of = {stage: self._stages.labels(stage) for stage in _STAGES}
+        self._events_of = {outcome: self._events.labels(outcome) for outcome in _OUTCOMES}
 
     def _begin_at_zero(self) -> None:
         known: dict[Counter | Histogram, Sequence[str]] = {
@@ -150,6 +165,7 @@ class Metrics:
             self._stages: _STAGES,
             self._transactions: _TRANSACTION_OUTCOMES,
             self._unknown: _UNKNOWN,
+            self._cache: _CACHE,
         }
         for metric, values in known.items():
             for value in values:
@@ -164,7 +180,7 @@ class Metrics:
         """Time one stage of one batch."""
         started = time.perf_counter()
         yield
-        self._stages.labels(name).observe(time.perf_counter() - started)
+        self._stage_of[name].observe(time.perf_counter() - started)
 
     def transaction(self, outcome: str) -> None:
         self._transactions.labels(outcome).inc()
@@ -173,14 +189,14 @@ class Metrics:
         """Count what a transaction made final, and how long that took; the commit's share of it apart."""
         now = time.time()
         dead = [answer.reason for answer in answers if answer.reason is not None]
-        self._events.labels("recommendation").inc(len(answers) - len(dead))
-        self._events.labels("dead_letter").inc(len(dead))
+        self._events_of["recommendation"].inc(len(answers) - len(dead))
+        self._events_of["dead_letter"].inc(len(dead))
         for reason in dead:
             self._dead_letters.labels(reason.value).inc()
         at = np.fromiter((answer.event.timestamp()[1] for answer in answers), np.float64, len(answers))
         self._latency.observe(now - at / 1_000)
-        self._stages.labels("publish").observe(seconds - commit_seconds)
-        self._stages.labels("commit").observe(commit_seconds)
+        self._stage_of["publish"].observe(seconds - commit_seconds)
+        self._stage_of["commit"].observe(commit_seconds)
         self._commit_at.set(now)
 
     def search_retried(self) -> None:
@@ -194,6 +210,16 @@ class Metrics:
     def milvus_answers(self) -> None:
         """Milvus has searched."""
         self._exact_in_use.set(0)
+
+    def short(self, events: int) -> None:
+        """Events whose list had to be searched for again."""
+        self._short.inc(events)
+
+    def cache(self, hits: int, repeats: int, misses: int) -> None:
+        """What the cache of lists had for the events of a batch."""
+        self._cache.labels("hit").inc(hits)
+        self._cache.labels("repeat").inc(repeats)
+        self._cache.labels("miss").inc(misses)
 
     def unknown(self, users: int, movies: int) -> None:
         self._unknown.labels("user").inc(users)
@@ -239,8 +265,8 @@ class Metrics:
         self._shadow_seconds.labels("active").observe(active_s)
         self._shadow_seconds.labels("candidate").observe(candidate_s)
 
-    def lost_offset(self) -> None:
-        self._lost_offsets.inc()
     def withdrawn(self, movies: int) -> None:
         self._withdrawn.set(movies)
 
+    def lost_offset(self) -> None:
+        self._lost_offsets.inc()

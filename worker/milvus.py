@@ -57,11 +57,14 @@ class Milvus:
         self._connecting = threading.Lock()
         self._client: MilvusClient | None = None
 
-    def search(self, collection: str, vectors: Vectors, limit: int) -> tuple[Ids, Scores]:
+    def search(
+        self, collection: str, vectors: Vectors, limit: int, expression: str = ""
+    ) -> tuple[Ids, Scores]:
         """The nearest movies of each vector, by the collection's own metric.
 
         Args:
             vectors: float32 [n, dim].
+            expression: Milvus' own, over the fields `movie_id`, `year` and `genres`; only movies that meet it are found.
 
         Returns:
             ids int64 [n, m] and what the metric gives float32 [n, m], best first; m <= limit is the longest answer,
@@ -73,6 +76,7 @@ class Milvus:
             param={"params": {"ef": max(limit, _EF_MIN)}},
             limit=limit,
             data=vectors,
+            expr=expression,
             # Asked for nothing, Lite sends whole rows, vectors and all, at twice the time.
             output_fields=["movie_id"],
             use_default_consistency=False,

@@ -59,6 +59,7 @@ class Pipeline:
         self._undone = threading.Event()
         self._failure: BaseException | None = None
         self._in_flight = 0
+        self._answering = 0
         self._changed = threading.Condition()
         self._waiting: deque[_Submitted] = deque()
         self._closing = False
@@ -76,6 +77,11 @@ class Pipeline:
         """Batches submitted and neither committed nor dropped."""
         return self._in_flight
 
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether a batch submitted now would be answered now, and not wait behind others."""
+        return self._answering < ANSWERERS
+
     def submit(self, events: Sequence[Event], trigger: Trigger) -> None:
         """Take a batch; the caller has seen that there is room, or waits for all of it to end."""
         batch = Batch(events, self._resumed)
@@ -83,8 +89,10 @@ class Pipeline:
         future = self._answerers.submit(self._answer, events, lambda: batch.generation == self._generation)
         with self._changed:
             self._in_flight += 1
+            self._answering += 1
             self._waiting.append((batch, future))
             self._changed.notify_all()
+        future.add_done_callback(self._answered)
 
     def wait_for_room(self, seconds: float) -> bool:
         """Whether a batch can be submitted, waiting up to `seconds` for it."""
@@ -144,6 +152,11 @@ class Pipeline:
             with self._changed:
                 self._failure = failure
                 self._changed.notify_all()
+
+    def _answered(self, _: Future[list[Answer]]) -> None:
+        with self._changed:
+            self._answering -= 1
+            self._changed.notify_all()
 
     def _next(self) -> list[_Submitted]:
         """The next batch once it is answered, and those behind it that are answered by then; none at the end.

@@ -96,9 +96,12 @@ def _produce(producer: Producer, records: Sequence[Record]) -> None:
     for record in records:
         while True:
             try:
-                producer.produce(
-                    record.topic, record.value, record.key, partition=record.partition, headers=record.headers
-                )
+                if record.headers:
+                    producer.produce(
+                        record.topic, record.value, record.key, record.partition, headers=record.headers
+                    )
+                else:  # naming none costs half of what the whole call does
+                    producer.produce(record.topic, record.value, record.key, record.partition)
                 break
             except BufferError:  # the local queue is full: let it drain
                 producer.poll(0.05)

@@ -1,86 +1,119 @@
-"""From search to lists: the best `k` movies that a person has not seen, with the fewest and smallest searches."""
+"""From search to lists: the best `k` movies that qualify for a person, with the fewest and smallest searches."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.recommendation import SCORE_PLACES
-from worker.exact import Ids, Vectors
+from schemas.profile import Filter
+from worker.lists import NOTHING, Ids, Lists, Scores, Vectors, Wish, merged, published
 
-Search = Callable[[Vectors, int], tuple[Ids, Vectors]]
+Search = Callable[[Vectors, int, Filter | None], tuple[Ids, Vectors]]
+SearchExactly = Callable[[Vectors, Sequence[Wish]], Lists]
 
-# A search costs by its limit (one of 50 five times one of 5, one of 300 twenty times), and one call has one limit for
-# all its queries. So wishes are sorted into these, and asked again with the next where they came up short.
+# A search costs by its limit (one of 50 five times one of 5, one of 300 twenty times), and one call has one limit and one
+# filter for all its queries. So wishes are sorted into these, and asked again where they came up short.
 LIMITS = (6, 10, 20, 50, 110, 310, 1_300, 5_200, 16_384)  # 16,384 is the most that Milvus gives
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What one event wants: how many movies, and which never."""
+class Ranked:
+    """Lists, and how they were come by."""
 
-    k: int
-    never: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """A movie of a list."""
-
-    movie_id: int
-    score: float
+    lists: Lists
+    short: list[int]  # places of the wishes that were searched for again
+    exact: list[int]  # places of the wishes whose lists are from exact search
 
 
 def best_lists(
-    search: Search, vectors: Vectors, wishes: Sequence[Wish], *, movies: int, scale: float
-) -> list[list[Pick]]:
-    """For each of the vectors [n, dimension] the best of its wish, by score, ties by movie id.
+    search: Search,
+    vectors: Vectors,
+    wishes: Sequence[Wish],
+    *,
+    movies: int,
+    scale: float,
+    exactly: SearchExactly | None = None,
+    withheld: frozenset[int] = NOTHING,
+) -> Ranked:
+    """For each of the vectors [n, dimension] the best of its wish, by published score, ties by movie id.
 
     The answer is the one that fetching all movies would give: a list is done when nothing that was not fetched could
-    stand in it, and else asked for again with a larger limit.
+    stand in it. What comes up short is searched for again, with a larger limit, or exactly where that can be done; and
+    so is from the start what has a filter, because a call serves only one.
+
+    Args:
+        exactly: exact search, where there is one.
+        withheld: movies that nobody gets.
     """
-    lists: list[list[Pick]] = [[] for _ in wishes]
-    pending = _by_limit((index, wish.k + 1) for index, wish in enumerate(wishes))
+    parts: list[tuple[Sequence[int], Lists]] = []
+    short: list[int] = []
+    exact = [place for place, wish in enumerate(wishes) if wish.filter is not None] if exactly else []
+    together = set(range(len(wishes))).difference(exact)
+    pending = _groups(wishes, ((place, wishes[place].k + 1) for place in sorted(together)))
     while pending:
-        limit, members = pending.popitem()
-        ids, scores = _ordered(*search(vectors[members], limit), scale)
-        exhausted = limit >= movies or limit == LIMITS[-1]
-        again = []
-        for index, row_ids, row_scores in zip(members, ids.tolist(), scores.tolist(), strict=True):
-            picks, settled = _pick(row_ids, row_scores, wishes[index])
-            if settled or exhausted:
-                lists[index] = picks
-            else:
-                # Everything seen may stand before the first that is not, so this many are enough but for ties.
-                again.append((index, max(limit + 1, wishes[index].k + len(wishes[index].never) + 1)))
-        for next_limit, next_members in _by_limit(again).items():
-            pending.setdefault(next_limit, []).extend(next_members)
-    return lists
+        (limit, filter_), places = pending.popitem()
+        found = search(vectors[places], limit, filter_)
+        lists, settled = _settle(*found, [wishes[place] for place in places], scale, withheld)
+        if limit >= movies or limit == LIMITS[-1]:
+            settled[:] = True
+        parts.append((list(compress(places, settled)), _only(lists, settled)))
+        again = list(compress(places, ~settled))
+        short += again
+        if exactly:
+            exact += again
+            continue
+        # All that is left out may stand before the first that is not, so this many are enough but for ties.
+        needs = ((i, max(limit + 1, wishes[i].k + len(wishes[i].never) + len(withheld) + 1)) for i in again)
+        for group, of_group in _groups(wishes, needs).items():
+            pending.setdefault(group, []).extend(of_group)
+    if exactly and exact:
+        parts.append((exact, exactly(vectors[exact], [wishes[place] for place in exact])))
+    return Ranked(merged(len(wishes), parts), short, exact)
 
 
-def _by_limit(needs: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
-    groups: dict[int, list[int]] = defaultdict(list)
+def _groups(
+    wishes: Sequence[Wish], needs: Iterable[tuple[int, int]]
+) -> dict[tuple[int, Filter | None], list[int]]:
+    """What can be asked for in one call: by limit and filter, the places of the wishes."""
+    groups: dict[tuple[int, Filter | None], list[int]] = defaultdict(list)
     for index, need in needs:
-        groups[next((limit for limit in LIMITS if limit >= need), LIMITS[-1])].append(index)
+        limit = next((limit for limit in LIMITS if limit >= need), LIMITS[-1])
+        groups[limit, wishes[index].filter].append(index)
     return groups
 
 
-def _ordered(ids: Ids, raw: Vectors, scale: float) -> tuple[Ids, NDArray[np.float64]]:
-    """Scores as they are published, sorted highest first and by id among equals."""
-    scores = np.round(raw.astype(np.float64) * scale, SCORE_PLACES)
+def _settle(
+    ids: Ids, raw: Vectors, wishes: Sequence[Wish], scale: float, withheld: frozenset[int]
+) -> tuple[Lists, NDArray[np.bool_]]:
+    """The wishes' lists from what was fetched for them, [n, m], and of which nothing beyond could stand in them or tie."""
+    ids, scores = _ordered(ids, published(raw, scale))
+    ks = np.array([wish.k for wish in wishes])[:, None]
+    qualifies = ids >= 0  # negative where the search had no more to give
+    for row, wish in enumerate(wishes):
+        if wish.never or withheld:
+            never = wish.never | withheld if withheld else wish.never
+            qualifies[row] &= [movie_id not in never for movie_id in ids[row].tolist()]
+    listed = qualifies & (np.cumsum(qualifies, axis=1) <= ks)
+    lengths = listed.sum(axis=1)
+    if not ids.shape[1]:
+        return Lists(ids[listed], scores[listed], lengths), np.zeros(len(ids), np.bool_)
+    last = np.where(listed, scores, np.inf).min(axis=1)
+    settled: NDArray[np.bool_] = (lengths == ks[:, 0]) & (last > scores[:, -1])
+    return Lists(ids[listed], scores[listed], lengths), settled
+
+
+def _ordered(ids: Ids, scores: Scores) -> tuple[Ids, Scores]:
+    """Highest score first, and by id among equals."""
     order = np.lexsort((ids, -scores), axis=-1)
     return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def _pick(ids: list[int], scores: list[float], wish: Wish) -> tuple[list[Pick], bool]:
-    """The wish's list from what was fetched, and whether nothing beyond could stand in it or tie with its last."""
-    picks: list[Pick] = []
-    for movie_id, score in zip(ids, scores, strict=True):
-        if movie_id in wish.never or movie_id < 0:  # negative where the search had no more to give
-            continue
-        picks.append(Pick(movie_id, score))
-        if len(picks) == wish.k:
-            return picks, score > scores[-1]
-    return picks, False
+def _only(lists: Lists, chosen: NDArray[np.bool_]) -> Lists:
+    """The chosen lists."""
+    if chosen.all():
+        return lists
+    kept = np.repeat(chosen, lists.lengths)
+    return Lists(lists.movie_ids[kept], lists.scores[kept], lists.lengths[chosen])

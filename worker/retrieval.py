@@ -5,17 +5,19 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from schemas.recommendation import Retrieval
 from schemas.settings import Settings
 from worker.errors import AbandonedError, MilvusError
-from worker.exact import Vectors
+from worker.filters import expression
 from worker.http import Health
+from worker.lists import NOTHING, Lists, Vectors, Wish
 from worker.metrics import Metrics
 from worker.milvus import Milvus
-from worker.rank import Pick, Search, Wish, best_lists
+from worker.rank import SearchExactly, best_lists
 from worker.served import ServedRelease
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,15 @@ _FIRST_BACKOFF_SECONDS = 0.1
 _LONGEST_BACKOFF_SECONDS = 2.0
 # How often a batch that waits for Milvus looks whether it is still wanted.
 _LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLists:
+    """The lists of a batch, where each comes from, and whether that is only so because Milvus is away."""
+
+    lists: Lists
+    retrievals: list[Retrieval]
+    milvus_away: bool
 
 
 class Retriever:
@@ -45,9 +56,15 @@ class Retriever:
         self._away_since = 0.0
 
     def lists(
-        self, served: ServedRelease, vectors: Vectors, wishes: Sequence[Wish], is_ours: Callable[[], bool]
-    ) -> tuple[list[list[Pick]], Retrieval]:
-        """The best lists for vectors [n, dimension], and where they come from.
+        self,
+        served: ServedRelease,
+        vectors: Vectors,
+        wishes: Sequence[Wish],
+        is_ours: Callable[[], bool],
+        *,
+        withheld: frozenset[int] = NOTHING,
+    ) -> FoundLists:
+        """The best lists for vectors [n, dimension], without the movies that are withheld.
 
         Raises:
             AbandonedError: the batch is not ours any more, and Milvus is still away.
@@ -55,9 +72,9 @@ class Retriever:
         while not self._exact_only:
             if self._answers.is_set():
                 try:
-                    found = _lists(self._searched(served), served, vectors, wishes)
+                    found = self._searched(served, vectors, wishes, withheld)
                     self._metrics.milvus_answers()
-                    return found, "milvus"
+                    return found
                 except MilvusError as error:
                     self._close(served, error)
             if not is_ours():
@@ -66,11 +83,29 @@ class Retriever:
                 self._metrics.searched_exactly()
                 break
             self._answers.wait(_LOOK_SECONDS)
-        assert served.exact is not None
-        return _lists(served.exact.search, served, vectors, wishes), "exact"
+        lists = _exactly(served, withheld)(vectors, wishes)
+        return FoundLists(lists, ["exact"] * len(wishes), milvus_away=not self._exact_only)
 
-    def _searched(self, served: ServedRelease) -> Search:
-        return lambda queries, limit: self._milvus.search(served.collection, queries, limit)
+    def _searched(
+        self, served: ServedRelease, vectors: Vectors, wishes: Sequence[Wish], withheld: frozenset[int]
+    ) -> FoundLists:
+        manifest = served.release.manifest
+        ranked = best_lists(
+            lambda queries, limit, filter_: self._milvus.search(
+                served.collection, queries, limit, expression(filter_) if filter_ else ""
+            ),
+            vectors,
+            wishes,
+            movies=manifest.movies,
+            scale=manifest.score_scale,
+            withheld=withheld,
+            exactly=_exactly(served, withheld) if served.exact else None,
+        )
+        self._metrics.short(len(ranked.short))
+        retrievals: list[Retrieval] = ["milvus"] * len(wishes)
+        for place in ranked.exact:
+            retrievals[place] = "exact"
+        return FoundLists(ranked.lists, retrievals, milvus_away=False)
 
     def _away(self) -> float:
         return time.monotonic() - self._away_since
@@ -105,8 +140,13 @@ class Retriever:
         self._metrics.milvus_answers()
 
 
-def _lists(
-    search: Search, served: ServedRelease, vectors: Vectors, wishes: Sequence[Wish]
-) -> list[list[Pick]]:
-    manifest = served.release.manifest
-    return best_lists(search, vectors, wishes, movies=manifest.movies, scale=manifest.score_scale)
+def _exactly(served: ServedRelease, withheld: frozenset[int]) -> SearchExactly:
+    index = served.exact
+    assert index is not None
+    return lambda vectors, wishes: index.best(
+        vectors,
+        wishes,
+        scale=served.release.manifest.score_scale,
+        penalties_of=served.filters.penalties,
+        withheld=withheld,
+    )

@@ -6,14 +6,18 @@ from functools import cached_property
 
 import numpy as np
 import orjson
+from threadpoolctl import threadpool_limits
 
 from schemas.profile import ProfileEvent
 from schemas.settings import Settings
 from worker.batch import Record
+from worker.cache import ListCache
 from worker.checks import unit_length, warm
 from worker.encode import RecommendationEncoder
 from worker.errors import MilvusError, ReleaseError
-from worker.exact import ExactIndex, Vectors
+from worker.exact import ExactIndex
+from worker.filters import Filters
+from worker.lists import Vectors
 from worker.milvus import Milvus
 from worker.release import Release
 from worker.store import ReleaseStore
@@ -31,7 +35,13 @@ class ServedRelease:
     release: Release
     collection: str
     encoder: RecommendationEncoder
-    exact: ExactIndex
+    exact: ExactIndex | None  # None where the copy would be larger than the settings allow
+    cache: ListCache
+
+    @cached_property
+    def filters(self) -> Filters:
+        """The masks of what events ask for, over the catalogue."""
+        return Filters(self.release.catalogue)
 
     @property
     def name(self) -> str:
@@ -54,9 +64,17 @@ class ReleaseLoader:
         self._settings = settings
         self._milvus = milvus
         self._store = ReleaseStore(settings.store)
+        # Of numpy's product in exact search: two threads take twice the time of two cores that are in use anyway.
+        threadpool_limits(settings.worker.embed_threads, user_api="blas")
 
     def load(self, release: str, collection: str, vectors_sha256: str | None) -> ServedRelease:
-        """Every file checked, towers and vectors in memory, the collection warm.
+        """Ready to answer, and the collection warm. Raises as `read`."""
+        served = self.read(release, collection, vectors_sha256)
+        self._warm(served)
+        return served
+
+    def read(self, release: str, collection: str, vectors_sha256: str | None) -> ServedRelease:
+        """Every file checked, towers and vectors in memory; Milvus is not asked.
 
         Raises:
             ReleaseError: it is missing, incomplete, corrupt, or the collection is another release's.
@@ -73,10 +91,20 @@ class ReleaseLoader:
             loaded.catalogue,
             loaded.manifest.stars,
         )
-        exact = ExactIndex(loaded.catalogue.movie_ids, self._vectors(loaded, vectors_sha256))
-        served = ServedRelease(loaded, collection, encoder, exact)
-        self._warm(served)
-        return served
+        exact = self._exact(loaded, vectors_sha256)
+        return ServedRelease(loaded, collection, encoder, exact, ListCache(worker.cached_lists))
+
+    def _exact(self, release: Release, sha256: str | None) -> ExactIndex | None:
+        manifest, worker = release.manifest, self._settings.worker
+        size = manifest.movies * manifest.dimension * np.dtype(np.float32).itemsize
+        if size <= worker.exact_max_mb * 1_000_000:
+            return ExactIndex(release.catalogue.movie_ids, self._vectors(release, sha256))
+        if worker.retrieval == "exact":
+            raise ReleaseError(
+                f"its vectors take {size / 1e6:.0f} MB, and exact retrieval is limited to {worker.exact_max_mb}: "
+                "raise MARQUEE_WORKER__EXACT_MAX_MB, or set MARQUEE_WORKER__RETRIEVAL to milvus"
+            )
+        return None
 
     def _vectors(self, release: Release, sha256: str | None) -> Vectors:
         """The vectors that the indexer kept, or the same made anew where they cannot be read."""

@@ -5,7 +5,8 @@ A turn of the loop, in order:
 1. end if the pipeline has ended (fenced, refused), or a call of librdkafka hangs for good;
 2. after something was undone, go back to the committed offsets before taking more;
 3. poll: wait for one event, then take what is there;
-4. hand a batch over once it is due: full, or the pipeline is idle, or its first event waited long enough.
+4. hand a batch over once it is due: full, or the pipeline is idle, or its first event waited long enough and it would
+   be answered at once.
 
 Partitions go in two ways. Revoked: what is in flight is finished first, or dropped if that takes too long. Lost:
 they are somebody else's already, so what is in flight is dropped, and the broker refuses what is just being committed.
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 
 # librdkafka gives the interpreter's lock back every 200 ms of a wait, so there is nothing to win in longer ones.
 POLL_SECONDS = 0.1
+# How often a batch that is due looks whether it would be answered at once.
+LOOK_SECONDS = 0.002
 # A commit that waits for the brokers holds its batch for seconds; only past this the partitions are paused, because
 # resuming fetches again what was prefetched.
 ROOM_SECONDS = 1.0
@@ -196,7 +199,8 @@ class Stream:
         if not self._taken:
             return POLL_SECONDS
         deadline = self._taken_at + self._settings.worker.batch_deadline_ms / 1_000
-        return min(POLL_SECONDS, max(0.0, deadline - time.monotonic()))
+        soonest = 0.0 if self._pipeline.answers_at_once else LOOK_SECONDS
+        return min(POLL_SECONDS, max(soonest, deadline - time.monotonic()))
 
     def _events(self, messages: list[Message]) -> list[Event]:
         for message in messages:
@@ -240,6 +244,8 @@ class Stream:
             return "size"
         if self._pipeline.in_flight == 0:
             return "drained"
+        if not self._pipeline.answers_at_once:
+            return None  # it would only wait there; here it grows meanwhile
         waited = time.monotonic() - self._taken_at
         return "deadline" if waited * 1_000 >= self._settings.worker.batch_deadline_ms else None
 

@@ -13,23 +13,29 @@ from schemas.errors import SettingsError
 from schemas.profile import ProfileEvent
 from schemas.recommendation import Retrieval
 from tests.unit.events import PolledEvent
+from tests.unit.lists import found
 from worker.answer import Answerer
 from worker.batch import Event, Record
+from worker.cache import ListCache
 from worker.features import Unknowns
 from worker.lineup import Lineup
+from worker.lists import Lists, Pick, Wish
 from worker.metrics import Metrics
-from worker.rank import Pick, Wish
+from worker.retrieval import FoundLists
 
 POISON = 666
 
 
-def encode(event: Event, profile: ProfileEvent, picks: Sequence[Pick], retrieval: Retrieval) -> Record:
+Search = Callable[[Sequence[Wish]], FoundLists]
+
+
+def encode(event: Event, profile: ProfileEvent, movies: bytes, retrieval: Retrieval) -> Record:
     if profile.user_id == POISON:
         raise KeyError(POISON)
-    return Record("recommendations", event.partition(), event.key(), b"{}", [])
+    return Record("recommendations", event.partition(), event.key(), movies + retrieval.encode(), [])
 
 
-def answerer(search: Callable[[Sequence[Wish]], list[list[Pick]]]) -> Answerer:
+def answerer(search: Search, *, cached: int = 0, registry: CollectorRegistry | None = None) -> Answerer:
     release = SimpleNamespace(
         manifest=SimpleNamespace(release="r-1"),
         embed_profiles=lambda profiles: np.zeros((len(profiles), 2), dtype=np.float32),
@@ -38,12 +44,18 @@ def answerer(search: Callable[[Sequence[Wish]], list[list[Pick]]]) -> Answerer:
     served = SimpleNamespace(
         release=release,
         name="r-1",
-        encoder=SimpleNamespace(encode=encode),
+        encoder=SimpleNamespace(encode=encode, movies=movies),
+        cache=ListCache(cached),
         made=lambda record: bool(record.value),
     )
-    retriever = SimpleNamespace(lists=lambda _served, _vectors, wishes, _is_ours: (search(wishes), "milvus"))
+    retriever = SimpleNamespace(lists=lambda _served, _vectors, wishes, _is_ours, **_: search(wishes))
     serving = SimpleNamespace(lineup=lambda: Lineup(cast(Any, served), 1))
-    return Answerer("dead-letters", cast(Any, serving), cast(Any, retriever), Metrics(CollectorRegistry()))
+    metrics = Metrics(registry or CollectorRegistry())
+    return Answerer("dead-letters", cast(Any, serving), cast(Any, retriever), metrics)
+
+
+def movies(lists: Lists) -> list[bytes]:
+    return [b",".join(b"%d" % pick.movie_id for pick in picks) for picks in lists.picks()]
 
 
 def events() -> list[PolledEvent]:
@@ -54,15 +66,87 @@ def events() -> list[PolledEvent]:
 
 
 def test_an_event_that_cannot_be_answered_is_one_dead_letter_among_answers() -> None:
-    answers = answerer(lambda wishes: [[] for _ in wishes]).answer(events(), lambda: True)
+    answers = answerer(lambda wishes: found([[] for _ in wishes])).answer(events(), lambda: True)
 
     assert [answer.event.offset() for answer in answers] == [0, 1, 2, 3, 4]
     assert [answer.reason for answer in answers] == [None, None, Reason.PROCESSING_FAILED, None, None]
 
 
 def test_a_refused_token_makes_no_dead_letters() -> None:
-    def refused(wishes: Sequence[Wish]) -> list[list[Pick]]:
+    def refused(wishes: Sequence[Wish]) -> FoundLists:
         raise SettingsError("Milvus refused the token")
 
     with pytest.raises(SettingsError):
         answerer(refused).answer(events(), lambda: True)
+
+
+class CountingSearch:
+    """Gives every wish the next movie, and remembers for how many it was asked."""
+
+    def __init__(self, *, milvus_away: bool = False) -> None:
+        self.asked: list[int] = []
+        self._milvus_away = milvus_away
+
+    def __call__(self, wishes: Sequence[Wish]) -> FoundLists:
+        first = sum(self.asked)
+        self.asked.append(len(wishes))
+        picks = [[Pick(first + number, 1.0)] for number in range(len(wishes))]
+        return found(picks, milvus_away=self._milvus_away)
+
+
+def values(of: Answerer, *bodies: bytes) -> list[bytes | None]:
+    polled = [PolledEvent(body, ("profiles", 0, place)) for place, body in enumerate(bodies)]
+    return [answer.record.value for answer in of.answer(polled, lambda: True)]
+
+
+def test_equal_profiles_are_searched_for_once_and_then_found_in_the_cache() -> None:
+    search, registry = CountingSearch(), CollectorRegistry()
+    of = answerer(search, cached=10, registry=registry)
+
+    first = values(of, b'{"user_id":1,"event_id":"a"}', b'{"user_id":2}', b'{"user_id":1,"event_id":"b"}')
+    second = values(of, b'{"user_id":2}', b'{"user_id":3}')
+
+    assert first == [b"0milvus", b"1milvus", b"0milvus"]
+    assert second == [b"1milvus", b"2milvus"]
+    assert search.asked == [2, 1]
+    counted = [
+        registry.get_sample_value("marquee_cached_lists_total", {"found": what})
+        for what in ("hit", "repeat", "miss")
+    ]
+    assert counted == [1, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"user_id":2}', b'{"gender":"F"}', b'{"age":1}', b'{"occupation":1}', b'{"recent":[1]}', b'{"k":6}',
+        b'{"exclude":[1]}', b'{"filter":{"genres":["Drama"]}}', b'{"filter":{"not_genres":["Drama"]}}',
+        b'{"filter":{"years":[1,2]}}',
+    ],
+)  # fmt: skip
+def test_whatever_a_list_follows_from_tells_profiles_apart(body: bytes) -> None:
+    assert values(answerer(CountingSearch(), cached=10), b"{}", body) == [b"0milvus", b"1milvus"]
+
+
+def test_without_a_cache_every_event_is_searched_for() -> None:
+    search = CountingSearch()
+    assert values(answerer(search), b"{}", b"{}") == [b"0milvus", b"1milvus"]
+    assert search.asked == [2]
+
+
+def test_what_was_found_while_milvus_was_away_is_not_kept() -> None:
+    search = CountingSearch(milvus_away=True)
+    of = answerer(search, cached=10)
+
+    assert values(of, b"{}", b"{}") == [b"0exact", b"0exact"]
+    assert values(of, b"{}") == [b"1exact"]
+
+
+def test_the_oldest_lists_make_room() -> None:
+    search = CountingSearch()
+    of = answerer(search, cached=2)
+    values(of, *(b'{"user_id":%d}' % user for user in range(1, 6)))
+
+    values(of, b'{"user_id":5}', b'{"user_id":4}', b'{"user_id":1}')
+
+    assert search.asked == [5, 1]

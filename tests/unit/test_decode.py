@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.dead_letter import REASONS, Reason
-from schemas.profile import ProfileEvent, age_group
+from schemas.profile import Filter, ProfileEvent, age_group
 from worker.decode import MAX_EVENT_BYTES, Rejection, decode
 
 
@@ -19,6 +19,16 @@ def test_reads_every_field() -> None:
     assert event == ProfileEvent(
         event_id="6f1c", user_id=42, gender="F", age=27, occupation=12, recent=[1193, 661], k=7
     )
+
+
+def test_reads_constraints() -> None:
+    event = decode(
+        b'{"exclude": [2858], "filter": {"genres": ["Comedy"], "not_genres": ["Horror"], "years": [1990, 1999]}}'
+    )
+
+    assert isinstance(event, ProfileEvent)
+    assert event.exclude == [2858]
+    assert event.filter == Filter(genres=("Comedy",), not_genres=("Horror",), years=(1990, 1999))
 
 
 def test_unknown_is_a_value_and_unknown_fields_are_ignored() -> None:
@@ -60,8 +70,11 @@ def test_unknown_is_a_value_and_unknown_fields_are_ignored() -> None:
         (b'{"recent": 5}', Reason.INVALID),
         (b'{"recent": [0]}', Reason.INVALID),
         (b'{"filter": {"years": [1999, 1990]}}', Reason.INVALID),
-        (b'{"exclude": [2858]}', Reason.UNSUPPORTED),
-        (b'{"filter": {"genres": ["Comedy"]}}', Reason.UNSUPPORTED),
+        (b'{"filter": {"years": [1990]}}', Reason.INVALID),
+        (b'{"filter": {"years": [1990, 1995, 1999]}}', Reason.INVALID),
+        (b'{"filter": {"genres": "Comedy"}}', Reason.INVALID),
+        (b'{"exclude": [0]}', Reason.INVALID),
+        (json.dumps({"exclude": [1] * 1_001}).encode(), Reason.INVALID),
         (b'{"pad": "' + b"x" * MAX_EVENT_BYTES + b'"}', Reason.TOO_LARGE),
     ],
 )

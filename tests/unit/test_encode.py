@@ -10,10 +10,11 @@ from schemas.manifest import Stars
 from schemas.profile import ProfileEvent
 from schemas.recommendation import Recommendation
 from tests.unit.events import PolledEvent
+from tests.unit.lists import lists_of
 from worker.catalogue import Catalogue
 from worker.decode import Rejection
 from worker.encode import RecommendationEncoder, encode_dead_letter
-from worker.rank import Pick
+from worker.lists import Pick
 
 CATALOGUE = Catalogue(
     np.array([1, 3030], dtype=np.int64),
@@ -31,9 +32,9 @@ def encoder(stars: Stars | None) -> RecommendationEncoder:
 def test_a_recommendation_reads_back_as_the_contract_has_it() -> None:
     polled = PolledEvent(extra=[("traceparent", b"00-1"), ("marquee.reason", b"not yours to set")])
 
-    record = encoder(FUSION_STARS).encode(
-        polled, ProfileEvent(event_id='6f"1c', user_id=42), [Pick(3030, 2.944), Pick(1, -9.0)], "milvus"
-    )
+    encodes = encoder(FUSION_STARS)
+    _, movies = encodes.movies(lists_of([[Pick(1, 1.0)], [Pick(3030, 2.944), Pick(1, -9.0)]]))
+    record = encodes.encode(polled, ProfileEvent(event_id='6f"1c', user_id=42), movies, "milvus")
 
     assert (record.topic, record.partition, record.key) == ("marquee.recommendations", 3, b"42")
     assert record.headers == [("traceparent", b"00-1")]
@@ -55,7 +56,9 @@ def test_a_recommendation_reads_back_as_the_contract_has_it() -> None:
 
 
 def test_without_an_id_the_place_is_the_name_and_without_stars_there_are_none() -> None:
-    record = encoder(None).encode(PolledEvent(), ProfileEvent(), [Pick(1, 1e-06)], "exact")
+    encodes = encoder(None)
+    (movies,) = encodes.movies(lists_of([[Pick(1, 1e-06)]]))
+    record = encodes.encode(PolledEvent(), ProfileEvent(), movies, "exact")
 
     assert record.value is not None
     value = json.loads(record.value)
@@ -63,6 +66,17 @@ def test_without_an_id_the_place_is_the_name_and_without_stars_there_are_none() 
     assert value["user_id"] is None
     assert value["movies"][0]["score"] == 1e-06
     assert "stars" not in value["movies"][0]
+
+
+def test_lists_of_any_length_stand_side_by_side() -> None:
+    picks = [[], [Pick(1, 0.5)] * 100, [Pick(3030, 0.25)], []]
+
+    written = encoder(FUSION_STARS).movies(lists_of(picks))
+
+    read = [json.loads(b"[%b]" % movies) for movies in written]
+    assert [[(movie["movie_id"], movie["score"]) for movie in movies] for movies in read] == picks
+    assert [[movie["rank"] for movie in movies] for movies in read] == [[], list(range(1, 101)), [1], []]
+    assert encoder(None).movies(lists_of([[], []])) == [b"", b""]
 
 
 def test_a_dead_letter_keeps_the_event_and_says_why() -> None:

@@ -1,4 +1,4 @@
-"""Lists are those that fetching everything would give, however little was fetched."""
+"""Lists are those that fetching everything would give, however little was fetched and whichever way."""
 
 from collections.abc import Sequence
 
@@ -7,90 +7,159 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.exact import ExactIndex, Ids, Vectors
-from worker.rank import Pick, Wish, best_lists
+from schemas.profile import Filter
+from worker.catalogue import Catalogue
+from worker.exact import ExactIndex
+from worker.filters import Filters
+from worker.lists import NOTHING, Ids, Lists, Pick, Vectors, Wish
+from worker.rank import Ranked, best_lists
+
+GENRES = ("Comedy", "Drama", "War")
+SCALE = 5.0
 
 
-def everything(index: ExactIndex, query: Vectors, wish: Wish, scale: float) -> list[Pick]:
-    """The list by definition: score all, leave out, sort, cut."""
-    scores = np.round((query @ index.vectors.T).astype(np.float64) * scale, 6).tolist()
-    picks = [
-        Pick(id_, score)
-        for id_, score in zip(index.movie_ids.tolist(), scores, strict=True)
-        if id_ not in wish.never
-    ]
-    return sorted(picks, key=lambda pick: (-pick.score, pick.movie_id))[: wish.k]
+class Movies:
+    """Movies on a line, few `levels` apart, so that many tie; searched in as many ways as there are."""
 
-
-def random_index(movies: int, *, levels: int, seed: int) -> ExactIndex:
-    """Movies on a line, few `levels` apart, so that many tie."""
-    rng = np.random.default_rng(seed)
-    vectors = (rng.integers(0, levels, (movies, 1)) / levels).astype(np.float32)
-    return ExactIndex(rng.permutation(np.arange(1, movies + 1)).astype(np.int64), vectors)
-
-
-class CountingSearch:
-    """Exact search that remembers what it was asked for."""
-
-    def __init__(self, index: ExactIndex) -> None:
-        self._index = index
+    def __init__(self, movies: int, *, levels: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        ids = rng.permutation(np.arange(1, movies + 1)).astype(np.int64)
+        genres = [[name for name in GENRES if rng.random() < 0.4] for _ in range(movies)]
+        years = rng.choice([0, 1980, 1990, 2000], movies).astype(np.int32)
+        self.catalogue = Catalogue(ids, [""] * movies, genres, years)
+        self.filters = Filters(self.catalogue)
+        vectors = (rng.integers(0, levels, (movies, 1)) / levels).astype(np.float32)
+        self.index = ExactIndex(ids, vectors)
+        self.queries = rng.choice([-1.0, 1.0], (movies, 1)).astype(np.float32)
         self.asked: list[tuple[int, int]] = []
 
-    def __call__(self, queries: Vectors, limit: int) -> tuple[Ids, Vectors]:
+    def qualify(self, row: int, filter_: Filter | None) -> bool:
+        """The filter by its definition."""
+        genres, year = set(self.catalogue.genres[row]), int(self.catalogue.years[row])
+        if filter_ is None:
+            return True
+        first, last = filter_.years or (0, 9999)
+        return (
+            (not filter_.genres or bool(genres & set(filter_.genres)))
+            and not genres & set(filter_.not_genres or ())
+            and (not filter_.years or (year > 0 and first <= year <= last))
+        )
+
+    def everything(self, query: Vectors, wish: Wish, withheld: frozenset[int] = NOTHING) -> list[Pick]:
+        """The list by definition: score all, leave out, sort, cut."""
+        scores = np.round((query @ self.index.vectors.T).astype(np.float64) * SCALE, 6).tolist()
+        picks = [
+            Pick(id_, score)
+            for row, (id_, score) in enumerate(zip(self.index.movie_ids.tolist(), scores, strict=True))
+            if id_ not in wish.never and id_ not in withheld and self.qualify(row, wish.filter)
+        ]
+        return sorted(picks, key=lambda pick: (-pick.score, pick.movie_id))[: wish.k]
+
+    def search(self, queries: Vectors, limit: int, filter_: Filter | None) -> tuple[Ids, Vectors]:
+        """As Milvus gives them: those that meet the filter, -1 and -inf where there are no more."""
         self.asked.append((len(queries), limit))
-        return self._index.search(queries, limit)
+        products = queries @ self.index.vectors.T
+        products[:, [not self.qualify(row, filter_) for row in range(len(self.catalogue))]] = -np.inf
+        best = np.argsort(-products, axis=1, kind="stable")[:, :limit]
+        scores = np.take_along_axis(products, best, axis=1)
+        return np.where(np.isfinite(scores), self.index.movie_ids[best], -1), scores
+
+    def exactly(self, queries: Vectors, wishes: Sequence[Wish], withheld: frozenset[int] = NOTHING) -> Lists:
+        return self.index.best(
+            queries, wishes, scale=SCALE, penalties_of=self.filters.penalties, withheld=withheld
+        )
+
+    def best(self, queries: Vectors, wishes: Sequence[Wish], *, exact_too: bool = False) -> Ranked:
+        return best_lists(
+            self.search,
+            queries,
+            wishes,
+            movies=len(self.catalogue),
+            scale=SCALE,
+            exactly=self.exactly if exact_too else None,
+        )
 
 
-@given(
-    movies=st.integers(1, 60),
-    levels=st.integers(1, 40),
-    wishes=st.lists(st.tuples(st.integers(1, 100), st.sets(st.integers(1, 60))), min_size=1, max_size=6),
-    seed=st.integers(0, 1_000),
+genres = st.none() | st.lists(st.sampled_from((*GENRES, "Western")), max_size=3).map(tuple)
+years = st.none() | st.sampled_from([(0, 1985), (1980, 1990), (1995, 9999), (1985, 1986)])
+filters = st.none() | st.builds(Filter, genres=genres, not_genres=genres, years=years)
+wishes = st.lists(
+    st.builds(Wish, st.integers(1, 100), st.frozensets(st.integers(1, 70)), filters), min_size=1, max_size=6
 )
-def test_equals_fetching_everything(
-    movies: int, levels: int, wishes: Sequence[tuple[int, set[int]]], seed: int
+catalogues = st.builds(Movies, st.integers(1, 300), levels=st.integers(1, 40), seed=st.integers(0, 1_000))
+
+
+@given(movies=catalogues, wanted=wishes, exact_too=st.booleans())
+def test_milvus_and_exact_together_equal_fetching_everything(
+    movies: Movies, wanted: list[Wish], exact_too: bool
 ) -> None:
-    index = random_index(movies, levels=levels, seed=seed)
-    wanted = [Wish(k, frozenset(never)) for k, never in wishes]
-    queries = np.ones((len(wanted), 1), dtype=np.float32)
+    queries = np.resize(movies.queries, (len(wanted), 1))
 
-    lists = best_lists(index.search, queries, wanted, movies=movies, scale=5.0)
+    found = movies.best(queries, wanted, exact_too=exact_too)
 
-    assert lists == [everything(index, queries[0], wish, 5.0) for wish in wanted]
+    assert found.lists.picks() == [
+        movies.everything(query, wish) for query, wish in zip(queries, wanted, strict=True)
+    ]
+    assert set(found.exact) >= {i for i, wish in enumerate(wanted) if wish.filter and exact_too}
+
+
+@given(movies=catalogues, wanted=wishes, withheld=st.frozensets(st.integers(1, 300), max_size=20))
+def test_exact_search_equals_looking_at_everything(
+    movies: Movies, wanted: list[Wish], withheld: frozenset[int]
+) -> None:
+    queries = np.resize(movies.queries, (len(wanted), 1))
+
+    found = movies.exactly(queries, wanted, withheld)
+
+    assert found.picks() == [
+        movies.everything(query, wish, withheld) for query, wish in zip(queries, wanted, strict=True)
+    ]
+
+
+@given(movies=catalogues, wanted=wishes, withheld=st.frozensets(st.integers(1, 300), max_size=20))
+def test_nobody_gets_what_is_withheld(movies: Movies, wanted: list[Wish], withheld: frozenset[int]) -> None:
+    queries = np.resize(movies.queries, (len(wanted), 1))
+
+    found = best_lists(
+        movies.search, queries, wanted, movies=len(movies.catalogue), scale=SCALE, withheld=withheld
+    )
+
+    assert found.lists.picks() == [
+        movies.everything(query, wish, withheld) for query, wish in zip(queries, wanted, strict=True)
+    ]
 
 
 def test_one_long_list_does_not_make_all_fetch_more() -> None:
-    index = random_index(1_000, levels=1_000_000, seed=7)
-    search = CountingSearch(index)
-    wishes = [Wish(5, frozenset())] * 63 + [Wish(100, frozenset())]
+    movies = Movies(1_000, levels=1_000_000, seed=7)
 
-    best_lists(search, np.ones((64, 1), dtype=np.float32), wishes, movies=1_000, scale=1.0)
+    movies.best(np.ones((64, 1), dtype=np.float32), [Wish(5)] * 63 + [Wish(100)])
 
-    assert sorted(search.asked) == [(1, 110), (63, 6)]
+    assert sorted(movies.asked) == [(1, 110), (63, 6)]
 
 
-def test_only_the_short_ones_are_asked_again() -> None:
-    index = random_index(1_000, levels=1_000_000, seed=7)
-    search = CountingSearch(index)
-    best = everything(index, np.ones(1, dtype=np.float32), Wish(50, frozenset()), 1.0)
+@pytest.mark.parametrize("exact_too", [False, True])
+def test_only_the_short_ones_are_asked_again(exact_too: bool) -> None:
+    movies = Movies(1_000, levels=1_000_000, seed=7)
+    best = movies.everything(np.ones(1, dtype=np.float32), Wish(50))
     seen_the_best = Wish(5, frozenset(pick.movie_id for pick in best[:12]))
 
-    best_lists(
-        search,
-        np.ones((64, 1), dtype=np.float32),
-        [Wish(5, frozenset())] * 63 + [seen_the_best],
-        movies=1_000,
-        scale=1.0,
+    found = movies.best(
+        np.ones((64, 1), dtype=np.float32), [Wish(5)] * 63 + [seen_the_best], exact_too=exact_too
     )
 
-    assert search.asked == [(64, 6), (1, 20)]
+    assert found.short == [63]
+    assert found.exact == ([63] if exact_too else [])
+    assert movies.asked == ([(64, 6)] if exact_too else [(64, 6), (1, 20)])
 
 
-@pytest.mark.parametrize("limit", [1, 5, 300, 1_000])
-def test_exact_search_gives_the_best_in_order(limit: int) -> None:
+@pytest.mark.parametrize("movies", [1, 50, 300, 4_000])
+@pytest.mark.parametrize("limit", [1, 5, 300, 5_000])
+def test_exact_search_gives_the_best_in_order(movies: int, limit: int) -> None:
     rng = np.random.default_rng(1)
-    index = ExactIndex(np.arange(300, dtype=np.int64) + 1, rng.standard_normal((300, 16)).astype(np.float32))
-    queries = rng.standard_normal((600, 16)).astype(np.float32)
+    index = ExactIndex(
+        np.arange(movies, dtype=np.int64) + 1, rng.standard_normal((movies, 16)).astype(np.float32)
+    )
+    queries = rng.standard_normal((200, 16)).astype(np.float32)
 
     ids, scores = index.search(queries, limit)
 

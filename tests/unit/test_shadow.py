@@ -13,12 +13,15 @@ from prometheus_client import CollectorRegistry
 
 from schemas.release import TrialRecord
 from tests.unit.events import PolledEvent
+from tests.unit.lists import found
 from worker.answer import Answerer
 from worker.batch import Answer, Event, Record
+from worker.cache import ListCache
 from worker.features import Unknowns
 from worker.lineup import Lineup, Trial
+from worker.lists import Wish
 from worker.metrics import Metrics
-from worker.rank import Pick, Wish
+from worker.retrieval import FoundLists
 from worker.shadow import Comparison, Shadow, compare
 
 
@@ -49,6 +52,7 @@ class Served:
     name: str
     release: Any
     encoder: Any
+    cache: ListCache
 
     def made(self, record: Record) -> bool:
         return f'"{self.name}"'.encode() in (record.value or b"")
@@ -66,13 +70,15 @@ def named(name: str, says: str | None = None) -> Any:
         embed_profiles=lambda profiles: np.zeros((len(profiles), 2), dtype=np.float32),
         unknowns=lambda _: Unknowns(0, 0),
     )
-    return Served(name, release, SimpleNamespace(encode=encode))
+    encoder = SimpleNamespace(encode=encode, movies=lambda lists: [b""] * len(lists.lengths))
+    return Served(name, release, encoder, ListCache(0))
 
 
 def answerer(lineup: Lineup, registry: CollectorRegistry, shadow: Shadow | None = None) -> Answerer:
-    def lists(_served: object, _vectors: object, wishes: Sequence[Wish], _is_ours: object) -> Any:
-        picks: list[list[Pick]] = [[] for _ in wishes]
-        return picks, "milvus"
+    def lists(
+        _served: object, _vectors: object, wishes: Sequence[Wish], _is_ours: object, **_: object
+    ) -> FoundLists:
+        return found([[] for _ in wishes])
 
     return Answerer(
         "dead-letters",
