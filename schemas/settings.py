@@ -215,6 +215,18 @@ class HttpSettings(_Group):
     )
 
 
+class RegistrySettings(_Group):
+    """A schema registry with Confluent's API; the bytes on the wire stay plain JSON, with or without one."""
+
+    url: str | None = Field(
+        None,
+        description="Of its API; `marquee topics` registers the schemas, workers and indexers check them.",
+    )
+    username: str | None = None
+    password: SecretStr | None = None
+    timeout_s: float = Field(10.0, gt=0, description="Of one call, in seconds.")
+
+
 class LogSettings(_Group):
     """Log lines on standard error."""
 
@@ -245,6 +257,7 @@ class Settings(BaseSettings):
     indexer: IndexerSettings = IndexerSettings()
     outcomes: OutcomesSettings = OutcomesSettings()
     http: HttpSettings = HttpSettings()
+    registry: RegistrySettings = RegistrySettings()
     log: LogSettings = LogSettings()
 
     @classmethod

@@ -40,7 +40,9 @@ def indexer(
         port=port,
     )
     from ops import logs
+    from ops.schema_check import check_schemas
     from worker.run_indexer import run_indexer
 
     logs.set_up(settings.log)
+    check_schemas(settings)
     run_indexer(settings)

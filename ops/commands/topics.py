@@ -24,11 +24,14 @@ def topics(
 ) -> None:
     """Create the topics that are missing, make the others fit, and show them all.
 
+    With MARQUEE_REGISTRY__URL, also register the schemas of the records there (with --check, look them up).
+
     Exit code 2 where Kafka cannot be reached or refuses, or, with --check, where a topic is missing.
     """
     from rich.console import Console
     from rich.table import Table
 
+    from schemas import registry
     from worker.topics import ensure_topics, topic_states
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
@@ -36,6 +39,8 @@ def topics(
         only_check = settings.kafka.model_copy(update={"create_topics": False})
         settings = settings.model_copy(update={"kafka": only_check})
     ensure_topics(settings, timeout)
+    if settings.registry.url:
+        (registry.check if check else registry.register)(settings)
     states = topic_states(settings, timeout)
     shown = ("cleanup.policy", "message.timestamp.type", "max.message.bytes")
     if as_json:

@@ -39,7 +39,9 @@ def worker(
         port=port,
     )
     from ops import logs
+    from ops.schema_check import check_schemas
     from worker.run import run_worker
 
     logs.set_up(settings.log)
+    check_schemas(settings)
     run_worker(settings)
