@@ -13,6 +13,7 @@ COMMANDS = (
     "up",
     "worker",
     "indexer",
+    "withdraw",
     "publish",
     "recommend",
     "watch",

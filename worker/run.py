@@ -75,7 +75,8 @@ def run_worker(settings: Settings) -> None:
                     serving,
                     Retriever(settings, milvus, health, metrics),
                     metrics,
-                    _shadow(settings, serving, milvus, metrics),
+                    _shadow(settings, serving, milvus, metrics, withdrawals),
+                    lambda: withdrawals.movies,
                 )
                 Stream(
                     settings,
@@ -92,11 +93,14 @@ def run_worker(settings: Settings) -> None:
     end_quietly()
 
 
-def _shadow(settings: Settings, serving: Serving, milvus: Milvus, metrics: Metrics) -> Shadow:
+def _shadow(
+    settings: Settings, serving: Serving, milvus: Milvus, metrics: Metrics, withdrawals: Withdrawals
+) -> Shadow:
     """An answerer beside the one that serves, whose health and metrics are nobody's but its own."""
     unseen = Metrics(CollectorRegistry())
+    retriever = Retriever(settings, milvus, Health(), unseen)
     beside = Answerer(
-        settings.names.dead_letters, serving, Retriever(settings, milvus, Health(), unseen), unseen
+        settings.names.dead_letters, serving, retriever, unseen, withheld=lambda: withdrawals.movies
     )
     return Shadow(beside.recommend, metrics)
 

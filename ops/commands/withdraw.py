@@ -1,0 +1,148 @@
+"""`marquee withdraw`, `marquee restore` and `marquee withdrawals`: movies that nobody gets, whatever the release."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.options import AsJson, BootstrapServers, Prefix, Store, settings_with
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from schemas.settings import Settings
+    from schemas.withdrawal import Withdrawal
+
+Ids = Annotated[list[int], typer.Argument(help="Ids of movies.", metavar="ID…", min=1)]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Return when every live worker has read it.")]
+WaitTimeout = Annotated[float, typer.Option(help="Seconds to wait for the workers.", min=0.1)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(withdraw)
+    app.command()(restore)
+    app.command()(withdrawals)
+
+
+def withdraw(
+    ids: Ids,
+    wait: Wait = False,
+    timeout: WaitTimeout = 90.0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also ids that the active release does not know.")
+    ] = False,
+    bootstrap_servers: BootstrapServers = None,
+    prefix: Prefix = None,
+    store: Store = None,
+) -> None:
+    """Have movies recommended to nobody, at once, without a new index.
+
+    Every event that a worker takes after it has read the withdrawal gets a list without the movie: from Milvus, exact
+    search and the cache, also after a swap, a rollback or a restart, until `marquee restore`. A worker reads it within a
+    second; with --wait this returns when every live one has. One that was killed counts as live for a minute.
+
+    Exit codes: 0 done; 1 an id is unknown, or not every worker had read it within --timeout; 2 Kafka cannot be reached.
+    """
+    from ops.withdrawing import CALL_SECONDS, titles, unknown
+    from producer.withdrawals import read_withdrawals
+    from schemas.errors import MarqueeError
+    from schemas.withdrawal import Withdrawal
+
+    settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, store=store)
+    already = read_withdrawals(settings, CALL_SECONDS)
+    if not force:
+        missing = unknown(titles(settings), [id_ for id_ in ids if id_ not in already])
+        if missing:
+            raise MarqueeError(
+                f"the active release has no movie {', '.join(map(str, missing))}: nothing was withdrawn; check the ids, or "
+                "withdraw them with --force for releases to come"
+            )
+    new = {id_: Withdrawal() for id_ in dict.fromkeys(ids) if id_ not in already}
+    _write(settings, new, "withdrawn", len(set(ids)), wait, timeout)
+
+
+def restore(
+    ids: Ids,
+    wait: Wait = False,
+    timeout: WaitTimeout = 90.0,
+    bootstrap_servers: BootstrapServers = None,
+    prefix: Prefix = None,
+) -> None:
+    """Have withdrawn movies recommended again, as they would be had they never been withdrawn.
+
+    Exit codes: 0 done; 1 a movie is not withdrawn, or not every worker had read it within --timeout; 2 Kafka cannot be
+    reached.
+    """
+    from ops.withdrawing import CALL_SECONDS
+    from producer.withdrawals import read_withdrawals
+    from schemas.errors import MarqueeError
+
+    settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
+    already = read_withdrawals(settings, CALL_SECONDS)
+    missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in already]
+    if missing:
+        raise MarqueeError(
+            f"{', '.join(map(str, missing))} {'is' if len(missing) == 1 else 'are'} not withdrawn, and nothing was restored: "
+            "`marquee withdrawals` lists what is"
+        )
+    _write(settings, dict.fromkeys(ids), "restored", len(set(ids)), wait, timeout)
+
+
+def _write(
+    settings: "Settings",
+    movies: "Mapping[int, Withdrawal | None]",
+    what: str,
+    asked: int,
+    wait: bool,
+    timeout: float,
+) -> None:
+    from ops.withdrawing import CALL_SECONDS
+    from producer.withdrawals import end_of_withdrawals, wait_for_workers, write_withdrawals
+
+    if movies:
+        end = write_withdrawals(settings, movies, CALL_SECONDS)
+    else:
+        end = end_of_withdrawals(settings, CALL_SECONDS)
+    done = f"{what}: {len(movies)} of {asked}" if len(movies) < asked else f"{what}: {asked}"
+    said = f"{done} (the others were so before)" if len(movies) < asked else done
+    if not wait:
+        typer.echo(f"{said}; workers read it within a second")
+        return
+    workers = wait_for_workers(settings, end, timeout)
+    typer.echo(
+        f"{said}; read by {', '.join(workers) or 'nobody: no worker is live, those that start read it first'}"
+    )
+
+
+def withdrawals(
+    bootstrap_servers: BootstrapServers = None,
+    prefix: Prefix = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the movies that are withdrawn, and since when.
+
+    Exit code 2 where Kafka cannot be reached.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from ops.withdrawing import CALL_SECONDS, titles
+    from producer.withdrawals import read_withdrawals
+
+    settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, store=store)
+    found = sorted(read_withdrawals(settings, CALL_SECONDS).items())
+    since = {id_: record.withdrawn_at if record else None for id_, record in found}
+    if as_json:
+        typer.echo(
+            json.dumps(
+                [{"movie_id": id_, "withdrawn_at": at and at.isoformat()} for id_, at in since.items()]
+            )
+        )
+        return
+    named = titles(settings) or {}
+    table = Table("Movie", "Title", "Withdrawn (UTC)", box=None)
+    for id_, at in since.items():
+        table.add_row(str(id_), named.get(id_, ""), f"{at:%Y-%m-%d %H:%M:%S}" if at else "?")
+    Console().print(table if since else "No movie is withdrawn.")

@@ -1,0 +1,113 @@
+"""A withdrawn movie is recommended to nobody: from Milvus, the cache or the exact copy, after a swap and after a restart."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from producer.profiles import publish_one
+from producer.recommendations import OutcomeReader, Result
+from producer.withdrawals import read_withdrawals, write_withdrawals
+from schemas import kafka
+from schemas.profile import ProfileEvent
+from schemas.settings import Settings
+from schemas.withdrawal import Withdrawal
+from tests.activation import activate
+from tests.commands import marquee
+from tests.processes import Process
+from worker.store import ReleaseStore
+from worker.topics import ensure_topics
+
+SECONDS = 60.0
+
+
+@pytest.fixture
+def settings(lite_settings: Settings, fusion_store: str) -> Settings:
+    return lite_settings.model_copy(update={"store": fusion_store})
+
+
+@pytest.fixture
+def reader(settings: Settings) -> Iterator[OutcomeReader]:
+    ensure_topics(settings, 30)
+    with OutcomeReader(settings) as reader:
+        yield reader
+
+
+def ask(settings: Settings, reader: OutcomeReader, **profile: object) -> Result:
+    sent = publish_one(settings, ProfileEvent(**profile), timeout_s=SECONDS)  # type: ignore[arg-type]
+    outcome = reader.outcome_of(sent.partition, sent.offset, SECONDS)
+    assert isinstance(outcome, Result)
+    return outcome
+
+
+def movies(result: Result) -> list[int]:
+    return [movie.movie_id for movie in result.recommendation.movies]
+
+
+def test_a_withdrawn_movie_is_recommended_to_nobody(
+    settings: Settings, reader: OutcomeReader, tmp_path: Path
+) -> None:
+    first = activate(settings)
+    with Process("worker", settings, tmp_path, MARQUEE_WORKER__ID="w") as worker:
+        worker.wait_ready()
+        before = movies(ask(settings, reader, gender="F", k=8))
+        gone, left = before[:2], before[2:]
+
+        done = marquee(settings, "withdraw", *map(str, gone), "--wait")
+
+        assert (done.returncode, done.stdout) == (0, "withdrawn: 2; read by w\n")
+        assert movies(ask(settings, reader, gender="F", k=8))[:6] == left
+        # Every movie but two, which no search with a limit gives at once.
+        assert not set(gone) & set(movies(ask(settings, reader, gender="F", recent=left, k=100)))
+        swapped = activate(settings, epoch=2)
+        worker.wait_ready()
+        while (
+            answer := ask(settings, reader, gender="F", k=8)
+        ).recommendation.collection != swapped.collection:
+            assert answer.recommendation.collection == first.collection
+        assert movies(answer)[:6] == left
+    with Process("worker", settings, tmp_path, MARQUEE_WORKER__ID="w", MARQUEE_WORKER__RETRIEVAL="exact"):
+        answer = ask(settings, reader, gender="F", k=8)
+        assert answer.recommendation.retrieval == "exact"
+        assert movies(answer)[:6] == left
+
+        assert marquee(settings, "restore", str(gone[0]), "--wait").returncode == 0
+
+        assert movies(ask(settings, reader, gender="F", k=8))[:7] == [gone[0], *left]
+
+
+def test_ids_that_nobody_knows_change_nothing(settings: Settings) -> None:
+    activate(settings)
+    known = (
+        ReleaseStore(settings.store).catalogue(ReleaseStore(settings.store).names()[-1]).movie_ids.tolist()
+    )
+
+    unknown = marquee(settings, "withdraw", str(known[0]), "999999999")
+    not_withdrawn = marquee(settings, "restore", str(known[0]))
+
+    assert (unknown.returncode, not_withdrawn.returncode) == (1, 1)
+    assert "has no movie 999999999" in unknown.stderr
+    assert f"{known[0]} is not withdrawn" in not_withdrawn.stderr
+    assert read_withdrawals(settings, SECONDS) == {}
+
+    assert marquee(settings, "withdraw", str(known[0]), "999999999", "--force").returncode == 0
+    listed = json.loads(marquee(settings, "withdrawals", "--json").stdout)
+
+    assert [movie["movie_id"] for movie in listed] == [known[0], 999999999]
+
+
+def test_what_cannot_be_read_withdraws_as_well(kafka_settings: Settings) -> None:
+    """A movie too few harms less than one too many."""
+    ensure_topics(kafka_settings, 30)
+    write_withdrawals(kafka_settings, {1: Withdrawal(), 2: Withdrawal(), 3: Withdrawal()})
+    producer = Producer(kafka.producer(kafka_settings.kafka))
+    for key, value in ((b"2", b"{"), (b"no id", b"{}"), (b"3", None), (b"0", b"{}")):
+        producer.produce(kafka_settings.names.withdrawals, value, key, partition=0)
+    assert producer.flush(30) == 0
+
+    found = read_withdrawals(kafka_settings, SECONDS)
+
+    assert found.keys() == {1, 2}
+    assert found[2] is None
