@@ -174,6 +174,7 @@ TROUBLE = (
             Query("sum(increase(marquee_lost_offsets_total[$__range]))", "lost offsets"),
         ],
         kind="stat",
+        width=6,
         steps=(GOOD, ("red", 1)),
         names=True,
     ),
@@ -182,11 +183,21 @@ TROUBLE = (
         "In events, not in the release: many mean that it is time to train.",
         [Query("sum by (what) (rate(marquee_unknown_total[$__rate_interval]))", "{{what}}")],
         unit="cps",
+        width=6,
+    ),
+    Panel(
+        "Lists from the cache",
+        "Hit: a profile that came before. Repeat: of another event in the batch. Miss: searched for.",
+        [Query("sum by (found) (rate(marquee_cached_lists_total[$__rate_interval]))", "{{found}}")],
+        unit="cps",
+        stacked=True,
+        width=6,
     ),
     Panel(
         "Workers",
         "That can be scraped, and the partitions that they have.",
         [Query("count(marquee_active_epoch)", "workers"), Query("count(marquee_consumer_lag)", "partitions")],
+        width=6,
     ),
 )
 
