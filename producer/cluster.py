@@ -16,7 +16,8 @@ from schemas.errors import MarqueeError, SettingsError, UnreachableError
 from schemas.settings import KafkaSettings
 
 _RETRY_SECONDS = 0.1
-_BROWSE_SECONDS = 2.0  # one attempt at the metadata; between two, a refusal is heard of
+# The first attempt at the metadata, each further one twice as long: between two, a refusal is heard of.
+_BROWSE_SECONDS = 1.0
 
 
 class _Client(Protocol):
@@ -49,15 +50,17 @@ def partitions(
         MarqueeError: a topic does not exist, or may not be seen.
     """
     deadline = time.monotonic() + timeout_s
+    attempt_s = _BROWSE_SECONDS
     while True:
         left = deadline - time.monotonic()
         try:
-            seen = client.list_topics(timeout=max(0.1, min(left, _BROWSE_SECONDS))).topics
+            seen = client.list_topics(timeout=max(0.1, min(left, attempt_s))).topics
             break
         except KafkaException as error:
             client.poll(0)  # serves error_cb
-            if refusal.error or left <= _BROWSE_SECONDS:
+            if refusal.error or left <= attempt_s:
                 raise unreachable(settings, refusal, timeout_s, error.args[0]) from None
+            attempt_s *= 2
     missing = [topic for topic in topics if topic not in seen]
     if missing:
         raise unknown_topic(settings, missing)

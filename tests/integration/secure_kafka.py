@@ -120,6 +120,8 @@ def _properties(
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",
         "allow.everyone.if.no.acl.found": "false",
+        # Nobody kills this one: let a busy machine have its pauses.
+        "broker.session.timeout.ms": "18000",
     }
 
 

@@ -33,7 +33,8 @@ from worker.store import ReleaseStore
 from worker.topics import ensure_topics
 
 PREFIX = "guarded."
-WAIT = 60.0
+WAIT = 120.0
+pytestmark = pytest.mark.timeout(900)  # servers of its own, beside those of the session
 
 Ways = Callable[[SecureKafka], dict[str, object]]
 
