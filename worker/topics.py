@@ -37,8 +37,8 @@ _REFUSED = {
     KafkaError.INVALID_PARTITIONS,
     KafkaError.INVALID_CONFIG,
 }
-_AUTHENTICATION = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL}
-_BROWSE_SECONDS = 5.0  # one attempt at the metadata; a broker that is up answers in milliseconds
+# The first attempt at the metadata, each further one twice as long: between two, a refusal is heard of.
+_BROWSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,13 @@ class _Cluster:
 
     def topics(self) -> dict[str, int]:
         """Every topic that may be seen, with its number of partitions."""
+        attempt_s = _BROWSE_SECONDS
         while True:
             try:
-                seen = self._admin.list_topics(timeout=min(self._left(), _BROWSE_SECONDS)).topics
+                seen = self._admin.list_topics(timeout=min(self._left(), attempt_s)).topics
             except KafkaException as error:
                 self._raise_if_over(error.args[0])
+                attempt_s *= 2
             else:
                 return {name: len(topic.partitions) for name, topic in seen.items()}
 
@@ -219,7 +221,7 @@ class _Cluster:
                 return results
 
     def _note(self, error: KafkaError) -> None:
-        if error.code() in _AUTHENTICATION:
+        if kafka.refuses_us(error):
             self._refused = error
 
     def _left(self) -> float:
@@ -229,7 +231,7 @@ class _Cluster:
         """Return, a moment later, where another attempt may help and there is time for it."""
         self._admin.poll(0)
         where = f"Kafka at {self._settings.bootstrap_servers}"
-        if self._refused or error.code() in _AUTHENTICATION:
+        if self._refused or kafka.refuses_us(error):
             raise SettingsError(
                 f"{where} refused who we are ({(self._refused or error).str()}); check the MARQUEE_KAFKA__SASL_… "
                 "and MARQUEE_KAFKA__SSL_… settings"
