@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from schemas.topics import Names
 
-Role = Literal["worker", "indexer", "producer", "reader", "admin"]
+Role = Literal["worker", "indexer", "outcomes", "producer", "reader", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 Resource = Literal["topic", "group", "transactional-id"]
 
@@ -55,6 +55,17 @@ def rights(role: Role, names: Names) -> list[Right]:
                     ("Describe", "Write"),
                     prefixed=True,
                 ),
+            ]
+        case "outcomes":
+            return [
+                Right("topic", names.prefix, ("Describe",), prefixed=True),
+                Right("topic", names.profiles, ("Read",)),
+                Right("topic", names.recommendations, ("Read",)),
+                Right("topic", names.feedback, ("Read",)),
+                Right("topic", names.outcomes, ("Read", "Write")),
+                Right("topic", names.dead_letters, ("Write",)),
+                Right("group", names.outcomes_group, ("Read",)),
+                Right("transactional-id", names.outcomes_transactional_id, ("Describe", "Write")),
             ]
         case "producer":
             return [

@@ -14,6 +14,8 @@ COMMANDS = (
     "worker",
     "indexer",
     "withdraw",
+    "outcomes_worker",
+    "outcomes",
     "publish",
     "recommend",
     "watch",

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from typing import Literal
 
-from producer.recommendations import Outcome, Reader, read_outcome
+from producer.recommendations import DeadLetter, Outcome, Reader, read_outcome
 from schemas.settings import Settings
 
 # Events whose answer is awaited, at 40 bytes each; those that came before the first of them have no latency.
@@ -34,5 +34,7 @@ class TimedOutcomes(Reader):
 
     def latency_ms(self, outcome: Outcome) -> int | None:
         """From the event's timestamp to the broker's of its outcome; None where the event was not seen (yet)."""
+        if isinstance(outcome, DeadLetter) and outcome.topic != self._names.profiles:
+            return None
         sent_at = self._event_times.get(outcome.source)
         return None if sent_at is None else outcome.timestamp_ms - sent_at

@@ -1,4 +1,4 @@
-"""docs/metrics.md: every metric of the worker and the indexer, made from the collectors themselves."""
+"""docs/metrics.md: every metric of each process, made from the collectors themselves."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import Metric
 
 from worker.indexer_metrics import IndexerMetrics
 from worker.metrics import Metrics
+from worker.outcomes_metrics import OutcomesMetrics
 
 _ABOUT = (
     "At `/metrics` of each process, by Prometheus' conventions: base units, counters end in `_total`, histograms have "
@@ -19,11 +20,12 @@ _ABOUT = (
 
 def metrics_page(made: str) -> str:
     """The page; `made` is the line that says where it comes from."""
-    worker, indexer = CollectorRegistry(), CollectorRegistry()
+    worker, indexer, outcomes = CollectorRegistry(), CollectorRegistry(), CollectorRegistry()
     Metrics(worker)
     IndexerMetrics(indexer)
+    OutcomesMetrics(outcomes)
     lines = ["# Metrics", made, "", _ABOUT]
-    for process, registry in (("worker", worker), ("indexer", indexer)):
+    for process, registry in (("worker", worker), ("indexer", indexer), ("outcomes worker", outcomes)):
         lines += ["", f"## The {process}", "", "| metric | type | labels | what |", "|---|---|---|---|"]
         lines += [_row(metric, _labels(registry, metric)) for metric in sorted(registry.collect(), key=_name)]
     return "\n".join(lines) + "\n"

@@ -11,6 +11,14 @@ from ops.dashboard import dashboard
 from ops.metrics_reference import metrics_page
 from ops.schema_files import schema_files
 from schemas.dead_letter import REASONS, RedriveMarker
+from schemas.feedback import (
+    OUTCOMES_KEY_PREFIX,
+    POSITIONS_KEY,
+    FeedbackEvent,
+    OutcomesPositions,
+    OutcomesRecord,
+    RankOutcomes,
+)
 from schemas.manifest import Manifest
 from schemas.messages import HEADERS
 from schemas.profile import AGE_GROUPS, OCCUPATIONS, Filter, ProfileEvent
@@ -120,6 +128,28 @@ def contract_page() -> str:
         "The event is a new one in `profiles`, with its key, bytes and headers but for those that begin with `marquee.`.",
         "",
         *_fields_table(RedriveMarker),
+        "",
+        f"## {names.feedback}: what people did with their recommendations",
+        "",
+        _sentence(FeedbackEvent),
+        "Written by your application. Types are strict. What cannot be read becomes a dead letter, as an event does. It counts "
+        "for a day after the recommendation; say `shown` of whatever was seen, or every impression is a success.",
+        "",
+        *_fields_table(FeedbackEvent),
+        "",
+        f"## {names.outcomes}: what the outcomes worker counted, compacted, kept for 90 days",
+        "",
+        f"`{OUTCOMES_KEY_PREFIX}<beginning>|<release>|<segment>`: {_sentence(OutcomesRecord)}",
+        "",
+        *_fields_table(OutcomesRecord),
+        "",
+        "Each of `ranks`:",
+        "",
+        *_fields_table(RankOutcomes),
+        "",
+        f"`{POSITIONS_KEY}`: {_sentence(OutcomesPositions)}",
+        "",
+        *_fields_table(OutcomesPositions),
         "",
         f"## {names.withdrawals}: movies that nobody gets, compacted",
         "",

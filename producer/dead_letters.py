@@ -164,7 +164,8 @@ class Redriver:
         """Put events, as new ones, and their markers into the transaction that is open."""
         names = self._settings.names
         for letter in batch:
-            self._producer.produce(names.profiles, letter.dead.value, letter.dead.key, headers=letter.headers)
+            topic = names.feedback if letter.dead.topic == names.feedback else names.profiles
+            self._producer.produce(topic, letter.dead.value, letter.dead.key, headers=letter.headers)
             marker = RedriveMarker(
                 letter_timestamp_ms=letter.dead.timestamp_ms, redriven_at=datetime.now(UTC)
             )

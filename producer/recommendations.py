@@ -55,6 +55,7 @@ class DeadLetter:
     failed_at: str
     timestamp_ms: int
     release: str | None = None
+    topic: str | None = None  # that it came from: profiles, or feedback
 
 
 Outcome = Result | DeadLetter
@@ -166,7 +167,8 @@ class OutcomeReader(Reader):
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
             for outcome in self.outcomes(min(left, 0.5)):
-                if outcome.source == (partition, offset):
+                foreign = isinstance(outcome, DeadLetter) and outcome.topic != self._names.profiles
+                if outcome.source == (partition, offset) and not foreign:
                     return outcome
         place = f"{self._names.profiles}-{partition}-{offset}"
         raise NoAnswerError(f"no answer to {place} came within {timeout_s:g} s")
@@ -208,7 +210,7 @@ def read_dead_letter(message: Message) -> DeadLetter:
     """
     headers = {name: _text(value) for name, value in dict(message.headers() or []).items() if value}
     try:
-        partition, offset = headers[dead_letter.SOURCE].split("-")[-2:]
+        topic, partition, offset = headers[dead_letter.SOURCE].rsplit("-", 2)
         return DeadLetter(
             message.key(),
             message.value(),
@@ -218,6 +220,7 @@ def read_dead_letter(message: Message) -> DeadLetter:
             headers[dead_letter.FAILED_AT],
             message.timestamp()[1],
             headers.get(dead_letter.RELEASE),
+            topic,
         )
     except (KeyError, ValueError):
         place = f"{message.topic()}-{message.partition()}-{message.offset()}"

@@ -7,6 +7,13 @@ from pydantic import BaseModel
 
 from schemas import dead_letter
 from schemas.dead_letter import RedriveMarker
+from schemas.feedback import (
+    OUTCOMES_KEY_PREFIX,
+    POSITIONS_KEY,
+    FeedbackEvent,
+    OutcomesPositions,
+    OutcomesRecord,
+)
 from schemas.profile import ProfileEvent
 from schemas.recommendation import Recommendation
 from schemas.release import (
@@ -59,6 +66,15 @@ MESSAGES = (
     Message("release-record", "releases", f"{RELEASE_KEY_PREFIX}<id>", "FULL", ReleaseRecord),
     Message("active-record", "releases", ACTIVE_KEY, "FULL", ActiveRecord),
     Message("trial-record", "releases", TRIAL_KEY, "FULL", TrialRecord),
+    Message("feedback", "feedback", "the event's", "BACKWARD", FeedbackEvent),
+    Message(
+        "outcomes-record",
+        "outcomes",
+        f"{OUTCOMES_KEY_PREFIX}<beginning>|<release>|<segment>",
+        "FULL",
+        OutcomesRecord,
+    ),
+    Message("outcomes-positions", "outcomes", POSITIONS_KEY, "FULL", OutcomesPositions),
     Message("withdrawal", "withdrawals", "the movie's id as decimal text", "FULL", Withdrawal),
     Message("worker-record", "releases", f"{WORKER_KEY_PREFIX}<id>", "FULL", WorkerRecord),
 )

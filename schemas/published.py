@@ -10,8 +10,12 @@ from schemas.topics import DEFAULT_PARTITIONS, Names
 Json = dict[str, object]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_COMPACTED = {"redriven", "releases", "withdrawals"}
-_RECEIVED = {"profiles": "the workers", "release_commands": "the indexer"}
+_COMPACTED = {"outcomes", "redriven", "releases", "withdrawals"}
+_RECEIVED = {
+    "profiles": "the workers",
+    "release_commands": "the indexer",
+    "feedback": "the outcomes worker",
+}
 
 
 def json_schemas() -> dict[str, Json]:
@@ -50,7 +54,7 @@ def asyncapi(version: str) -> Json:
 
 
 def _channel(topic: str, address: str) -> Json:
-    one = topic in {"redriven", "release_commands", "releases", "withdrawals"}
+    one = topic in {"outcomes", "redriven", "release_commands", "releases", "withdrawals"}
     return {
         "address": address,
         "messages": {

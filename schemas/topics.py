@@ -62,6 +62,19 @@ class Names:
         )
 
     @property
+    def outcomes(self) -> str:
+        return f"{self.prefix}outcomes"
+
+    @property
+    def outcomes_group(self) -> str:
+        return f"{self.prefix}outcomes"
+
+    @property
+    def outcomes_transactional_id(self) -> str:
+        """One for the deployment: of two outcomes workers at a time, the later one fences the earlier."""
+        return f"{self.prefix}outcomes"
+
+    @property
     def worker_group(self) -> str:
         return f"{self.prefix}worker"
 

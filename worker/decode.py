@@ -1,10 +1,13 @@
 """From the bytes of a record to a profile event, or to the reason why there is none."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.dead_letter import Reason
+from schemas.feedback import FeedbackEvent
 from schemas.profile import ProfileEvent
 
 # An event of this contract is 30 KB at most; what is beyond Kafka's default record is no profile.
@@ -13,6 +16,7 @@ MAX_EVENT_BYTES = 1024 * 1024 + 12
 # The validator itself: 1.3 µs an event, where `model_validate_json` takes 1.8. Joining a batch into one list takes 1.3 as
 # well, and would have to be guarded against messages that swallow their neighbours.
 _read = TypeAdapter(ProfileEvent).validator.validate_json
+_read_feedback = TypeAdapter(FeedbackEvent).validator.validate_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +29,36 @@ class Rejection:
 
 def decode(value: bytes | None) -> ProfileEvent | Rejection:
     """Read one event; whatever is in the bytes, this raises nothing."""
+    event: ProfileEvent | Rejection = _decoded(value, _read, "a profile event")
+    return event
+
+
+def decode_feedback(value: bytes | None) -> FeedbackEvent | Rejection:
+    """Read what somebody did; as `decode`."""
+    feedback: FeedbackEvent | Rejection = _decoded(value, _read_feedback, "feedback")
+    return feedback
+
+
+def _decoded(value: bytes | None, read: Callable[[bytes], Any], what: str) -> Any:
     if value is None:
-        return Rejection(Reason.NULL_VALUE, "the record has no value; a profile event is a JSON object")
+        return Rejection(Reason.NULL_VALUE, f"the record has no value; {what} is a JSON object")
     if len(value) > MAX_EVENT_BYTES:
         return Rejection(
             Reason.TOO_LARGE, f"the event has {len(value)} bytes; at most {MAX_EVENT_BYTES} are read"
         )
     try:
-        event: ProfileEvent = _read(value)
+        return read(value)
     except ValidationError as error:
-        return _explain(error)
-    return event
+        return _explain(error, what)
 
 
-def _explain(error: ValidationError) -> Rejection:
+def _explain(error: ValidationError, what: str) -> Rejection:
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     kinds = {problem["type"] for problem in problems}
     if "json_invalid" in kinds:
         return Rejection(Reason.NOT_JSON, f"not JSON: {problems[0]['msg']}")
     if "model_type" in kinds and not problems[0]["loc"]:
-        return Rejection(Reason.NOT_AN_OBJECT, "JSON, but not an object: a profile event is {…}")
+        return Rejection(Reason.NOT_AN_OBJECT, f"JSON, but not an object: {what} is {{…}}")
     sentences = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems[:5]]
     if len(problems) > len(sentences):
         sentences.append(f"and {len(problems) - len(sentences)} more")

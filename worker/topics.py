@@ -29,6 +29,10 @@ _COMPACTED = {
     # Compaction leaves the newest segment alone: at the default of a week, every start would read a week of heartbeats.
     "segment.ms": "3600000",
 }
+_OUTCOMES = _COMPACTED | {
+    "cleanup.policy": "compact,delete",
+    "retention.ms": "7776000000",  # 90 days of ten minutes each
+}
 _REFUSED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -71,7 +75,8 @@ def planned_topics(names: Names, partitions: int, profiles_max_bytes: int) -> li
         Topic(names.release_commands, 1),
         Topic(names.releases, 1, _COMPACTED),
         Topic(names.withdrawals, 1, _COMPACTED),
-        Topic(names.feedback, partitions),
+        Topic(names.feedback, partitions, {"message.timestamp.type": "LogAppendTime"}),
+        Topic(names.outcomes, 1, _OUTCOMES),
     ]
 
 

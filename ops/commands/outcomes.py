@@ -1,0 +1,81 @@
+"""`marquee outcomes`: what people did with their recommendations, by release, rank or segment."""
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ops.moments import moment
+from ops.options import AsJson, BootstrapServers, Prefix, Timeout, settings_with
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ops.outcomes import Row
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(outcomes)
+
+
+def outcomes(
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=moment,
+            metavar="TIME",
+            help="Recommendations from then on, to ten minutes: ISO 8601, or so long ago, as 90m, 24h or 7d; all if left out.",
+        ),
+    ] = None,
+    by: Annotated[
+        Literal["release", "rank", "segment"], typer.Option(help="A row for each of these.")
+    ] = "release",
+    timeout: Timeout = 15.0,
+    bootstrap_servers: BootstrapServers = None,
+    prefix: Prefix = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show impressions, and how many of them were clicked, watched, liked and disliked, with 95 % intervals (Wilson).
+
+    An impression is a recommended movie of which there is any feedback. While a canary runs, it is compared with the active
+    release since it began (two-proportion z-test; the events of one person are taken for independent). Needs a
+    `marquee outcomes-worker`.
+
+    Exit code 2 where Kafka cannot be reached.
+    """
+    from rich.console import Console
+
+    from ops.outcomes import canary_comparisons, rows_by
+
+    settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
+    rows = rows_by(settings, by, since, timeout)
+    compared = canary_comparisons(settings, timeout)
+    if as_json:
+        shown = {"outcomes": [row.as_json(by) for row in rows], "canary": [one.as_json() for one in compared]}
+        typer.echo(json.dumps(shown))
+        return
+    console = Console()
+    console.print(
+        _table(by, rows) if rows else "Nothing was counted: is a `marquee outcomes-worker` running?"
+    )
+    for one in compared:
+        console.print(one.sentence(), highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(by: str, rows: "list[Row]") -> "Table":
+    from rich.table import Table
+
+    table = Table(
+        by.capitalize(), "Recommended", "Impressions", "Clicked", "Watched", "Liked", "Disliked", box=None
+    )
+    for row in rows:
+        rates = (row.rate(what) for what in ("clicked", "watched", "liked", "disliked"))
+        table.add_row(
+            row.name,
+            f"{row.counts.recommended:,}",
+            f"{row.counts.shown:,}",
+            *(f"{rate.value:.2%} ({rate.low:.2%}–{rate.high:.2%})" for rate in rates),
+        )
+    return table

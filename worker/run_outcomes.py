@@ -1,0 +1,29 @@
+"""An outcomes worker's process: its parts in the order in which they start, and stop the other way round."""
+
+import logging
+import signal
+
+from schemas.settings import Settings
+from worker.http import Health, serve
+from worker.outcomes import Outcomes
+from worker.outcomes_metrics import OutcomesMetrics
+from worker.run import end_quietly
+
+log = logging.getLogger(__name__)
+
+
+def run_outcomes(settings: Settings) -> None:
+    """Run an outcomes worker until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: a wrong setting, or Kafka refuses who we are.
+        FatalKafkaError: Kafka ended this process for good; a new one can go on.
+    """
+    health = Health()
+    with serve(settings.http, health) as http:
+        log.info("outcomes worker, metrics and health at http://%s", http.address)
+        outcomes = Outcomes(settings, health, OutcomesMetrics())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: outcomes.stop())
+        outcomes.run()
+    end_quietly()
