@@ -200,12 +200,14 @@ def _place_of(header: str | bytes | None) -> tuple[str, int, int]:
     return topic, int(partition), int(offset)
 
 
-def longest_gap(outcomes: list[Outcome], since: float, until: float) -> float:
-    """The longest time in seconds that a partition had nothing new, between two moments, or its last record in between."""
-    newest: dict[int, float] = {}
+def longest_gap(outcomes: list[Outcome], partitions: int, since: float, until: float) -> float:
+    """The longest time in seconds that a partition had nothing new, of the times that began between two moments."""
+    newest = dict.fromkeys(range(partitions), since)
     longest = 0.0
     for outcome in outcomes:
-        if since < outcome.at <= until:
-            longest = max(longest, outcome.at - newest.get(outcome.partition, since))
+        if outcome.at > since:
+            before = newest[outcome.partition]
+            if before < until:
+                longest = max(longest, outcome.at - before)
             newest[outcome.partition] = outcome.at
-    return longest
+    return max(longest, *(until - at for at in newest.values()))

@@ -160,9 +160,9 @@ class Trial:
         """Let everything come to its end, stop the workers, read it all once more, and compare."""
         for worker in self.wanted:
             worker.orders.withdraw()
+        self._end_steady()
         self.load.finish(self.size.events)
         self._settle()
-        self._end_steady()
         self.stop()
         names = self.settings.names
         ends = ends_of(
@@ -251,7 +251,10 @@ class Trial:
             *self._steady,
             *([(self._steady_at, time.monotonic())] if self._steady_at is not None else []),
         ]
-        return max((longest_gap(self.reader.outcomes, since, until) for since, until in spans), default=0.0)
+        return max(
+            (longest_gap(self.reader.outcomes, PARTITIONS, since, until) for since, until in spans),
+            default=0.0,
+        )
 
     @staticmethod
     def now() -> float:
@@ -260,7 +263,7 @@ class Trial:
 
     def gap_since(self, moment: float) -> float:
         """The longest time since then that a partition had nothing new, in seconds."""
-        return longest_gap(self.reader.outcomes, moment, time.monotonic())
+        return longest_gap(self.reader.outcomes, PARTITIONS, moment, time.monotonic())
 
     def keep(self, context: AbstractContextManager[T]) -> T:
         """Enter something that lasts until all has been read back."""

@@ -35,32 +35,43 @@ def withhold(trial: Trial, outcomes: Sequence[Outcome]) -> None:
     """Withhold outcomes, one from each worker at a time, until all have given up waiting; then see them go on."""
     proxy = trial.kafka_proxy
     trial.start_workers(trial.scenario.workers)
+    trial.quiet()
     left = list(outcomes)
     while left:
         trial.wait(trial.chance.uniform(0.5, 2.0))
         waiting = []
         for worker in trial.wanted[: len(left)]:
-            outcome = left.pop()
-            goal = worker.undone + (1 if outcome.call == "commit" else 2)
-            _withhold(trial, proxy, worker, outcome)
-            waiting.append((worker, goal))
-        trial.until("the end of the wait", lambda: all(worker.undone >= goal for worker, goal in waiting))  # noqa: B023
-        for worker, _ in waiting:
-            proxy.release(trial.settings.names.worker_transactional_id(worker.name))
+            waiting.append((worker, _withhold(trial, proxy, worker, left.pop())))
+        trial.until("the end of the wait", lambda: all([_given_up(trial, proxy, *each) for each in waiting]))  # noqa: B023, C419
         trial.progress()
 
 
-def _withhold(trial: Trial, proxy: OutcomeProxy, worker: WorkerProcess, outcome: Outcome) -> None:
-    """A commit comes by itself; for an abort, the open transaction fails, and a new producer is to abort it."""
-    trial.until("the worker's work", lambda: worker.at_work)
+def _given_up(trial: Trial, proxy: OutcomeProxy, worker: WorkerProcess, goal: float) -> bool:
+    """Whether the worker has stopped waiting for its outcome; from then on nothing more is withheld from it."""
+    if worker.undone < goal:
+        return False
+    proxy.release(trial.settings.names.worker_transactional_id(worker.name))
+    return True
+
+
+def _withhold(trial: Trial, proxy: OutcomeProxy, worker: WorkerProcess, outcome: Outcome) -> float:
+    """How many transactions the worker will have undone when it has given up waiting.
+
+    A commit comes by itself; for an abort, the open transaction is made to fail, and a new producer is to abort it.
+    """
     own_id = trial.settings.names.worker_transactional_id(worker.name)
-    api = END_TXN if outcome.call == "commit" else INIT_PRODUCER_ID
-    proxy.withhold(api, own_id, landed=outcome.landed)
-    if outcome.call == "abort":
-        order = Order("after-send-offsets", "fail")
-        trial.until("the failure", lambda: trial.order(worker, order, outcome.words))
-    else:
+    trial.until("the worker's work", lambda: worker.at_work)
+    if outcome.call == "commit":
+        undone = worker.undone
+        proxy.withhold(END_TXN, own_id, landed=outcome.landed)
         trial.injected[outcome.words] += 1
+        return undone + 1
+    while True:
+        undone = worker.undone
+        proxy.withhold(INIT_PRODUCER_ID, own_id, landed=outcome.landed)
+        if trial.order(worker, Order("after-send-offsets", "fail"), outcome.words):
+            return undone + 2
+        proxy.release(own_id)  # a rebalance came before it, and its new producer must not wait
 
 
 UNKNOWN_OUTCOME = Scenario(
