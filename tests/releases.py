@@ -1,8 +1,12 @@
 """Fixtures of real data and real releases: generated, trained for a few seconds, written once a session."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from ops.training.next_movie import SequenceHyperparameters
 
 
 @pytest.fixture(scope="session")

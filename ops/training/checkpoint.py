@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,17 @@ def checkpoints_folder() -> Path:
     """Where checkpoints are kept where nobody says otherwise."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "marquee" / "checkpoints"
+
+
+def stable_names() -> AbstractContextManager[None]:
+    """Parameters, and what an optimizer keeps of them, are named the same in every run where they are made within this.
+
+    Paddle numbers them through a process, and an optimizer's state finds its place by name.
+    """
+    from worker.paddle_engine import paddle
+
+    guard: AbstractContextManager[None] = paddle.utils.unique_name.guard()
+    return guard
 
 
 class Checkpoints:

@@ -10,7 +10,7 @@ import numpy as np
 from ops.data.movielens import MovieLens
 from ops.data.ratings import Ratings
 from ops.training.baselines import rmse
-from ops.training.checkpoint import Checkpoints
+from ops.training.checkpoint import Checkpoints, stable_names
 from ops.training.fusion import SCORE_SCALE, STARS_INTERCEPT, STARS_SLOPE, Fusion
 from ops.training.loop import Progress, State, run
 from ops.training.schedule import warmed_cosine
@@ -92,8 +92,7 @@ class RatingCourse:
 
     def __init__(self, data: MovieLens, split: Split, features: Features, hyper: Hyperparameters) -> None:
         paddle.seed(hyper.seed)
-        # Checkpoints keep the optimizer's state by the names of the parameters, which count up within a process.
-        with paddle.utils.unique_name.guard():
+        with stable_names():
             self.network = Fusion(features.vocabularies)
         self.tables = Tables(data, features, self.network)
         self._split, self._hyper = split, hyper
@@ -111,7 +110,8 @@ class RatingCourse:
             batch = ratings.take(order[(step - 1) * hyper.batch : step * hyper.batch])
             loss = _loss(self.network, self.tables, batch, hyper, random)
             loss.backward()
-            self._adam.step()
+            with stable_names():
+                self._adam.step()
             self._adam.clear_grad()
             total += loss.item()
             yield step / steps, total / step

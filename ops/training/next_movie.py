@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ops.data.movielens import MovieLens
 from ops.evaluation import metrics
 from ops.evaluation.measure import ndcg_of_lists
+from ops.training.checkpoint import stable_names
 from ops.training.devices import agreed, average_gradients, devices, rank
 from ops.training.holdout import LIKED_STARS, Case, Holdout, by_user
 from ops.training.loop import State
@@ -73,8 +74,7 @@ class NextMovie:
         self, data: MovieLens, holdout: Holdout, features: Features, hyper: SequenceHyperparameters
     ) -> None:
         paddle.seed(hyper.seed)
-        # Checkpoints keep the optimizer's state by the names of the parameters, which count up within a process.
-        with paddle.utils.unique_name.guard():
+        with stable_names():
             self.network = SequenceModel(
                 features.vocabularies,
                 dimension=hyper.dimension,
@@ -119,7 +119,8 @@ class NextMovie:
             loss = self._loss(batch, random)
             loss.backward()
             average_gradients(self.network.parameters())
-            self._adam.step()
+            with stable_names():
+                self._adam.step()
             self._adam.clear_grad()
             self._average()
             total += loss.item()

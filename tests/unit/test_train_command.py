@@ -26,7 +26,8 @@ def app() -> typer.Typer:
 
 
 def test_prints_name_and_figures(app: typer.Typer, generated_data: Path, tmp_path: Path) -> None:
-    arguments = ["train", "--data", str(generated_data), "--store", str(tmp_path), "--epochs", "1", "--json"]
+    folders = ["--data", str(generated_data), "--store", str(tmp_path), "--checkpoints", str(tmp_path / "c")]
+    arguments = ["train", "--model", "fusion", *folders, "--epochs", "1", "--json"]
 
     result = CliRunner().invoke(app, arguments)
 
@@ -36,6 +37,39 @@ def test_prints_name_and_figures(app: typer.Typer, generated_data: Path, tmp_pat
     assert figures["rmse"] > 0
     assert set(figures["baselines"]) == {"global_mean", "item_mean", "biases"}
     assert f"{figures['baselines']['biases']:.4f}" in result.stderr
+
+
+def test_the_sequence_model_is_trained_where_nothing_is_said(
+    app: typer.Typer, generated_data: Path, tmp_path: Path
+) -> None:
+    folders = ["--data", str(generated_data), "--store", str(tmp_path), "--checkpoints", str(tmp_path / "c")]
+    small = ["--epochs", "1", "--dimension", "8", "--batch", "4000"]
+
+    result = CliRunner().invoke(app, ["train", *folders, *small, "--split", "leave-one-out", "--json"])
+
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    manifest = ReleaseStore(str(tmp_path)).manifest(figures["release"])
+    assert (manifest.model, manifest.metric, manifest.data.split) == ("sequence", "IP", "leave-one-out")
+    assert manifest.training["validation_ndcg@10"]["sequence"] == figures["ndcg@10"]
+    assert not list((tmp_path / "c").iterdir())  # of what is a release no checkpoint is needed
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--model", "svd"], "is no model"),
+        (["--split", "random"], "is no split of the sequence"),
+        (["--model", "fusion", "--dimension", "64"], "are the sequence"),
+    ],
+)
+def test_wrong_wishes_are_refused_before_any_work(
+    app: typer.Typer, tmp_path: Path, options: list[str], complaint: str
+) -> None:
+    result = CliRunner().invoke(app, ["train", "--data", str(tmp_path / "none"), *options])
+
+    assert result.exit_code == 2
+    assert complaint in " ".join(result.output.replace("│", " ").split())
 
 
 def test_export_prints_the_new_name(app: typer.Typer, fusion_store: str, tmp_path: Path) -> None:
@@ -53,7 +87,11 @@ def test_ctrl_c_keeps_the_best_weights_so_far(generated_data: Path, tmp_path: Pa
     log = tmp_path / "stderr"
     with log.open("w") as stderr:
         command = [sys.executable, "-c", "from ops.cli import main; main()", "train"]
-        arguments = ["--data", str(generated_data), "--store", str(tmp_path / "store"), "--epochs", "100000"]
+        folders = [
+            *("--data", str(generated_data), "--store", str(tmp_path / "store")),
+            *("--checkpoints", str(tmp_path / "checkpoints")),
+        ]
+        arguments = ["--model", "fusion", *folders, "--epochs", "100000"]
         process = subprocess.Popen(
             [*command, *arguments],
             stdout=subprocess.PIPE,

@@ -48,7 +48,8 @@ def test_too_few_ratings_are_refused() -> None:
 
 
 def test_a_training_that_runs_away_is_no_release(data: MovieLens) -> None:
-    from ops.training.fit import Hyperparameters, TrainingError, fit
+    from ops.training.fit import Hyperparameters, fit
+    from ops.training.loop import TrainingError
 
     features = Features(Vocabularies.of(data.users.ids.tolist(), data.movies))
     with pytest.raises(TrainingError, match="lower --lr"):
@@ -80,6 +81,7 @@ def test_learns_more_than_the_movies_mean(data: MovieLens) -> None:
     result = fit(data, split, features, Hyperparameters(epochs=6, batch=512))
 
     beside = baselines(split.not_test, split.test, len(data.users), len(data.movies))
+    assert result.test_rmse is not None
     assert result.test_rmse < beside["item_mean"] < beside["global_mean"]
 
 
@@ -137,12 +139,13 @@ def test_an_interrupted_training_still_gives_a_release(data: MovieLens, tmp_path
 def test_keeps_the_weights_of_the_best_epoch(data: MovieLens, monkeypatch: pytest.MonkeyPatch) -> None:
     from ops.training import fit as module
     from ops.training.fusion import Fusion
+    from ops.training.tables import Tables
 
     # Given a validation that finds the second of four epochs best
     figures = iter([0.9, 0.7, 0.8, 0.75])
     measure, states = module.evaluate, []
 
-    def evaluate(network: Fusion, tables: module.Tables, part: Ratings) -> float:
+    def evaluate(network: Fusion, tables: Tables, part: Ratings) -> float:
         states.append({name: tensor.numpy().copy() for name, tensor in network.state_dict().items()})
         return next(figures, None) or measure(network, tables, part)
 

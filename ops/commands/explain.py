@@ -1,0 +1,119 @@
+"""`marquee explain`: what of an event pulled each recommended movie there."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.commands.recommend import movie_ids
+from ops.options import AsJson, Store, settings_with
+from ops.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years, table
+from schemas.errors import MarqueeError
+from schemas.profile import MAX_ID, MAX_K, OCCUPATIONS, ProfileEvent
+
+if TYPE_CHECKING:
+    from ops.explanation import Explanation, Pull
+
+_HELP = f"""Show what of an event pulled each recommended movie there: its history and its profile.
+
+Each thing that the event says is left out once; how much lower the score is without it is its pull. The event is JSON, as
+an application publishes it, or - for standard input; or it is given by the options of `marquee recommend`:
+
+{table()}
+
+The release's own files are enough: neither Kafka nor Milvus is asked.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("explain", help=_HELP)(explain)
+
+
+def explain(
+    event: Annotated[
+        str | None, typer.Argument(help="A profile event, JSON; - reads it from standard input.")
+    ] = None,
+    age: Annotated[
+        int | None,
+        typer.Option("-a", "--age", help="Code of the age group.", min=0, max=len(AGE_NAMES) - 1),
+    ] = None,
+    gender: Annotated[
+        int | None,
+        typer.Option("-g", "--gender", help="0 male, 1 female.", min=0, max=len(GENDER_NAMES) - 1),
+    ] = None,
+    job: Annotated[
+        int | None,
+        typer.Option("-j", "--job", help="Code of the occupation.", min=0, max=len(OCCUPATIONS) - 1),
+    ] = None,
+    user: Annotated[
+        int | None, typer.Option("-u", "--user", help="User id of the training data.", min=1, max=MAX_ID)
+    ] = None,
+    recent: Annotated[
+        str | None,
+        typer.Option(help="Movie ids watched and liked, oldest first, as in 1193,661.", show_default=False),
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", help="How many movies; 5 if missing.", min=1, max=MAX_K)
+    ] = None,
+    pulls: Annotated[int, typer.Option(help="How many pulls of each movie are shown.", min=1)] = 3,
+    release: Annotated[
+        str | None, typer.Option(help="A release of the store; the newest if missing.", show_default=False)
+    ] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain one list."""
+    profile = (
+        _read(event)
+        if event is not None
+        else ProfileEvent(
+            user_id=user,
+            gender=None if gender is None else SEED_GENDERS[gender],
+            age=None if age is None else age_in_years(age),
+            occupation=job,
+            recent=movie_ids(recent) if recent else None,
+            k=k,
+        )
+    )
+    from ops.explanation import explain as explain_event
+    from ops.indexing import newest
+    from worker.store import ReleaseStore
+
+    settings = settings_with(store=store)
+    name = release or newest(settings)
+    explained = explain_event(ReleaseStore(settings.store).load(name), profile)
+    if as_json:
+        typer.echo(json.dumps({"release": name, "movies": [asdict(each) for each in explained]}))
+        return
+    _show(explained, pulls)
+    typer.echo(f"release {name}", err=True)
+
+
+def _read(text: str) -> ProfileEvent:
+    """An event, read as the worker reads it."""
+    import sys
+
+    from worker.decode import Rejection, decode
+
+    decoded = decode(sys.stdin.buffer.read() if text == "-" else text.encode())
+    if isinstance(decoded, Rejection):
+        raise MarqueeError(f"no profile event, {decoded.reason}: {decoded.error}")
+    return decoded
+
+
+def _show(explained: "list[Explanation]", pulls: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table("Top", "Title", "Score", "pulled there by", "pushed away by")
+    for place, each in enumerate(explained):
+        toward = [pull for pull in each.pulls if pull.score > 0][:pulls]
+        away = [pull for pull in reversed(each.pulls) if pull.score < 0][:1]
+        shown.add_row(str(place), each.title, f"{each.score:.6f}", _text(toward), _text(away))
+    Console().print(shown)
+
+
+def _text(pulls: "list[Pull]") -> str:
+    return "\n".join(f"{pull.score:+.3f} {pull.what}" for pull in pulls) or "nothing"
