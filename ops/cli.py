@@ -32,6 +32,7 @@ COMMANDS = (
     "data",
     "train",
     "evaluate",
+    "explain",
     "export",
     "verify",
     "topics",
