@@ -39,9 +39,8 @@ def withhold(trial: Trial, outcomes: Sequence[Outcome]) -> None:
     left = list(outcomes)
     while left:
         trial.wait(trial.chance.uniform(0.5, 2.0))
-        waiting = []
-        for worker in trial.wanted[: len(left)]:
-            waiting.append((worker, _withhold(trial, proxy, worker, left.pop())))
+        chosen = trial.wanted[: len(left)]
+        waiting = [(worker, _withhold(trial, proxy, worker, left.pop())) for worker in chosen]
         trial.until("the end of the wait", lambda: all([_given_up(trial, proxy, *each) for each in waiting]))  # noqa: B023, C419
         trial.progress()
 
