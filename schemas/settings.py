@@ -85,6 +85,13 @@ class MilvusSettings(_Group):
 
     uri: str = Field("http://127.0.0.1:19530", description="http(s)://host:port of a Milvus server.")
     token: SecretStr | None = Field(None, description="API key, or user:password.")
+    tls_ca_location: FilePath | None = Field(
+        None, description="PEM file of the authorities that sign the server, where the system's do not."
+    )
+    tls_certificate_location: FilePath | None = Field(
+        None, description="PEM file of the client's certificate, where the server asks for one."
+    )
+    tls_key_location: FilePath | None = Field(None, description="PEM file of the client's key.")
     timeout_s: float = Field(10.0, gt=0, description="Of one call, in seconds.")
     exact_after_s: Annotated[float, Field(ge=0)] | Literal["never"] = Field(
         10.0,
@@ -285,6 +292,16 @@ class Settings(BaseSettings):
         missing = [name for name in needed if getattr(self.kafka, name) is None]
         if missing and self.kafka.security_protocol.startswith("SASL") and not self.kafka.client:
             raise ValueError(f"kafka.{missing[0]} must be set for {self.kafka.sasl_mechanism}")
+        return self
+
+    @model_validator(mode="after")
+    def _milvus_tls_is_whole(self) -> Self:
+        milvus = self.milvus
+        client = (milvus.tls_certificate_location, milvus.tls_key_location)
+        if any(client) and not (all(client) and milvus.tls_ca_location):
+            raise ValueError(
+                "milvus.tls_ca_location, milvus.tls_certificate_location and milvus.tls_key_location must be set together"
+            )
         return self
 
     @property

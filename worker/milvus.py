@@ -220,6 +220,7 @@ class Milvus:
                     timeout=self._timeout,
                     grpc_options=_CHANNEL,
                     dedicated=True,
+                    **_tls(self._settings),
                 )
             return self._client
 
@@ -265,6 +266,20 @@ def _columns(
     padded_scores = np.full((n, m), -np.inf, dtype=np.float32)
     padded_ids[filled], padded_scores[filled] = flat_ids, flat_scores
     return padded_ids, padded_scores
+
+
+def _tls(settings: MilvusSettings) -> dict[str, str]:
+    """pymilvus' options: it takes the authorities by one name alone, and by another beside a client's certificate."""
+    if settings.tls_ca_location is None:
+        return {}
+    authorities = str(settings.tls_ca_location)
+    if settings.tls_certificate_location is None:
+        return {"server_pem_path": authorities}
+    return {
+        "ca_pem_path": authorities,
+        "client_pem_path": str(settings.tls_certificate_location),
+        "client_key_path": str(settings.tls_key_location),
+    }
 
 
 def _reason(error: MilvusException | grpc.RpcError) -> str:
