@@ -1,0 +1,156 @@
+"""`marquee evaluate`: figures that can be had again by another way, kept where the check before activation looks."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from ops.data.movielens import load
+from ops.training.holdout import hold_out
+from schemas.evaluation import Evaluation
+from schemas.profile import ProfileEvent
+from tests.releases import small_sequence
+from worker.checks import CheckError, compare_evaluations
+from worker.store import ReleaseStore
+
+pytestmark = pytest.mark.paddle
+
+
+@pytest.fixture(scope="module")
+def app() -> typer.Typer:
+    from ops.commands import evaluate
+
+    app = typer.Typer()
+    evaluate.register(app)
+    return app
+
+
+@pytest.fixture
+def store(sequence_store: str, tmp_path: Path) -> ReleaseStore:
+    """A store of the test's own, with a release that was trained for leave-one-out."""
+    shutil.copytree(sequence_store, tmp_path / "store")
+    return ReleaseStore(str(tmp_path / "store"))
+
+
+def evaluated(app: typer.Typer, store: ReleaseStore, data: Path, *options: str) -> dict[str, Any]:
+    release = store.names()[0]
+    folders = ["--data", str(data), "--store", store.url, "--checkpoints", str(data / "checkpoints")]
+    result = CliRunner().invoke(app, [release, *folders, "--json", *options])
+    assert result.exit_code == 0, (result.output, result.exception)
+    return dict(json.loads(result.stdout))
+
+
+def test_figures_are_those_of_the_lists_that_the_release_has(
+    app: typer.Typer, store: ReleaseStore, generated_data: Path
+) -> None:
+    figures = evaluated(app, store, generated_data)
+
+    # Given the place of each person's last movie, counted one by one
+    data = load(generated_data)
+    release = store.load(store.names()[0])
+    movies = release.embed_movies(0, len(release.catalogue))
+    gained, found = [], []
+    for case in hold_out(data, generated_data, "leave-one-out").test:
+        user, users = case.user, data.users
+        event = ProfileEvent(
+            user_id=int(users.ids[user]),
+            gender=users.genders[user],
+            age=int(users.ages[user]),
+            occupation=int(users.occupations[user]),
+            recent=data.movies.movie_ids[case.recent].tolist(),
+        )
+        scores = movies @ release.embed_profiles([event])[0]
+        scores[case.seen] = -np.inf
+        place = int((scores > scores[case.wanted[0]]).sum()) + 1
+        gained.append(1 / np.log2(place + 1) if place <= 10 else 0.0)
+        found.append(place <= 10)
+    assert figures["leave_one_out.ndcg@10"] == pytest.approx(np.mean(gained), abs=1e-6)
+    assert figures["leave_one_out.hr@10"] == pytest.approx(np.mean(found), abs=1e-6)
+    assert figures["origin"] == "derived from the timestamps"
+
+
+def test_says_whom_it_serves_and_how(app: typer.Typer, store: ReleaseStore, generated_data: Path) -> None:
+    figures = evaluated(app, store, generated_data)
+
+    assert {f"leave_one_out.last_{length}.ndcg@10" for length in range(1, 11)} < figures.keys()
+    assert {f"leave_one_out.{name}" for name in ("coverage", "novelty", "gini")} < figures.keys()
+    assert {"leave_one_out.gender_F.ndcg@10", "leave_one_out.age_25.hr@10"} < figures.keys()
+    # Both genders together are everybody.
+    protocol = Evaluation.model_validate(store.evaluation(store.names()[0])).protocols[
+        "leave-one-out (derived)"
+    ]
+    parts = [protocol.figures[f"leave_one_out.gender_{gender}.ndcg@10"] for gender in "FM"]
+    whole = protocol.figures["leave_one_out.ndcg@10"]
+    assert sum(part.users for part in parts) == whole.users
+    assert sum(part.users * part.value for part in parts) == pytest.approx(whole.users * whole.value)
+    assert set(protocol.baselines) == {"popularity", "popularity, gender x age", "item-kNN", "biases"}
+
+
+def test_what_is_kept_is_what_the_check_before_activation_reads(
+    app: typer.Typer, store: ReleaseStore, generated_data: Path
+) -> None:
+    evaluated(app, store, generated_data)
+    kept = store.evaluation(store.names()[0])
+    assert kept is not None
+
+    assert "2 evaluations not below" in compare_evaluations(kept, kept, 0.02)
+    worse = json.loads(json.dumps(kept))
+    worse["results"][0]["value"] *= 0.9
+    with pytest.raises(CheckError, match="ndcg@10 on leave-one-out"):
+        compare_evaluations(worse, kept, 0.02)
+
+    page = Path(store.url, "evaluations", f"{store.names()[0]}.html").read_text()
+    assert "<svg" in page
+    assert "//" not in page  # nothing is loaded from anywhere
+
+
+def test_for_another_split_one_of_the_same_configuration_is_trained_once(
+    app: typer.Typer, generated_data: Path, tmp_path: Path
+) -> None:
+    from ops.training.train import Source, train_sequence
+
+    store = ReleaseStore(str(tmp_path / "store"))
+    hyper = small_sequence(epochs=1, dimension=8)
+    release = train_sequence(Source(load(generated_data), generated_data), store, hyper).manifest.release
+
+    first = evaluated(app, store, generated_data, "--split", "users", "--fold", "1")
+    second = evaluated(app, store, generated_data, "--split", "users", "--fold", "1")
+
+    assert first == second
+    assert len(store.names()) == 2
+    like = store.manifest(str(first["trained"]))
+    assert (like.training["like"], like.data.split, like.training["fold"]) == (release, "users", 1)
+    assert (like.training["dimension"], like.training["epochs"]) == (8, 1)
+    for name in (release, like.release):
+        kept = Evaluation.model_validate(store.evaluation(name))
+        assert [result.split for result in kept.results] == ["users, fold 1"] * 2
+
+
+def test_a_release_that_learnt_everything_has_nothing_to_be_measured_on(
+    app: typer.Typer, store: ReleaseStore, generated_data: Path
+) -> None:
+    release = store.names()[0]
+
+    refused = CliRunner().invoke(
+        app, [release, "--data", str(generated_data), "--store", store.url, "--split", "all"]
+    )
+
+    assert refused.exit_code == 2
+    assert "holds nothing out" in refused.output
+
+
+def test_stars_of_the_fusion_model(
+    app: typer.Typer, fusion_store: str, generated_data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(fusion_store, tmp_path / "store")
+    store = ReleaseStore(str(tmp_path / "store"))
+
+    figures = evaluated(app, store, generated_data)
+
+    trained = store.manifest(store.names()[0]).training["rmse_stars"]
+    assert figures["random.rmse"] == pytest.approx(trained["test"], abs=1e-4)
