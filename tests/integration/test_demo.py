@@ -31,17 +31,18 @@ def processes_of(folder: Path) -> list[str]:
 
 
 @pytest.mark.timeout(600)
-def test_it_answers_two_profiles_and_every_event(demo: list[str], tmp_path: Path) -> None:
+def test_it_answers_two_profiles_a_history_and_every_event(demo: list[str], tmp_path: Path) -> None:
     done = subprocess.run(demo, capture_output=True, text=True, timeout=500, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("Top\tIds") == 2
+    assert done.stdout.count("Top\tIds") == 3
     for line in (
         "marquee recommend -a 0 -g 1 -j 10",
         "marquee recommend -a 6 -g 0 -j 16",
+        "marquee recommend --recent",
         "p50",
         "p99",
-        'marquee_events_total{outcome="recommendation"} 302.0',
+        'marquee_events_total{outcome="recommendation"} 303.0',
     ):
         assert line in done.stdout
     assert processes_of(tmp_path) == []

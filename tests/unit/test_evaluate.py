@@ -18,8 +18,6 @@ from tests.releases import small_sequence
 from worker.checks import CheckError, compare_evaluations
 from worker.store import ReleaseStore
 
-pytestmark = pytest.mark.paddle
-
 
 @pytest.fixture(scope="module")
 def app() -> typer.Typer:

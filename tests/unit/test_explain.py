@@ -10,8 +10,6 @@ from schemas.profile import ProfileEvent
 from worker.release import Release
 from worker.store import ReleaseStore
 
-pytestmark = pytest.mark.paddle
-
 
 @pytest.fixture(scope="module")
 def release(sequence_store: str) -> Release:

@@ -5,7 +5,7 @@ import pytest
 
 from schemas.profile import ProfileEvent
 from worker.catalogue import Catalogue
-from worker.features import Features, Unknowns, Vocabularies, title_words
+from worker.features import YEARS_SIZE, Features, Unknowns, Vocabularies, title_words
 
 CATALOGUE = Catalogue.of(
     {
@@ -70,6 +70,22 @@ def test_profiles_become_rows_and_0_is_unknown(features: Features) -> None:
         "occupation": [1, 21, 0, 0],
     }
     assert all(values.dtype == np.int64 for values in rows.values())
+
+
+def test_histories_are_padded_at_their_end_and_leave_out_what_is_not_known(features: Features) -> None:
+    events = [ProfileEvent(recent=[7, 99, 3]), ProfileEvent(), ProfileEvent(recent=[5])]
+
+    recent = features.profiles(events, ("recent",))["recent"]
+
+    assert recent.tolist() == [[3, 1], [0, 0], [2, 0]]
+    # A tower needs a column, also where nobody watched anything.
+    assert features.profiles([ProfileEvent()], ("recent",))["recent"].tolist() == [[0]]
+
+
+def test_years_have_rows_of_their_own_and_0_is_unknown(features: Features) -> None:
+    old_and_new = Catalogue.of({1: ("A (1894)", []), 2: ("B", []), 3: ("C (1995)", []), 4: ("D (2999)", [])})
+
+    assert features.movies(old_and_new, ("year",))["year"].tolist() == [1, 0, 96, YEARS_SIZE - 1]
 
 
 def test_gives_only_the_inputs_asked_for(features: Features) -> None:
