@@ -1,16 +1,25 @@
-"""What measuring costs the worker: `python -m ops.metrics_cost`. CPU time of this process, with nothing else in it."""
+"""What measuring costs the worker: `python -m ops.metrics_cost [http://127.0.0.1:9464/metrics]`.
 
+The cost is CPU time of this process, with nothing else in it; with the address of a worker that has worked for a while, it is
+also told as a share of all the CPU time that this worker has taken.
+"""
+
+# ruff: noqa: T201
+
+import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from worker.batch import Answer, Headers, Record
 from worker.latest import Latest
 from worker.metrics import Metrics
 from worker.report import report_dead_letters
-from worker.trend import LOOK_SECONDS, Trend
+from worker.trend import UNWATCHED_SECONDS, Trend
 
 BATCH = 256
 ROUNDS = 300
@@ -57,34 +66,78 @@ def microseconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     return least / rounds * 1e6
 
 
-def main() -> None:
-    """Print each cost, and what they come to together for 1,000 events a second."""
+@dataclass(frozen=True)
+class Cost:
+    """CPU time in microseconds."""
+
+    batch: float  # with one event
+    event: float  # of each further event
+    look: float
+    scrape: float
+
+    def share(self, batches: float, events: float, alive_s: float, cpu_s: float) -> float:
+        """Of a worker's CPU time, where Prometheus scrapes it and a page is kept."""
+        standing = self.look / UNWATCHED_SECONDS + self.scrape / SCRAPE_SECONDS
+        return (batches * self.batch + events * self.event + alive_s * standing) / 1e6 / cpu_s
+
+
+def measured() -> Cost:
+    """What is done for one transaction of one batch, and between."""
     registry = CollectorRegistry()
     metrics, latest, trend = Metrics(registry), Latest(), Trend(registry)
-    answers = [Answer(_Event(), Record("recommendations", 0, None, b"{}", []))] * BATCH
 
-    def batch() -> None:
-        metrics.batch("size", BATCH)
-        for stage in STAGES:
-            with metrics.stage(stage):
-                pass
-        metrics.unknown(1, 1)
-        metrics.transaction("committed")
-        metrics.committed(answers, 0.1, 0.05)
-        latest.committed(answers)
-        report_dead_letters(answers)
+    def batch(size: int) -> float:
+        answers = [Answer(_Event(), Record("recommendations", 0, None, b"{}", []))] * size
 
-    event = microseconds(batch) / BATCH
+        def count() -> None:
+            metrics.batch("size", size)
+            for stage in STAGES:
+                with metrics.stage(stage):
+                    pass
+            metrics.unknown(1, 1)
+            metrics.milvus_answers()
+            metrics.cache(1, 1, 1)
+            metrics.transaction("committed")
+            metrics.committed(answers, 0.1, 0.05)
+            latest.committed(answers)
+            report_dead_letters(answers)
+
+        return microseconds(count)
+
+    one, many = batch(1), batch(BATCH)
     for partition in range(12):
         metrics.lag(partition, 7)
     look = microseconds(lambda: trend.look(time.time()), 50)
     scrape = microseconds(lambda: generate_latest(registry), 50)
-    standing = look / LOOK_SECONDS + scrape / SCRAPE_SECONDS
-    print(f"counting             {event:6.2f} µs an event, in batches of {BATCH}")  # noqa: T201
-    print(f"a look for the page  {look / 1e3:6.2f} ms, every {LOOK_SECONDS:g} s")  # noqa: T201
-    print(f"a scrape             {scrape / 1e3:6.2f} ms, every {SCRAPE_SECONDS:g} s")  # noqa: T201
-    print(f"standing             {standing / 1e4:6.3f} % of a core")  # noqa: T201
+    return Cost(one, (many - one) / (BATCH - 1), look, scrape)
+
+
+def samples(address: str) -> dict[str, float]:
+    """Sums of a worker's samples, by name."""
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    summed: dict[str, float] = {}
+    for sample in (sample for family in families for sample in family.samples):
+        summed[sample.name] = summed.get(sample.name, 0.0) + sample.value
+    return summed
+
+
+def main(arguments: list[str]) -> None:
+    """Print each cost, and the share where a worker is named."""
+    cost = measured()
+    print(f"a batch              {cost.batch:8.1f} µs, with one event")
+    print(f"each further event   {cost.event:8.2f} µs")
+    print(f"a look for the page  {cost.look:8.0f} µs, every {UNWATCHED_SECONDS:g} s, unless watched")
+    print(f"a scrape             {cost.scrape:8.0f} µs, every {SCRAPE_SECONDS:g} s")
+    for address in arguments:
+        seen = samples(address)
+        events, batches = seen["marquee_batch_events_sum"], seen["marquee_batch_events_count"]
+        cpu, alive = seen["process_cpu_seconds_total"], time.time() - seen["process_start_time_seconds"]
+        share = cost.share(batches, events, alive, cpu)
+        print(
+            f"{share:.2%} of the {cpu:.0f} s of CPU that {events:,.0f} events in {batches:,.0f} batches took"
+        )
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
