@@ -74,10 +74,12 @@ def faults(
     def say(result: "Result") -> None:
         console.print(f"{result.scenario}: {result.verdict} {result.reason}", highlight=False, markup=False)
 
-    with locked(directory), console.status("Breaking things …"):
-        suite = Suite(directory.absolute(), scale, milvus, seed)
-        chosen = [SCENARIOS[name] for name in names]
-        results = suite.run(chosen, say) if run else suite.kept(chosen)
+    suite, chosen = Suite(directory.absolute(), scale, milvus, seed), [SCENARIOS[name] for name in names]
+    if run:
+        with locked(directory), console.status("Breaking things …"):
+            results = suite.run(chosen, say)
+    else:
+        results = suite.kept(chosen)
     made = Report(_command(names if scenario else [], scale, seed, milvus), results)
     if report:
         made.write(report)

@@ -150,6 +150,8 @@ def _cells(result: Result) -> list[str]:
 
 
 def _sentence(result: Result) -> str:
+    if result.verdict == "not run":
+        return f"- **{result.scenario}**: not run: {result.reason}."
     exits = ", ".join(f"{count} with {code}" for code, count in sorted(result.exits.items()))
     injected = ", ".join(f"{count:,} {kind}" for kind, count in sorted(result.injected.items()))
     parts = [

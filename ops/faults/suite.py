@@ -41,7 +41,7 @@ class Suite:
         """The results that there are, and of each scenario without one that it was not run."""
         return [self._kept(scenario) or self._not_run(scenario) for scenario in scenarios]
 
-    def _not_run(self, scenario: Scenario, reason: str = "not run at this size") -> Result:
+    def _not_run(self, scenario: Scenario, reason: str = "no result at this size yet") -> Result:
         return Result(
             scenario.name,
             "not run",
@@ -49,8 +49,6 @@ class Suite:
             self.seed,
             self.milvus,
             reason=reason,
-            date=_now(),
-            commit=commit(),
         )
 
     def _file(self, scenario: Scenario) -> Path:

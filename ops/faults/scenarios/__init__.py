@@ -12,6 +12,7 @@ from ops.faults.scenarios.rebalances import REBALANCES
 from ops.faults.scenarios.stalls import SLOW_BATCH, ZOMBIE
 from ops.faults.scenarios.swap import SWAP
 from ops.faults.scenarios.unknown_outcome import UNKNOWN_OUTCOME
+from ops.faults.scenarios.withdraw import WITHDRAW
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
@@ -29,6 +30,7 @@ SCENARIOS: dict[str, Scenario] = {
         DISK_FULL,
         CLOCK,
         UNKNOWN_OUTCOME,
+        WITHDRAW,
         SWAP,
     )
 }

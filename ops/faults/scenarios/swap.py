@@ -53,7 +53,7 @@ def different_releases(store: str, folder: Path, seed: int) -> str:
     return str(copy)
 
 
-class _Swaps:
+class Swaps:
     """The course of a run."""
 
     def __init__(self, trial: Trial, indexers: Indexers, reader: ReleasesReader) -> None:
@@ -184,7 +184,7 @@ def swap_under_load(trial: Trial) -> None:
     try:
         with Indexers(trial.folder, trial.variables) as indexers:
             reader.read_to_end(_OUTCOME_SECONDS)
-            swaps = _Swaps(trial, indexers, reader)
+            swaps = Swaps(trial, indexers, reader)
             for number in range(trial.size.faults):
                 swaps.swap(number)
             _clean(trial, swaps)
@@ -194,6 +194,13 @@ def swap_under_load(trial: Trial) -> None:
         trial.notes.append(f"exits of indexers before the end: {exits or 'none'}")
     finally:
         reader.close()
+    own_collections(trial, view)
+    _note_latencies(trial, swaps.spans)
+    _recompute(trial)
+
+
+def own_collections(trial: Trial, view: ReleasesView) -> None:
+    """Say which collections were ever a release's own."""
     names = trial.settings.names
     trial.owns(
         {
@@ -201,11 +208,9 @@ def swap_under_load(trial: Trial) -> None:
             for release, record in view.releases.items()
         }
     )
-    _note_latencies(trial, swaps.spans)
-    _recompute(trial)
 
 
-def _clean(trial: Trial, swaps: _Swaps) -> None:
+def _clean(trial: Trial, swaps: Swaps) -> None:
     """What crashes have left half-built is gone: every collection is one that a record names."""
     milvus = Milvus(trial.settings.milvus)
 
