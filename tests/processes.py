@@ -51,8 +51,15 @@ class Process:
     """`marquee ROLE …` as a process of its own, with a port of its own and its output in a file."""
 
     def __init__(
-        self, role: str, settings: Settings, folder: Path, *arguments: str, **variables: str
+        self,
+        role: str,
+        settings: Settings,
+        folder: Path,
+        *arguments: str,
+        sources: Path | None = None,
+        **variables: str,
     ) -> None:
+        """`sources` holds another version's packages, which run in place of ours."""
         self.port = free_port()
         self.log = folder / f"{role}-{self.port}.log"
         environment = environment_of(settings) | {"MARQUEE_HTTP__PORT": str(self.port)} | variables
@@ -62,6 +69,7 @@ class Process:
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                cwd=sources,
             )
 
     def __enter__(self) -> Self:

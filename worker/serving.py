@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Self
 
 from schemas.errors import UnreachableError
-from schemas.release import ActiveRecord, TrialRecord
+from schemas.release import ACTIVE_KEY, RECORD_FORMAT, ActiveRecord, TrialRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.errors import ReleaseError
@@ -42,6 +42,7 @@ class Serving:
         # Also what batches under way still hold: their collections must not be dropped.
         self._loaded: weakref.WeakSet[ServedRelease] = weakref.WeakSet()
         self._retry_at = 0.0
+        self._newer: int | None = None
         self._retry_trial_at = 0.0
         self._stopping = threading.Event()
         self._arrived = threading.Event()
@@ -79,6 +80,7 @@ class Serving:
             while not self._stopping.is_set():
                 reader.poll(_FOLLOW_SECONDS)
                 self._follow(reader.view)
+                self._report_newer(reader.view)
                 self._heartbeat.beat(sorted({served.collection for served in self._loaded}))
         except Exception as failure:  # noqa: BLE001  raised again in the main thread, which ends the process
             self._failure = failure
@@ -101,6 +103,21 @@ class Serving:
                 self._take_over(active, view)
         elif lineup:
             self._try(view.trial, lineup, view)
+
+    def _report_newer(self, view: ReleasesView) -> None:
+        """A newer Marquee has said what serves: go on with what we have, and say so for as long as it lasts."""
+        newer = view.newer.get(ACTIVE_KEY)
+        if newer == self._newer:
+            return
+        self._newer = newer
+        problem = None
+        if newer is not None:
+            problem = (
+                f"the active release is told in format {newer}, and this version reads {RECORD_FORMAT}: "
+                "upgrade this worker; it goes on with what it serves"
+            )
+        self._health.set("upgrade", problem)
+        self._heartbeat.problem = problem
 
     def _take_over(self, active: ActiveRecord, view: ReleasesView) -> None:
         """1. Load beside the current one, and warm. 2. Swap; the batches under way end with what they began with."""

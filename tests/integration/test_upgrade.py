@@ -1,0 +1,131 @@
+"""Two versions at a time: the one before beside this one, and this one beside what a later one writes."""
+
+import json
+import subprocess
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from schemas import kafka
+from schemas.release import ACTIVE_KEY, RECORD_FORMAT, ActiveRecord
+from schemas.settings import Settings
+from tests.activation import activate
+from tests.integration.test_worker import assert_each_once, everything, publish
+from tests.processes import Process, wait_for
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def git(*arguments: str) -> bytes | None:
+    """What git says, or None where it cannot."""
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+@pytest.fixture(scope="session")
+def version_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packages of the newest tag before this commit; before there is one, those of the commit before.
+
+    A clone without history has this commit alone, as it was committed.
+    """
+    tag = git("describe", "--tags", "--abbrev=0", "HEAD^")
+    for commit in (tag.decode().strip() if tag else None, "HEAD^", "HEAD"):
+        archive = commit and git("archive", commit, "schemas", "worker", "producer", "ops", "pyproject.toml")
+        if archive:
+            break
+    assert archive, "this is no clone: there is no version before to compare with"
+    folder = tmp_path_factory.mktemp("before")
+    with tarfile.open(fileobj=BytesIO(archive)) as packages:
+        packages.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture
+def settings(lite_settings: Settings, fusion_store: str) -> Settings:
+    return lite_settings.model_copy(update={"store": fusion_store})
+
+
+def users(count: int) -> list[bytes | None]:
+    return [json.dumps({"user_id": number + 1}).encode() for number in range(count)]
+
+
+def working(worker: Process) -> bool:
+    return worker.metric('marquee_events_total{outcome="recommendation"}') > 0
+
+
+def test_both_versions_share_the_partitions_and_take_over_from_each_other(
+    settings: Settings, version_before: Path, tmp_path: Path
+) -> None:
+    activate(settings)
+    with Process("worker", settings, tmp_path, sources=version_before, MARQUEE_WORKER__ID="a") as before:
+        before.wait_ready(120)
+        sent = publish(settings, users(200))
+        with Process("worker", settings, tmp_path, MARQUEE_WORKER__ID="b") as after:
+            wait_for("its share", lambda: "assigned 6 partitions" in after.output, 120)
+            sent |= publish(settings, users(500))
+            wait_for("work of both", lambda: working(before) and working(after), 120)
+            # The upgrade goes on, and back.
+            assert before.stop() == 0
+            sent |= publish(settings, users(200))
+            everything(settings, len(sent), seconds=120)
+            with Process(
+                "worker", settings, tmp_path, sources=version_before, MARQUEE_WORKER__ID="a"
+            ) as again:
+                wait_for("its share", lambda: "assigned 6 partitions" in again.output, 120)
+                assert after.stop() == 0
+                sent |= publish(settings, users(200))
+                outcomes = everything(settings, len(sent), seconds=120)
+
+    assert_each_once(sent, outcomes)
+
+
+def test_a_record_of_a_later_version_changes_nothing_and_is_said(settings: Settings, tmp_path: Path) -> None:
+    active = activate(settings)
+    with Process("worker", settings, tmp_path) as worker:
+        worker.wait_ready(120)
+
+        say(settings, {"format": RECORD_FORMAT + 1, "who": "serves", "is": "said otherwise"})
+
+        problems = wait_for("the report", lambda: worker.readiness().get("problems"))
+        assert "upgrade this worker" in problems["upgrade"]
+        sent = publish(settings, users(50))
+        assert_each_once(sent, everything(settings, len(sent)))
+
+        say(settings, json.loads(active.model_copy(update={"epoch": 2}).model_dump_json()))
+        worker.wait_ready()
+
+
+def test_a_release_of_a_later_version_is_left_alone_and_said(settings: Settings, tmp_path: Path) -> None:
+    """Given a store with a release whose manifest has a later format, which a later indexer makes active."""
+    from worker.store import ReleaseStore
+
+    active = activate(settings)
+    store = Path(settings.store)
+    later = store / "29991231T000000-later"
+    later.mkdir(exist_ok=True)
+    manifest = ReleaseStore(settings.store).manifest(active.release).model_copy(update={"format": 2})
+    (later / "manifest.json").write_text(manifest.model_dump_json())
+    try:
+        with Process("worker", settings, tmp_path) as worker:
+            worker.wait_ready(120)
+            promoted = ActiveRecord(release=later.name, collection=active.collection, epoch=2)
+            say(settings, json.loads(promoted.model_dump_json()))
+
+            problems = wait_for("the report", lambda: worker.readiness().get("problems"))
+            assert later.name in problems["release"]
+            assert "upgrade Marquee" in problems["release"]
+            sent = publish(settings, users(50))
+            assert_each_once(sent, everything(settings, len(sent)))
+    finally:
+        (later / "manifest.json").unlink()
+        later.rmdir()
+
+
+def say(settings: Settings, record: dict[str, object]) -> None:
+    """Write what serves."""
+    producer = Producer(kafka.producer(settings.kafka))
+    producer.produce(settings.names.releases, json.dumps(record), ACTIVE_KEY)
+    assert producer.flush(60) == 0
