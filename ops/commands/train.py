@@ -3,12 +3,14 @@
 import json
 import signal
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.moments import moment
 from ops.options import BootstrapServers, Prefix, settings_with
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ops.data.movielens import MovieLens
+    from ops.training.continuing import Start
     from ops.training.loop import Progress
     from ops.training.train import Resuming, Trained
     from schemas.settings import Settings
@@ -50,6 +53,24 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a run of the same data and options was cut off.")
     ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RELEASE",
+            help="Go on from the weights of a release: ids keep their places, new users and movies are added; a third of the "
+            "epochs by default.",
+        ),
+    ] = None,
+    feedback: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=moment,
+            metavar="FROM",
+            help="Learn from what people watched and liked since then as well, as the topic `feedback` tells: ISO 8601, or so "
+            "long ago, as 24h or 7d.",
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the ratings.")] = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Epochs that bring nothing before it stops (sequence).")
@@ -91,7 +112,11 @@ def train(
     said = {name: value for name, value in chosen.items() if value is not None}
     if model == "fusion" and {"patience", "dimension"} & said.keys():
         raise typer.BadParameter("--patience and --dimension are the sequence model's")
-    wish = Wish(data, store, model, split, fold, resume, said, threads, checkpoints, as_json)
+    heard = None
+    if feedback is not None:
+        settings = settings_with(bootstrap_servers=bootstrap_servers, store=store, prefix=prefix)
+        heard = Feedback(settings, feedback, datetime.now(UTC))
+    wish = Wish(data, store, model, split, fold, resume, start, heard, said, threads, checkpoints, as_json)
     from ops.training.devices import spawn
 
     if not then_reindex:
@@ -131,6 +156,15 @@ def reindexed(settings: "Settings") -> "Iterator[None]":
 
 
 @dataclass(frozen=True)
+class Feedback:
+    """Where feedback is, and of what time; the end is fixed, so that several devices learn from the same."""
+
+    settings: "Settings"
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True)
 class Wish:
     """What the command line says."""
 
@@ -140,6 +174,8 @@ class Wish:
     split: str | None
     fold: int
     resume: bool
+    start: str | None
+    feedback: "Feedback | None"
     chosen: dict[str, float]
     threads: int
     checkpoints: Path | None
@@ -170,6 +206,8 @@ def _train(wish: Wish) -> None:
 
     console = Console(stderr=True, quiet=rank() > 0)
     data = load(wish.data)
+    if wish.feedback:
+        data = _with_feedback(console, data, wish.feedback)
     use_threads(wish.threads)
     with interruptible(console) as interrupted, progress(console) as report:
         train_model = _train_fusion if wish.model == "fusion" else _train_sequence
@@ -179,6 +217,18 @@ def _train(wish: Wish) -> None:
         print(_as_json(trained) if wish.as_json else trained.manifest.release)  # noqa: T201
 
 
+def _with_feedback(console: "Console", data: "MovieLens", wanted: Feedback) -> "MovieLens":
+    from ops.training.feedback import deeds, with_deeds
+
+    done = deeds(wanted.settings, wanted.since, wanted.until, KAFKA_SECONDS)
+    learnt = with_deeds(data, done)
+    console.print(
+        f"feedback: {learnt.added:,} ratings more; {learnt.left_out:,} left out, of users or movies that the data lacks or "
+        "that were rated before"
+    )
+    return learnt.data
+
+
 def _train_sequence(
     wish: Wish, data: "MovieLens", report: "Callable[[Progress], None]", interrupted: "Callable[[], bool]"
 ) -> "Trained | None":
@@ -186,15 +236,21 @@ def _train_sequence(
     from ops.training.next_movie import hyperparameters_for
     from ops.training.train import Source, fit_sequence, train_sequence
 
+    start = _start(wish)
+    if start:
+        data = start.with_movies_of(data)
+        suited = start.suited(hyperparameters_for(len(data.ratings)))
+        hyper = replace(suited, **wish.chosen)  # type: ignore[arg-type]
+    else:
+        hyper = hyperparameters_for(len(data.ratings), **wish.chosen)
     source = Source(data, wish.data, wish.split or "all", wish.fold)
-    hyper = hyperparameters_for(len(data.ratings), **wish.chosen)
     resuming = _resuming(wish)
     if rank() > 0:
         checkpoints = resuming.checkpoints("sequence", source, hyper)
-        fit_sequence(source, hyper, checkpoints=checkpoints, interrupted=interrupted)
+        fit_sequence(source, hyper, start=start, checkpoints=checkpoints, interrupted=interrupted)
         return None
     return train_sequence(
-        source, _store(wish), hyper, resuming=resuming, report=report, interrupted=interrupted
+        source, _store(wish), hyper, start=start, resuming=resuming, report=report, interrupted=interrupted
     )
 
 
@@ -207,15 +263,25 @@ def _train_fusion(
 
     if rank() > 0:
         return None  # two minutes on one core
+    start, hyper = _start(wish), Hyperparameters()
+    if start:
+        data, hyper = start.with_movies_of(data), start.suited(hyper)
     return train_fusion(
         data,
         _store(wish),
-        Hyperparameters(**wish.chosen),  # type: ignore[arg-type]
+        replace(hyper, **wish.chosen),  # type: ignore[arg-type]
+        start=start,
         source=Source(data, wish.data, wish.split or RANDOM, wish.fold),
         resuming=_resuming(wish),
         report=report,
         interrupted=interrupted,
     )
+
+
+def _start(wish: Wish) -> "Start | None":
+    from ops.training.continuing import start_from
+
+    return start_from(_store(wish), wish.start, wish.model) if wish.start else None
 
 
 def _store(wish: Wish) -> "ReleaseStore":
@@ -229,7 +295,7 @@ def _resuming(wish: Wish) -> "Resuming":
     from ops.training.checkpoint import checkpoints_folder
     from ops.training.train import Resuming
 
-    return Resuming(wish.checkpoints or checkpoints_folder(), wish.resume)
+    return Resuming(wish.checkpoints or checkpoints_folder(), wish.resume, wish.start)
 
 
 @contextmanager

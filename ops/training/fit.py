@@ -11,6 +11,7 @@ from ops.data.movielens import MovieLens
 from ops.data.ratings import Ratings
 from ops.training.baselines import rmse
 from ops.training.checkpoint import Checkpoints, stable_names
+from ops.training.continuing import take_over
 from ops.training.fusion import SCORE_SCALE, STARS_INTERCEPT, STARS_SLOPE, Fusion
 from ops.training.loop import Progress, State, run
 from ops.training.schedule import warmed_cosine
@@ -54,19 +55,20 @@ def fit(
     features: Features,
     hyper: Hyperparameters,
     *,
+    start: State | None = None,
     checkpoints: Checkpoints | None = None,
     report: Callable[[Progress], None] = lambda _: None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Fit:
     """Train, and keep the weights of the epoch that did best on the validation part.
 
-    When `interrupted` turns true, it stops after the step in hand, and the best weights so far are the result.
+    It begins with the weights `start`, where they are given. When `interrupted` turns true, it stops after the step in hand, and the best weights so far are the result.
     Deterministic by seed on one machine with one number of threads.
 
     Raises:
         TrainingError: the weights ran away.
     """
-    course = RatingCourse(data, split, features, hyper)
+    course = RatingCourse(data, split, features, hyper, start)
     outcome = run(
         course,
         hyper.epochs,
@@ -90,10 +92,19 @@ def fit(
 class RatingCourse:
     """A `Course`: the network, the ratings it learns from, and its optimizer."""
 
-    def __init__(self, data: MovieLens, split: Split, features: Features, hyper: Hyperparameters) -> None:
+    def __init__(
+        self,
+        data: MovieLens,
+        split: Split,
+        features: Features,
+        hyper: Hyperparameters,
+        start: State | None = None,
+    ) -> None:
         paddle.seed(hyper.seed)
         with stable_names():
             self.network = Fusion(features.vocabularies)
+        if start is not None:
+            take_over(self.network, start)
         self.tables = Tables(data, features, self.network)
         self._split, self._hyper = split, hyper
         self._adam = paddle.optimizer.Adam(hyper.learning_rate, parameters=self.network.parameters())

@@ -11,6 +11,7 @@ from ops.data.movielens import MovieLens
 from ops.evaluation import metrics
 from ops.evaluation.measure import ndcg_of_lists
 from ops.training.checkpoint import stable_names
+from ops.training.continuing import take_over
 from ops.training.devices import agreed, average_gradients, devices, rank
 from ops.training.holdout import LIKED_STARS, Case, Holdout, by_user
 from ops.training.loop import State
@@ -71,7 +72,12 @@ class NextMovie:
     """A `Course`: the network, the histories it learns from, and its optimizer."""
 
     def __init__(
-        self, data: MovieLens, holdout: Holdout, features: Features, hyper: SequenceHyperparameters
+        self,
+        data: MovieLens,
+        holdout: Holdout,
+        features: Features,
+        hyper: SequenceHyperparameters,
+        start: State | None = None,
     ) -> None:
         paddle.seed(hyper.seed)
         with stable_names():
@@ -82,6 +88,8 @@ class NextMovie:
                 blocks=hyper.blocks,
                 dropout=hyper.dropout,
             )
+        if start is not None:
+            take_over(self.network, start)
         self.trained = np.bincount(data.ratings.movies[holdout.train], minlength=len(data.movies)) > 0
         self._hyper = hyper
         self._tables = Tables(data, features, self.network)
@@ -230,7 +238,8 @@ class NextMovie:
 def settle(network: SequenceModel, tables: Tables, trained: NDArray[np.bool_]) -> None:
     """Make a network what serves; see `SequenceModel.settle`."""
     network.eval()
-    network.settle(tables.movies, trained)
+    order = np.argsort(tables.movies["movie_id"])  # the vocabulary's: what was added later stands behind
+    network.settle({name: rows[order] for name, rows in tables.movies.items()}, trained[order])
 
 
 def ndcg_of(network: SequenceModel, tables: Tables, cases: list[Case]) -> float:
@@ -239,7 +248,7 @@ def ndcg_of(network: SequenceModel, tables: Tables, cases: list[Case]) -> float:
     longest = max([1, *(len(case.recent) for case in cases)])
     inputs[RECENT] = np.zeros((len(cases), longest), np.int64)
     for row, case in zip(inputs[RECENT], cases, strict=True):
-        row[: len(case.recent)] = case.recent + 1
+        row[: len(case.recent)] = tables.movies["movie_id"][case.recent]
 
     def embed(part: Any) -> NDArray[np.float32]:
         vectors: NDArray[np.float32] = network.user(*map(paddle.to_tensor, part.values())).numpy()
@@ -247,5 +256,6 @@ def ndcg_of(network: SequenceModel, tables: Tables, cases: list[Case]) -> float:
 
     with paddle.no_grad():
         vectors = embed_by_length(embed, inputs, network.dimension)
-    lists = metrics.top(vectors @ network.user.table.numpy()[1:].T, [case.seen for case in cases])
+    movies = network.user.table.numpy()[tables.movies["movie_id"]]
+    lists = metrics.top(vectors @ movies.T, [case.seen for case in cases])
     return float(ndcg_of_lists(lists, cases).mean())

@@ -12,6 +12,7 @@ from ops.evaluation import rankings
 from ops.evaluation.measure import ndcg_of_ranking
 from ops.training.baselines import baselines
 from ops.training.checkpoint import Checkpoints
+from ops.training.continuing import Start
 from ops.training.devices import agreed
 from ops.training.export import write_release
 from ops.training.fit import Hyperparameters, fit
@@ -20,6 +21,7 @@ from ops.training.loop import Outcome, Progress, run
 from ops.training.next_movie import NextMovie, SequenceHyperparameters
 from ops.training.split import Split, random_split, split_of
 from schemas.manifest import Data, Manifest
+from worker.catalogue import Catalogue
 from worker.features import Features, Vocabularies
 from worker.store import ReleaseStore
 
@@ -54,6 +56,7 @@ class Resuming:
 
     folder: Path
     resume: bool = False
+    start: str | None = None  # the release that the training goes on from
 
     def checkpoints(self, model: Model, source: Source, hyper: Any) -> Checkpoints:
         """Those of one configuration."""
@@ -64,6 +67,8 @@ class Resuming:
             "fold": source.fold,
             "hyper": asdict(hyper),
         }
+        if self.start is not None:
+            configuration["from"] = self.start
         self.folder.mkdir(parents=True, exist_ok=True)
         return Checkpoints(self.folder, configuration, resume=self.resume)
 
@@ -95,6 +100,7 @@ def fit_sequence(
     source: Source,
     hyper: SequenceHyperparameters,
     *,
+    start: Start | None = None,
     checkpoints: Checkpoints | None = None,
     report: Callable[[Progress], None] = lambda _: None,
     interrupted: Callable[[], bool] = lambda: False,
@@ -108,8 +114,8 @@ def fit_sequence(
     data = source.data
     holdout = hold_out(data, source.folder, source.split, source.fold)
     learnt = np.unique(data.ratings.users[holdout.train])
-    vocabularies = Vocabularies.of(data.users.ids[learnt].tolist(), data.movies)
-    course = NextMovie(data, holdout, Features(vocabularies), hyper)
+    vocabularies = _vocabularies(start, data.users.ids[learnt].tolist(), data.movies)
+    course = NextMovie(data, holdout, Features(vocabularies), hyper, start.weights if start else None)
     outcome = run(
         course,
         hyper.epochs,
@@ -126,6 +132,7 @@ def train_sequence(
     store: ReleaseStore,
     hyper: SequenceHyperparameters,
     *,
+    start: Start | None = None,
     resuming: Resuming | None = None,
     more: dict[str, Any] | None = None,
     report: Callable[[Progress], None] = lambda _: None,
@@ -140,7 +147,9 @@ def train_sequence(
     """
     store.create()  # rather than fail after the training
     checkpoints = resuming.checkpoints("sequence", source, hyper) if resuming else None
-    fitted = fit_sequence(source, hyper, checkpoints=checkpoints, report=report, interrupted=interrupted)
+    fitted = fit_sequence(
+        source, hyper, start=start, checkpoints=checkpoints, report=report, interrupted=interrupted
+    )
     outcome, holdout = fitted.outcome, fitted.holdout
     figure = 1.0 - min(outcome.measured)
     beside = _popularity(source.data, holdout)
@@ -159,7 +168,7 @@ def train_sequence(
         fitted.vocabularies,
         source.data.movies,
         source.described(),
-        training | (more or {}),
+        training | _continued(start) | (more or {}),
     )
     if checkpoints:
         checkpoints.remove()
@@ -186,6 +195,7 @@ def train_fusion(
     hyper: Hyperparameters,
     *,
     source: Source | None = None,
+    start: Start | None = None,
     resuming: Resuming | None = None,
     more: dict[str, Any] | None = None,
     report: Callable[[Progress], None] = lambda _: None,
@@ -200,12 +210,13 @@ def train_fusion(
     source = source or Source(data, Path(), RANDOM)
     split = _ratings_split(source, hyper.seed)
     learnt = np.unique(split.not_test.users)
-    vocabularies = Vocabularies.of(data.users.ids[learnt].tolist(), data.movies)
+    vocabularies = _vocabularies(start, data.users.ids[learnt].tolist(), data.movies)
     fitted = fit(
         data,
         split,
         Features(vocabularies),
         hyper,
+        start=start.weights if start else None,
         checkpoints=(checkpoints := resuming.checkpoints("fusion", source, hyper) if resuming else None),
         report=report,
         interrupted=interrupted,
@@ -232,7 +243,7 @@ def train_fusion(
         vocabularies,
         data.movies,
         source.described(),
-        training | (more or {}),
+        training | _continued(start) | (more or {}),
     )
     if checkpoints:
         checkpoints.remove()
@@ -240,6 +251,14 @@ def train_fusion(
     return Trained(
         manifest, "rmse", figure, beside, len(fitted.validation_rmse), fitted.seconds, fitted.interrupted
     )
+
+
+def _vocabularies(start: Start | None, users: list[int], movies: Catalogue) -> Vocabularies:
+    return start.extended(users, movies) if start else Vocabularies.of(users, movies)
+
+
+def _continued(start: Start | None) -> dict[str, str]:
+    return {"continued_from": start.manifest.release} if start else {}
 
 
 def _ratings_split(source: Source, seed: int) -> Split:

@@ -7,11 +7,13 @@ import json
 import os
 import random
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
 
+from ops.training.feedback import deeds
 from producer.outcomes import added_up, outcomes
 from producer.recommendations import DeadLetter, OutcomeReader
 from schemas import kafka
@@ -44,6 +46,7 @@ class People:
         self._worker = Producer(config)
         self._worker.init_transactions(30)
         self._offsets = [0] * PARTITIONS
+        self.deeds: set[tuple[int, int, float]] = set()  # of people who are known: user, movie, stars
         self.right: dict[str, dict[str, RankOutcomes]] = {"release": {}, "rank": {}, "segment": {}}
 
     def live(self, events: int) -> None:
@@ -79,6 +82,7 @@ class People:
         source = Source(topic=self._names.profiles, partition=partition, offset=offset)
         recommendation = Recommendation(
             event_id=event_id,
+            user_id=(user := self._chance.choice((None, 1, 2, 3))),
             movies=ranked,
             release=release,
             collection="c",
@@ -91,6 +95,8 @@ class People:
         for rank, movie in enumerate(movies, 1):
             done = {action for action in ACTIONS if self._chance.random() < 0.15}
             deeds += [{"event_id": event_id, "movie_id": movie, "action": action} for action in done]
+            if user and {"watched", "liked"} & done:
+                self.deeds.add((user, movie, 5.0 if "liked" in done else 4.0))
             for by, name in (("release", release), ("rank", str(rank)), ("segment", segment)):
                 total = self.right[by].setdefault(name, RankOutcomes())
                 for what in ("recommended", *(done | {"shown"} if done else ())):
@@ -167,6 +173,8 @@ def test_feedback_that_cannot_be_read_and_a_canary(kafka_settings: Settings, tmp
         assert worker.metric("marquee_outcomes_dead_letters_total") == len(BAD)
         assert worker.stop() == 0
 
+    learnt = deeds(settings, now() - timedelta(hours=1), now(), 30)
+    assert {(deed.user_id, deed.movie_id, deed.stars) for deed in learnt} == people.deeds
     shown = json.loads(marquee(settings, "outcomes", "--by", "rank", "--json").stdout)
     assert [row["rank"] for row in shown["outcomes"]] == [1, 2, 3, 4, 5]
     assert all(
