@@ -10,7 +10,7 @@ import orjson
 from schemas import dead_letter
 from worker.batch import Answer, source_of
 
-KEPT = 12  # of each
+KEPT = 8  # of each
 # More of a dead letter's bytes nobody reads on a page.
 _SHOWN_BYTES = 300
 

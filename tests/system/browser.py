@@ -14,6 +14,7 @@ _OPTIONS = (
     "--no-sandbox",  # the tests run as root, in a machine of their own
     "--disable-gpu",
     "--no-first-run",
+    "--hide-scrollbars",
     "--remote-debugging-pipe",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )
@@ -82,8 +83,8 @@ class Browser:
         return str(self.evaluate(f"document.querySelector({json.dumps(selector)}).innerText"))
 
     def screenshot(self) -> bytes:
-        """All of the page, PNG."""
-        answer = self._call("Page.captureScreenshot", captureBeyondViewport=True)
+        """What is seen, PNG."""
+        answer = self._call("Page.captureScreenshot")
         return base64.b64decode(answer["data"])
 
     def _call(self, method: str, **parameters: object) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def test_a_live_worker_and_its_swap_are_seen(
         browser.wait_for("Number(document.querySelector('#rate').textContent.replace(',', '')) > 0")
         browser.wait_for("/s$/.test(document.querySelector('#p99').textContent)")
         browser.wait_for("document.querySelectorAll('#chart-rate path').length >= 2")
-        browser.wait_for("document.querySelectorAll('#recommendations tr').length >= 12")
+        browser.wait_for("document.querySelectorAll('#recommendations tr').length >= 8")
         browser.wait_for("document.querySelector('#dead-letters').textContent.includes('not_json')")
         browser.wait_for("document.querySelector('#bars-now').textContent === '12 partitions'")
 
