@@ -126,7 +126,8 @@ class Measurement:
         if self._holdout.cold is not None:
             yield "random", self._at_random(self._holdout.cold)
             return
-        for name, ranking in rankings(self._data, baseline_ratings(self._learnt, self._holdout.name)).items():
+        learnt = baseline_ratings(self._data.ratings.take(self._holdout.not_test), self._holdout.name)
+        for name, ranking in rankings(self._data, learnt).items():
             yield name, lists_of_ranking(ranking, self._cases)
 
     def _at_random(self, cold: NDArray[np.bool_]) -> Rows:

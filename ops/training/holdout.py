@@ -42,6 +42,7 @@ class Holdout:
     name: str
     origin: str  # where it comes from: a file beside the data, or how it was derived
     train: Rows  # rows of the ratings, by user and then by time
+    not_test: Rows  # these and what validation wants: what a baseline that needs no validation may learn from
     validation: list[Case]
     test: list[Case]
     cold: NDArray[np.bool_] | None = None  # [movies]: those that were held out, where it is movies
@@ -76,7 +77,9 @@ def _everything(data: MovieLens, _folder: Path, _fold: int) -> Holdout:
     able = [user for user, rows in enumerate(parts) if len(rows) > 1]
     chosen = set(_sample(able, min(VALIDATION_USERS, -(-len(able) // 10))).tolist())
     train = [rows[:-1] if user in chosen else rows for user, rows in enumerate(parts)]
-    return Holdout("all", "", np.concatenate(train), _next_movie(data, parts, sorted(chosen), 1), [])
+    return Holdout(
+        "all", "", np.concatenate(train), by_time(data), _next_movie(data, parts, sorted(chosen), 1), []
+    )
 
 
 def _leave_one_out(data: MovieLens, folder: Path, _fold: int) -> Holdout:
@@ -89,6 +92,7 @@ def _leave_one_out(data: MovieLens, folder: Path, _fold: int) -> Holdout:
         "leave-one-out",
         origin,
         np.concatenate([rows[:-2] for rows in parts]),
+        np.concatenate([rows[:-1] for rows in parts]),
         _next_movie(data, [rows[:-1] for rows in parts], _sample(able, VALIDATION_USERS).tolist(), 1),
         _next_movie(data, parts, able, 1),
     )
@@ -106,6 +110,7 @@ def _global_time(data: MovieLens, folder: Path, _fold: int) -> Holdout:
         "global-time",
         origin,
         np.concatenate(train),
+        np.concatenate(before_test),
         _later_movies(data, train, validation)[:VALIDATION_USERS],
         _later_movies(data, before_test, test),
     )
@@ -127,6 +132,7 @@ def _users(data: MovieLens, _folder: Path, fold: int) -> Holdout:
         "users",
         f"fold {fold} of {FOLDS}",
         np.concatenate(train),
+        np.concatenate([part for user, part in enumerate(parts) if folds[user] != fold]),
         _profile_only(data, parts, sorted(validating)),
         _profile_only(data, parts, test),
     )
@@ -153,6 +159,7 @@ def _cold_movies(data: MovieLens, _folder: Path, _fold: int) -> Holdout:
         "cold-movies",
         f"{int(cold.sum())} movies, drawn with seed {_SEED}",
         np.concatenate(train),
+        np.concatenate(warm_parts),
         _next_movie(data, warm_parts, sorted(validating), 1),
         test,
         cold,

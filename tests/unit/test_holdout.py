@@ -29,6 +29,9 @@ def test_nothing_that_is_wanted_is_learnt_or_known(data: MovieLens, tmp_path: Pa
     holdout = hold_out(data, tmp_path, split)
 
     assert not pairs(data, holdout.train) & wanted(holdout)
+    tested = {(case.user, movie) for case in holdout.test for movie in case.wanted.tolist()}
+    assert not pairs(data, holdout.not_test) & tested
+    assert pairs(data, holdout.train) < pairs(data, holdout.not_test)
     for case in [*holdout.validation, *holdout.test]:
         assert not set(case.seen.tolist()) & set(case.wanted.tolist())
         assert case.recent.tolist() == case.seen[-200:].tolist() or not len(case.recent)
