@@ -13,7 +13,7 @@ from worker.batch import Answer, Event, source_of
 from worker.cache import Found, profile_key
 from worker.decode import Rejection, decode
 from worker.encode import encode_dead_letter
-from worker.errors import AbandonedError
+from worker.errors import AbandonedError, MixedReleasesError
 from worker.lineup import Lineup
 from worker.lists import NOTHING, Wish
 from worker.metrics import Metrics
@@ -165,6 +165,8 @@ class Answerer:
                 served.name,
                 extra=place(event, served.name),
             )
+            if isinstance(error, MixedReleasesError):
+                self._metrics.mismatch(1)
             rejection = Rejection(Reason.PROCESSING_FAILED, f"{type(error).__name__}: {error}")
             return [self._dead_letter(event, rejection, served)]
 
@@ -220,6 +222,10 @@ class Answerer:
         with self._metrics.stage("search"):
             wishes = [_wish(profile) for profile in profiles]
             found = self._retriever.lists(served, vectors, wishes, is_ours, withheld=withheld)
+        if served.foreign(vectors, found.lists):
+            raise MixedReleasesError(
+                f"what {served.collection} gives is not the work of release {served.name}"
+            )
         with self._metrics.stage("encode"):
             movies = served.encoder.movies(found.lists)
         return list(zip(movies, found.retrievals, strict=True)), not found.milvus_away

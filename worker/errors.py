@@ -15,6 +15,10 @@ class MilvusError(MarqueeError):
     """Milvus is away, slow or not ready: wait and try again; nothing is lost."""
 
 
+class MixedReleasesError(Exception):
+    """Two releases had a part in a result, which must never happen: it is not published."""
+
+
 class UndoneError(Exception):
     """What was published is undone, or nobody knows: read the positions back from Kafka and begin again there."""
 

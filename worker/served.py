@@ -17,7 +17,7 @@ from worker.encode import RecommendationEncoder
 from worker.errors import MilvusError, ReleaseError
 from worker.exact import ExactIndex
 from worker.filters import Filters
-from worker.lists import Vectors
+from worker.lists import Lists, Vectors
 from worker.milvus import Milvus
 from worker.release import Release
 from worker.store import ReleaseStore
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 # Movies embedded at a time where the indexer's vectors cannot be read.
 _EMBED_MOVIES = 4_096
+# Between what a server computes and what we do, relatively; two releases are further apart.
+_SCORES_WITHIN = 1e-3
 
 
 @dataclass(frozen=True, eq=False)  # each is itself: two loads of one release are two
@@ -47,6 +49,25 @@ class ServedRelease:
     def name(self) -> str:
         """The release's name."""
         return self.release.manifest.release
+
+    def foreign(self, vectors: Vectors, lists: Lists) -> int:
+        """How many lists are not this release's work: their first movie's score is not its own for the query.
+
+        A collection with another release's vectors, or a query embedded by another's towers, is found out by it. Where the
+        worker holds no copy of the vectors, nothing can be told.
+
+        Args:
+            vectors: what the user tower gave, float32 [n, dimension]; lists: n, made from them.
+        """
+        some = lists.lengths > 0
+        starts = (np.cumsum(lists.lengths) - lists.lengths)[some]
+        if self.exact is None:
+            return 0
+        rows = self.exact.places(lists.movie_ids[starts])
+        own = np.einsum("nd,nd->n", vectors[some], self.exact.vectors[rows])
+        own *= self.release.manifest.score_scale
+        apart = np.abs(own - lists.scores[starts]) > _SCORES_WITHIN * np.maximum(1.0, np.abs(own))
+        return int(np.count_nonzero(apart | (rows < 0)))
 
     def made(self, record: Record) -> bool:
         """Whether a recommendation names this release and this collection."""

@@ -47,6 +47,7 @@ def answerer(search: Search, *, cached: int = 0, registry: CollectorRegistry | N
         encoder=SimpleNamespace(encode=encode, movies=movies),
         cache=ListCache(cached),
         made=lambda record: bool(record.value),
+        foreign=lambda _vectors, _lists: 0,
     )
     retriever = SimpleNamespace(lists=lambda _served, _vectors, wishes, _is_ours, **_: search(wishes))
     serving = SimpleNamespace(lineup=lambda: Lineup(cast(Any, served), 1))

@@ -53,6 +53,11 @@ class Served:
     release: Any
     encoder: Any
     cache: ListCache
+    mixed: int = 0
+    collection: str = "any"
+
+    def foreign(self, _vectors: object, _lists: object) -> int:
+        return self.mixed
 
     def made(self, record: Record) -> bool:
         return f'"{self.name}"'.encode() in (record.value or b"")
@@ -115,6 +120,15 @@ def test_a_canary_answers_its_share_and_order_stays() -> None:
 def test_a_result_that_names_another_release_is_counted_and_not_published() -> None:
     registry = CollectorRegistry()
     answers = answerer(Lineup(named("a", says="b"), 1), registry).answer(events(), lambda: True)
+
+    assert all(answer.record.topic == "dead-letters" for answer in answers)
+    assert registry.get_sample_value("marquee_release_mismatches_total") == len(events())
+
+
+def test_what_another_release_s_vectors_gave_is_counted_and_not_published() -> None:
+    registry, mixed = CollectorRegistry(), named("a")
+    mixed.mixed = 1
+    answers = answerer(Lineup(mixed, 1), registry).answer(events(), lambda: True)
 
     assert all(answer.record.topic == "dead-letters" for answer in answers)
     assert registry.get_sample_value("marquee_release_mismatches_total") == len(events())
