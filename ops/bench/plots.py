@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _STYLE: dict[str, object] = {"svg.hashsalt": "marquee", "svg.fonttype": "none", "font.size": 9}
 _OURS, _THEIRS, _SLOW = "#3b6ea5", "#b0b7bf", "#d98a3d"
+_PLAIN = "{x:,.0f}"
 _WIDTH = 8.0  # inches, as all sizes here
 _AXES = {
     "partitions": "partitions",
@@ -72,13 +73,14 @@ def _speed(rows: Sequence[Row], ceiling: float | None) -> "Figure":
         axes.axvline(ceiling, color=_SLOW, linestyle="--", label="Milvus alone")
         axes.legend(loc="lower right")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(_PLAIN)
     axes.set_xlabel("events a second")
     return figure
 
 
 def _latency(rows: Sequence[Row]) -> "Figure":
     """From the median to the 99th percentile, at three rates."""
-    figure, axes = _bars(3 * len(rows))
+    figure, axes = _bars(sum(len(row.latencies) for row in rows))
     labels: list[str] = []
     for row in rows:
         for name, (p50, p99) in row.latencies.items():
@@ -90,6 +92,8 @@ def _latency(rows: Sequence[Row]) -> "Figure":
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(_PLAIN)
+    axes.xaxis.set_minor_formatter(_PLAIN)
     axes.set_xlabel("milliseconds from event to committed result, p50 to p99")
     return figure
 

@@ -3,12 +3,14 @@
 import json
 import time
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ops.options import AsJson
+from schemas.errors import MarqueeError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,6 +57,9 @@ def bench(
     an environment of their own at first use. A machine that does anything else gives wrong figures. Exit codes: 0 all
     was measured, 1 something failed, which is named.
     """
+    missing = [package for package in ("matplotlib", "psutil") if find_spec(package) is None]
+    if missing:
+        raise MarqueeError(f"the benchmark needs {' and '.join(missing)}; install marquee[bench]")
     from rich.console import Console
 
     from ops import logs
