@@ -44,7 +44,6 @@ class Reason(StrEnum):
     NOT_AN_OBJECT = "not_an_object"
     INVALID = "invalid"
     TOO_LARGE = "too_large"
-    UNSUPPORTED = "unsupported"
     PROCESSING_FAILED = "processing_failed"
 
 
@@ -54,6 +53,5 @@ REASONS: dict[Reason, str] = {
     Reason.NOT_AN_OBJECT: "The value is JSON, but not an object.",
     Reason.INVALID: "A field has a wrong type or is out of its range; `marquee.error` names it.",
     Reason.TOO_LARGE: "The event is larger than 1 MiB, on a topic that takes such records.",
-    Reason.UNSUPPORTED: "The event asks for something that this version does not do; `marquee.error` names it.",
     Reason.PROCESSING_FAILED: "The event could be read, but answering it failed, also when tried alone.",
 }

@@ -49,6 +49,7 @@ class Recommendation(BaseModel):
     release: str = Field(description="The release that embedded the profile and the movies.")
     collection: str = Field(description="The Milvus collection of that release.")
     retrieval: Retrieval = Field(
-        description="`milvus`, or `exact` from the worker's own copy of the vectors."
+        description="`milvus`, or `exact` from the worker's own copy of the same vectors: by setting, while Milvus is away, "
+        "and where an event asks for what a search for many cannot give (a filter, or more left out than fetched)."
     )
     source: Source

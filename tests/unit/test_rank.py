@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.profile import Filter
@@ -21,9 +21,11 @@ SCALE = 5.0
 class Movies:
     """Movies on a line, few `levels` apart, so that many tie; searched in as many ways as there are."""
 
-    def __init__(self, movies: int, *, levels: int, seed: int) -> None:
+    def __init__(self, movies: int, *, levels: int, seed: int, sparse: bool = False) -> None:
         rng = np.random.default_rng(seed)
         ids = rng.permutation(np.arange(1, movies + 1)).astype(np.int64)
+        if sparse:
+            ids[ids > movies // 2] += 2**62
         genres = [[name for name in GENRES if rng.random() < 0.4] for _ in range(movies)]
         years = rng.choice([0, 1980, 1990, 2000], movies).astype(np.int32)
         self.catalogue = Catalogue(ids, [""] * movies, genres, years)
@@ -84,11 +86,20 @@ genres = st.none() | st.lists(st.sampled_from((*GENRES, "Western")), max_size=3)
 years = st.none() | st.sampled_from([(0, 1985), (1980, 1990), (1995, 9999), (1985, 1986)])
 filters = st.none() | st.builds(Filter, genres=genres, not_genres=genres, years=years)
 wishes = st.lists(
-    st.builds(Wish, st.integers(1, 100), st.frozensets(st.integers(1, 70)), filters), min_size=1, max_size=6
+    st.builds(Wish, st.integers(1, 100), st.frozensets(st.integers(1, 70) | st.just(2**63 - 1)), filters),
+    min_size=1,
+    max_size=6,
 )
-catalogues = st.builds(Movies, st.integers(1, 300), levels=st.integers(1, 40), seed=st.integers(0, 1_000))
+catalogues = st.builds(
+    Movies,
+    st.integers(1, 300),
+    levels=st.integers(1, 40),
+    seed=st.integers(0, 1_000),
+    sparse=st.booleans(),
+)
 
 
+@settings(max_examples=40)
 @given(movies=catalogues, wanted=wishes, exact_too=st.booleans())
 def test_milvus_and_exact_together_equal_fetching_everything(
     movies: Movies, wanted: list[Wish], exact_too: bool
@@ -103,6 +114,7 @@ def test_milvus_and_exact_together_equal_fetching_everything(
     assert set(found.exact) >= {i for i, wish in enumerate(wanted) if wish.filter and exact_too}
 
 
+@settings(max_examples=40)
 @given(movies=catalogues, wanted=wishes, withheld=st.frozensets(st.integers(1, 300), max_size=20))
 def test_exact_search_equals_looking_at_everything(
     movies: Movies, wanted: list[Wish], withheld: frozenset[int]
@@ -116,6 +128,7 @@ def test_exact_search_equals_looking_at_everything(
     ]
 
 
+@settings(max_examples=40)
 @given(movies=catalogues, wanted=wishes, withheld=st.frozensets(st.integers(1, 300), max_size=20))
 def test_nobody_gets_what_is_withheld(movies: Movies, wanted: list[Wish], withheld: frozenset[int]) -> None:
     queries = np.resize(movies.queries, (len(wanted), 1))
