@@ -5,10 +5,10 @@ first value is its second.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Summary
@@ -26,6 +26,8 @@ _STAGES = ("decode", "embed", "search", "encode", "publish", "commit")
 _TRANSACTION_OUTCOMES = ("committed", "undone", "refused")
 _UNKNOWN = ("user", "movie")
 _CACHE = ("hit", "repeat", "miss")
+
+_Labelled = TypeVar("_Labelled", Counter, Histogram)
 
 
 class Metrics:
@@ -152,27 +154,17 @@ class Metrics:
             registry=registry,
         )
         self.kafka = KafkaMetrics(registry)
-        self._begin_at_zero()
-        # Looking a label up costs as much as counting.
-        self._stage_of = {stage: self._stages.labels(stage) for stage in _STAGES}
-        self._events_of = {outcome: self._events.labels(outcome) for outcome in _OUTCOMES}
-
-    def _begin_at_zero(self) -> None:
-        known: dict[Counter | Histogram, Sequence[str]] = {
-            self._events: _OUTCOMES,
-            self._dead_letters: [reason.value for reason in Reason],
-            self._batches: get_args(Trigger),
-            self._stages: _STAGES,
-            self._transactions: _TRANSACTION_OUTCOMES,
-            self._unknown: _UNKNOWN,
-            self._cache: _CACHE,
-        }
-        for metric, values in known.items():
-            for value in values:
-                metric.labels(value)
+        # By value of the label; looking one up in the metric costs as much as counting.
+        self._events_of = _by_value(self._events, _OUTCOMES)
+        self._dead_letters_of = _by_value(self._dead_letters, [reason.value for reason in Reason])
+        self._batches_of = _by_value(self._batches, get_args(Trigger))
+        self._stage_of = _by_value(self._stages, _STAGES)
+        self._transactions_of = _by_value(self._transactions, _TRANSACTION_OUTCOMES)
+        self._unknown_of = _by_value(self._unknown, _UNKNOWN)
+        self._cache_of = _by_value(self._cache, _CACHE)
 
     def batch(self, trigger: Trigger, events: int) -> None:
-        self._batches.labels(trigger).inc()
+        self._batches_of[trigger].inc()
         self._batch_events.observe(events)
 
     @contextmanager
@@ -183,7 +175,7 @@ class Metrics:
         self._stage_of[name].observe(time.perf_counter() - started)
 
     def transaction(self, outcome: str) -> None:
-        self._transactions.labels(outcome).inc()
+        self._transactions_of[outcome].inc()
 
     def committed(self, answers: Sequence[Answer], seconds: float, commit_seconds: float) -> None:
         """Count what a transaction made final, and how long that took; the commit's share of it apart."""
@@ -192,7 +184,7 @@ class Metrics:
         self._events_of["recommendation"].inc(len(answers) - len(dead))
         self._events_of["dead_letter"].inc(len(dead))
         for reason in dead:
-            self._dead_letters.labels(reason.value).inc()
+            self._dead_letters_of[reason.value].inc()
         at = np.fromiter((answer.event.timestamp()[1] for answer in answers), np.float64, len(answers))
         self._latency.observe(now - at / 1_000)
         self._stage_of["publish"].observe(seconds - commit_seconds)
@@ -217,13 +209,13 @@ class Metrics:
 
     def cache(self, hits: int, repeats: int, misses: int) -> None:
         """What the cache of lists had for the events of a batch."""
-        self._cache.labels("hit").inc(hits)
-        self._cache.labels("repeat").inc(repeats)
-        self._cache.labels("miss").inc(misses)
+        self._cache_of["hit"].inc(hits)
+        self._cache_of["repeat"].inc(repeats)
+        self._cache_of["miss"].inc(misses)
 
     def unknown(self, users: int, movies: int) -> None:
-        self._unknown.labels("user").inc(users)
-        self._unknown.labels("movie").inc(movies)
+        self._unknown_of["user"].inc(users)
+        self._unknown_of["movie"].inc(movies)
 
     def lag(self, partition: int, events: int) -> None:
         self._lag.labels(str(partition)).set(events)
@@ -270,3 +262,8 @@ class Metrics:
 
     def lost_offset(self) -> None:
         self._lost_offsets.inc()
+
+
+def _by_value(metric: _Labelled, values: Iterable[str]) -> dict[str, _Labelled]:
+    """A metric of one label for each of its values, which are there from now on, at 0."""
+    return {value: metric.labels(value) for value in values}
