@@ -31,6 +31,7 @@ COMMANDS = (
     "status",
     "data",
     "train",
+    "movies",
     "evaluate",
     "explain",
     "export",

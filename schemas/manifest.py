@@ -88,6 +88,10 @@ class Manifest(_Part):
     movies: int = Field(ge=0, description="Rows of the catalogue.")
     towers: Towers
     files: dict[str, FileEntry]
+    extends: str | None = Field(
+        None,
+        description="The release whose towers it has, and whose vectors are taken over for the movies of both.",
+    )
     data: Data
     training: dict[str, Any] = Field(
         default_factory=dict, description="Hyper-parameters, seed and figures reached."

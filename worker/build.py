@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from worker.checks import CheckError, unit_length
+from worker.known import KnownVectors
 from worker.milvus import Milvus
 from worker.release import Release
 from worker.vectors import VectorsFile
@@ -17,11 +18,12 @@ def build_collection(
     vectors: VectorsFile,
     batch: int,
     progress: Callable[[float], None],
+    known: KnownVectors | None = None,
 ) -> None:
     """Create the collection and insert every movie; the vectors also go to the file, by row of the catalogue.
 
-    No more than `batch` movies are in memory at a time. `progress` is told the share done after each, and may raise to
-    end it.
+    What is `known` is not embedded. No more than `batch` movies are in memory at a time. `progress` is told the share done
+    after each, and may raise to end it.
 
     Raises:
         CheckError: the movie tower gives values that are not finite, or the catalogue is not as long as it says.
@@ -29,7 +31,7 @@ def build_collection(
     """
     manifest = release.manifest
     milvus.create(collection, manifest.dimension)
-    for movies, embedded in release.embedded_movies(batch):
+    for movies, embedded in release.embedded_movies(batch, known):
         scaled = unit_length(embedded, manifest)
         if not np.isfinite(scaled).all():
             raise CheckError("the movie tower gives values that are not finite")

@@ -43,6 +43,16 @@ class Catalogue:
         part = slice(start, stop)
         return Catalogue(self.movie_ids[part], self.titles[part], self.genres[part], self.years[part])
 
+    def take(self, chosen: NDArray[np.bool_]) -> "Catalogue":
+        """The rows where the mask [n] is true."""
+        rows = np.flatnonzero(chosen).tolist()
+        return Catalogue(
+            self.movie_ids[chosen],
+            [self.titles[row] for row in rows],
+            [self.genres[row] for row in rows],
+            self.years[chosen],
+        )
+
     @classmethod
     def of(cls, movies: dict[int, tuple[str, list[str]]]) -> "Catalogue":
         """From {movie id: (title, genres)}; the year is the title's."""

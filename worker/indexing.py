@@ -16,6 +16,8 @@ from worker.job import Job
 from worker.milvus import Milvus
 from worker.patience import patiently
 from worker.release import Release
+from worker.reuse import known_vectors
+from worker.store import ReleaseStore
 from worker.transitions import begun
 from worker.vectors import StoredIndex, VectorsFile
 
@@ -41,6 +43,7 @@ class Indexing:
         self._settings = settings
         self._milvus = milvus
         self._health = health
+        self._store = ReleaseStore(settings.store)
 
     def build(
         self, command: ReleaseCommand, loaded: Release, view: ReleasesView, folder: Path, job: Job
@@ -53,6 +56,7 @@ class Indexing:
             CheckError: a tower gives values that are not finite, or Milvus refused every attempt.
         """
         names, release, refused = self._settings.names, loaded.manifest.release, ""
+        known = known_vectors(self._store, loaded.manifest, view)
         for _ in range(_ATTEMPTS):
             record = begun(command, release, view.releases.get(release))
             view = job.publish({release_key(release): record})
@@ -70,6 +74,7 @@ class Indexing:
                         vectors,
                         self._settings.indexer.batch_movies,
                         progress,
+                        known,
                     )
             except MilvusError as error:
                 # Some of the rows may be there and some not: only a new collection is sure to be whole.

@@ -14,6 +14,7 @@ from schemas.profile import ProfileEvent
 from worker.catalogue import Catalogue
 from worker.features import Features, Unknowns, Vocabularies
 from worker.history import RECENT, embed_by_length
+from worker.known import KnownVectors
 from worker.tower import Device, Tower
 
 logger = logging.getLogger(__name__)
@@ -39,10 +40,15 @@ class Release:
         """The catalogue's movies, int64 [movies], in its order."""
         return Catalogue.read_ids(self.folder / CATALOGUE_FILE)
 
-    def embedded_movies(self, batch: int) -> Iterator[tuple[Catalogue, NDArray[np.float32]]]:
-        """The catalogue from its first row to its last, up to `batch` rows at a time, each part with its vectors."""
+    def embedded_movies(
+        self, batch: int, known: KnownVectors | None = None
+    ) -> Iterator[tuple[Catalogue, NDArray[np.float32]]]:
+        """The catalogue from its first row to its last, up to `batch` rows at a time, each part with its vectors.
+
+        What is `known` is taken from there, and not embedded.
+        """
         for movies in Catalogue.batches(self.folder / CATALOGUE_FILE, batch):
-            yield movies, self._embed(movies)
+            yield movies, self._embed(movies) if known is None else self._embed_others(movies, known)
 
     def embed_profiles(self, events: Sequence[ProfileEvent]) -> NDArray[np.float32]:
         """Vectors of n events, float32 [n, dimension]."""
@@ -55,6 +61,14 @@ class Release:
     def embed_movies(self, start: int, stop: int) -> NDArray[np.float32]:
         """Vectors of the catalogue's rows from `start` up to `stop`, float32 [stop - start, dimension]."""
         return self._embed(self.catalogue.rows(start, stop))
+
+    def _embed_others(self, movies: Catalogue, known: KnownVectors) -> NDArray[np.float32]:
+        mask, vectors = known.of(movies.movie_ids)
+        all_vectors = np.empty((len(movies), self.manifest.dimension), np.float32)
+        all_vectors[mask] = vectors
+        if not mask.all():
+            all_vectors[~mask] = self._embed(movies.take(~mask))
+        return all_vectors
 
     def _embed(self, movies: Catalogue) -> NDArray[np.float32]:
         return self.movie_tower.embed(self.features.movies(movies, self.movie_tower.inputs))

@@ -58,7 +58,7 @@ def load(folder: Path) -> MovieLens:
     paths = (folder / USERS_FILE, _movies_path(folder), folder / RATINGS_FILE)
     contents = [read(path) for path in paths]
     users = _parse_users(paths[0], contents[0])
-    movies = _parse_movies(paths[1], contents[1])
+    movies = parse_movies(paths[1], contents[1])
     ratings = parse_ratings(paths[2], contents[2], users.ids, movies.movie_ids)
     digest = hashlib.sha256()
     for content in contents:
@@ -95,7 +95,12 @@ def _parse_users(path: Path, content: bytes) -> Users:
     )
 
 
-def _parse_movies(path: Path, content: bytes) -> Catalogue:
+def parse_movies(path: Path, content: bytes) -> Catalogue:
+    """movies.dat: `MovieID::Title::Genres` a line.
+
+    Raises:
+        DataError: names the line and what is wrong there.
+    """
     rows: dict[int, tuple[str, list[str]]] = {}
 
     def parse(line: str) -> None:

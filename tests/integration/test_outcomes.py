@@ -118,10 +118,9 @@ def test_the_join_loses_and_doubles_nothing_under_kills(kafka_settings: Settings
     settings = kafka_settings
     ensure_topics(settings, 30)
     people, chance = People(settings, seed=5), random.Random(6)
-    short = {"MARQUEE_WORKER__SESSION_TIMEOUT_MS": "16000"}
 
     def process() -> Process:
-        return Process("outcomes-worker", settings, tmp_path, **short)
+        return Process("outcomes-worker", settings, tmp_path, MARQUEE_WORKER__SESSION_TIMEOUT_MS="16000")
 
     working, standing_by = process(), process()
     try:

@@ -1,0 +1,51 @@
+"""A release with more movies and the same towers: what is new is embedded from its content, and with the unknown id."""
+
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from schemas.errors import MarqueeError
+from schemas.manifest import CATALOGUE_FILE, Manifest
+from worker.catalogue import Catalogue
+from worker.store import ReleaseStore
+
+
+class SameMovieError(MarqueeError):
+    """A movie to be added is in the release already."""
+
+
+def extend_release(store: ReleaseStore, release: str, new: Catalogue) -> Manifest:
+    """Write a release with the movies of `release` and the new ones, and give its manifest.
+
+    Raises:
+        SameMovieError: the release has one of them already.
+        ReleaseError: the release is missing or corrupt, or the store cannot be written to.
+    """
+    manifest = store.manifest(release)
+    folder = store.fetch(manifest)
+    old = Catalogue.read(folder / CATALOGUE_FILE)
+    known = [id_ for id_ in new.movie_ids.tolist() if old.position(id_) is not None]
+    if known:
+        raise SameMovieError(
+            f"release {release} has movie {', '.join(map(str, known[:10]))} already: a release does not change; leave out "
+            "what is there, or train anew to change it"
+        )
+    movies = {
+        id_: (title, genres)
+        for part in (old, new)
+        for id_, title, genres in zip(part.movie_ids.tolist(), part.titles, part.genres, strict=True)
+    }
+    extended = manifest.model_copy(
+        update={
+            "created_at": datetime.now(UTC),
+            "movies": len(movies),
+            "extends": release,
+            "training": manifest.training | {"movies_added": len(new)},
+        }
+    )
+    with tempfile.TemporaryDirectory(prefix="marquee-release-") as scratch:
+        for name in manifest.files:
+            shutil.copy(folder / name, Path(scratch) / name)
+        Catalogue.of(movies).write(Path(scratch) / CATALOGUE_FILE)
+        return store.write(extended, Path(scratch))
