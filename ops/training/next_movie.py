@@ -170,6 +170,8 @@ class NextMovie:
         movies = self._movie_vectors(random)
         table = paddle.concat([paddle.zeros_like(movies[:1]), movies])
         next_movie = self._next_movie(table, batch, random)
+        if not self._liked:
+            return next_movie
         return next_movie + self._hyper.profile_weight * self._liked_by_profile(movies, random)
 
     def _next_movie(
