@@ -16,6 +16,7 @@ from tests.activation import activate
 from tests.integration.test_worker import assert_each_once, everything, publish
 from tests.processes import Process, wait_for
 
+pytestmark = pytest.mark.timeout(900)  # workers start six times, also on a busy machine
 ROOT = Path(__file__).parent.parent.parent
 
 
