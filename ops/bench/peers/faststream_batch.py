@@ -39,7 +39,7 @@ def main() -> None:
         max_records=_BATCH,
         polling_interval=_POLLING_SECONDS,
         auto_offset_reset="earliest",
-        ack_policy=AckPolicy.REJECT_ON_ERROR,
+        ack_policy=AckPolicy.ACK,
     )
     async def recommend(_: list[bytes], message: KafkaMessage) -> None:
         events = [
