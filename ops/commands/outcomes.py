@@ -56,7 +56,7 @@ def outcomes(
         shown = {"outcomes": [row.as_json(by) for row in rows], "canary": [one.as_json() for one in compared]}
         typer.echo(json.dumps(shown))
         return
-    console = Console()
+    console = Console(width=None if Console().is_terminal else 160)
     console.print(
         _table(by, rows) if rows else "Nothing was counted: is a `marquee outcomes-worker` running?"
     )
