@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pymilvus import MilvusClient
 
 from ops.local.milvus import LocalMilvus, MilvusLite
 from schemas.errors import SettingsError
@@ -52,6 +53,22 @@ def test_answers_are_those_of_exact_search(client: Milvus, metric: Metric) -> No
     assert scores.dtype == np.dtype(np.float32)
     assert np.array_equal(ids, expected_ids)
     assert np.abs(scores - expected_scores).max() < 1e-5
+
+
+@pytest.mark.parametrize("expression", ["", "year > 2000", "movie_id <= 3"])
+def test_columns_are_what_the_public_api_gives(client: Milvus, milvus: LocalMilvus, expression: str) -> None:
+    fill(client, "it_public", some_vectors(MOVIES, 1))
+    queries = some_vectors(16, 2)
+
+    ids, scores = client.search("it_public", queries, 10, expression)
+
+    public = MilvusClient(uri=milvus.uri)
+    answer = public.search("it_public", queries.tolist(), filter=expression, limit=10, anns_field="vector")
+    public.close()
+    assert ids.tolist() == [[hit.id for hit in hits] for hits in answer] if ids.size else not any(answer)
+    assert scores == pytest.approx(
+        np.array([[hit["distance"] for hit in hits] for hits in answer]).reshape(scores.shape), abs=1e-6
+    )
 
 
 def test_a_small_collection_gives_as_many_columns_as_it_has_movies(client: Milvus) -> None:
