@@ -40,7 +40,7 @@ PARTS = {
     "broker": 1,
 }
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1_200)
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +126,17 @@ def test_releases_take_over_from_each_other(servers: Servers, fusion_store: str,
         "command repeated": 2,
     }
     assert any("recomputed from the named one alone, 0 differ" in note for note in result.notes)
+
+
+def test_a_withdrawn_movie_is_not_recommended(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
+    """Withdrawals under load, each with a swap, the second also with a worker killed."""
+    scenario = replace(SCENARIOS["withdraw"], small=Size(2, EVENTS))
+
+    result = run_scenario(scenario, servers, fusion_store, tmp_path, variables=QUICK)
+
+    assert_kept(result)
+    assert result.injected["withdrawal"] == 2
+    assert any("0 break the promise" in note for note in result.notes)
 
 
 def broken(

@@ -3,7 +3,7 @@
 from ops.faults.scenario import BOTH, Scenario, Size
 from ops.faults.trial import Trial, TrialError
 
-_LEAVE_SECONDS = 15.0
+_LEAVE_SECONDS = 90.0
 
 
 def join_and_leave(trial: Trial) -> None:
