@@ -122,7 +122,7 @@ PEERS = (
         "bytewax",
         "bytewax, flat_map_batch",
         "at least once",
-        3_000,
+        10_000,
         _peer("bytewax", "bytewax_flow.py", "milvus"),
     ),
 )

@@ -11,7 +11,7 @@ from ops.bench.contenders import Contender
 from ops.bench.deployment import Deployment, Offsets
 from ops.bench.events import Draft, endless
 from ops.bench.live import Answered, live
-from ops.bench.statistics import Seconds, between, quantile_ms, steady_window
+from ops.bench.statistics import Seconds, Window, between, quantile_ms, steady_window
 from ops.bench.usage import Usage
 from ops.local.process import ChildProcess
 from schemas.errors import MarqueeError
@@ -22,6 +22,7 @@ _LOOK_SECONDS = 0.2
 _LOOKS_QUIET = 3
 _STALLED_SECONDS = 60.0
 _STOP_SECONDS = 20.0
+_SHORTEST_SECONDS = 0.25
 _READ_BATCH = 10_000
 KEPT_LISTS = 100
 
@@ -98,7 +99,7 @@ def measure(
     usage.start()
     try:
         moments = _drain(deployment, before, events, children)
-        window = steady_window(moments)
+        window = _window(contender, moments)
         latencies = _latencies(contender, deployment, pool, pace, window.events_per_second)
     finally:
         usage.stop()
@@ -168,6 +169,19 @@ def _drain(deployment: Deployment, before: Offsets, events: int, children: Seque
                 raise MarqueeError(f"{child.name} ended with code {child.returncode}.{child.log_tail()}")
         if time.monotonic() - moved_at > _STALLED_SECONDS:
             raise MarqueeError(f"{children[0].name} stands still.{children[0].log_tail()}")
+
+
+def _window(contender: Contender, moments: Seconds) -> Window:
+    """The steady part; one who writes everything at once has none, and no rate."""
+    try:
+        window = steady_window(moments)
+    except ValueError as error:
+        raise MarqueeError(f"{contender.name}: {error}") from error
+    if window.end - window.begin < _SHORTEST_SECONDS:
+        raise MarqueeError(
+            f"{contender.name} wrote its results at once, which gives no rate; lay out more events"
+        )
+    return window
 
 
 def _moments(deployment: Deployment, before: Offsets) -> Seconds:
