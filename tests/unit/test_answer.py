@@ -35,7 +35,13 @@ def encode(event: Event, profile: ProfileEvent, movies: bytes, retrieval: Retrie
     return Record("recommendations", event.partition(), event.key(), movies + retrieval.encode(), [])
 
 
-def answerer(search: Search, *, cached: int = 0, registry: CollectorRegistry | None = None) -> Answerer:
+def answerer(
+    search: Search,
+    *,
+    cached: int = 0,
+    registry: CollectorRegistry | None = None,
+    withheld: Callable[[], frozenset[int]] = frozenset,
+) -> Answerer:
     release = SimpleNamespace(
         manifest=SimpleNamespace(release="r-1"),
         embed_profiles=lambda profiles: np.zeros((len(profiles), 2), dtype=np.float32),
@@ -52,7 +58,7 @@ def answerer(search: Search, *, cached: int = 0, registry: CollectorRegistry | N
     retriever = SimpleNamespace(lists=lambda _served, _vectors, wishes, _is_ours, **_: search(wishes))
     serving = SimpleNamespace(lineup=lambda: Lineup(cast(Any, served), 1))
     metrics = Metrics(registry or CollectorRegistry())
-    return Answerer("dead-letters", cast(Any, serving), cast(Any, retriever), metrics)
+    return Answerer("dead-letters", cast(Any, serving), cast(Any, retriever), metrics, withheld=withheld)
 
 
 def movies(lists: Lists) -> list[bytes]:
@@ -127,6 +133,20 @@ def test_equal_profiles_are_searched_for_once_and_then_found_in_the_cache() -> N
 )  # fmt: skip
 def test_whatever_a_list_follows_from_tells_profiles_apart(body: bytes) -> None:
     assert values(answerer(CountingSearch(), cached=10), b"{}", body) == [b"0milvus", b"1milvus"]
+
+
+def test_a_list_from_before_a_withdrawal_is_not_given_again() -> None:
+    search, withheld = CountingSearch(), set[int]()
+    of = answerer(search, cached=10, withheld=lambda: frozenset(withheld))
+
+    before = values(of, b"{}")
+    withheld.add(1)
+    after = values(of, b"{}", b"{}")
+    withheld.clear()
+
+    assert (before, after) == ([b"0milvus"], [b"1milvus", b"1milvus"])
+    assert values(of, b"{}") == before  # what was found with the same movies left out
+    assert search.asked == [1, 1]
 
 
 def test_without_a_cache_every_event_is_searched_for() -> None:
