@@ -88,13 +88,17 @@ def wait_for_workers(settings: Settings, offset: int, timeout_s: float) -> list[
         view = ReleasesView()
         for message in history(settings, settings.names.releases, timeout_s=timeout_s):
             view.apply(message.key(), message.value())
-        workers = {worker.worker: worker.withdrawals or 0 for worker in view.live_workers()}
-        behind = sorted(name for name, read in workers.items() if read < offset)
+        behind = workers_behind(view, offset)
         if not behind:
-            return sorted(workers)
+            return sorted(worker.worker for worker in view.live_workers())
         if time.monotonic() >= deadline:
             raise NotEverywhereError(
                 f"{', '.join(behind)} had not read the withdrawals within {timeout_s:g} s: they stand, and count there as "
                 "soon as they are read; see `marquee status`"
             )
         time.sleep(_LOOK_SECONDS)
+
+
+def workers_behind(view: ReleasesView, offset: int) -> list[str]:
+    """The live workers that have not read `withdrawals` up to `offset`."""
+    return sorted(w.worker for w in view.live_workers() if (w.withdrawals or 0) < offset)
