@@ -1,13 +1,17 @@
 """`marquee recommend`: one profile through Kafka, and the list that answers it."""
 
-from typing import Annotated
+import json
+from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
 
 from ops.options import AsJson, BootstrapServers, Milvus, Prefix, Store, settings_with
 from ops.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years, table
-from schemas.profile import MAX_ID, MAX_K, MAX_RECENT, OCCUPATIONS, ProfileEvent
+from schemas.profile import DEFAULT_K, MAX_ID, MAX_K, MAX_RECENT, OCCUPATIONS, ProfileEvent
+
+if TYPE_CHECKING:
+    from schemas.settings import Settings
 
 _HELP = f"""Send one profile through Kafka and print the list that answers it.
 
@@ -60,6 +64,13 @@ def recommend(
     k: Annotated[
         int | None, typer.Option("-k", help="How many movies; 5 if missing.", min=1, max=MAX_K)
     ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of a person: movies like these, as in 1,3114, by the active release's vectors; no event is sent.",
+            show_default=False,
+        ),
+    ] = None,
     infer: Annotated[
         bool,
         typer.Option("-i", "--infer", help="First have the newest release embedded, indexed and activated."),
@@ -74,6 +85,12 @@ def recommend(
     """Send one profile through Kafka and print the list that answers it."""
     from ops.answers import ask, movie_table
 
+    if like is not None:
+        if any(given is not None for given in (age, gender, job, user, recent)) or infer:
+            raise typer.BadParameter("it takes -k alone beside it", param_hint="--like")
+        settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, store=store)
+        _show_similar(settings, movie_ids(like), k or DEFAULT_K, timeout, as_json)
+        return
     profile = ProfileEvent(
         event_id=f"recommend-{uuid4().hex}",
         user_id=user,
@@ -95,3 +112,18 @@ def recommend(
     answer = result.recommendation
     typer.echo(movie_table(answer))
     typer.echo(f"release {answer.release}, retrieval {answer.retrieval}, {latency_ms} ms", err=True)
+
+
+def _show_similar(settings: "Settings", like: list[int], k: int, timeout: float, as_json: bool) -> None:
+    from ops.answers import movies_table
+    from ops.similar import similar_movies
+
+    if not like:
+        raise typer.BadParameter("it names no movie", param_hint="--like")
+    release, movies = similar_movies(settings, like, k, timeout)
+    if as_json:
+        found = [movie.model_dump(exclude_none=True) for movie in movies]
+        typer.echo(json.dumps({"like": like, "release": release, "movies": found}))
+        return
+    typer.echo(movies_table(movies))
+    typer.echo(f"release {release}, cosine", err=True)

@@ -111,3 +111,27 @@ def test_what_cannot_be_read_withdraws_as_well(kafka_settings: Settings) -> None
 
     assert found.keys() == {1, 2}
     assert found[2] is None
+
+
+def test_movies_like_others_are_near_them_and_not_withdrawn(settings: Settings) -> None:
+    active = activate(settings)
+    catalogue = ReleaseStore(settings.store).catalogue(active.release)
+    one, another = catalogue.movie_ids[:2].tolist()
+
+    def like(*movie_ids: int) -> list[int]:
+        done = marquee(settings, "recommend", "--like", ",".join(map(str, movie_ids)), "-k", "3", "--json")
+        assert done.returncode == 0, done.stderr
+        shown = json.loads(done.stdout)
+        assert shown["release"] == active.release
+        return [movie["movie_id"] for movie in shown["movies"]]
+
+    near = like(one, another)
+    assert len(near) == 3
+    assert not {one, another} & set(near)
+    write_withdrawals(settings, {near[0]: Withdrawal()})
+    assert like(one, another)[:2] == near[1:]
+
+    unknown = marquee(settings, "recommend", "--like", "999999999")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "has no movie 999999999" in unknown.stderr
+    assert marquee(settings, "recommend", "--like", str(one), "-a", "0").returncode == 2

@@ -17,6 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import MilvusLite
+from producer.history import history
 from producer.recommendations import DeadLetter, Outcome, OutcomeReader, Result
 from schemas import kafka as clients
 from schemas.settings import Settings
@@ -94,6 +95,9 @@ def test_every_event_ends_once(settings: Settings, tmp_path: Path) -> None:
         worker.wait_ready()
 
         assert_each_once(sent, outcomes)
+        for topic in (settings.names.recommendations, settings.names.dead_letters):
+            for message in history(settings, topic, timeout_s=60):
+                assert ("traceparent", message.key()) in (message.headers() or [])  # as it was published
         letters = [outcome for outcome in outcomes if isinstance(outcome, DeadLetter)]
         assert sorted(letter.value or b"" for letter in letters) == sorted(value or b"" for value in bad)
         assert all(len(o.recommendation.movies) == 5 for o in outcomes if isinstance(o, Result))
