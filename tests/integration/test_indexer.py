@@ -291,3 +291,15 @@ def test_a_killed_indexers_work_is_finished_by_another(lite: Settings) -> None:
     assert view.active is not None
     assert view.active.collection == lite.names.collection(release, 2)
     assert view.epoch == 1
+
+
+def test_a_large_catalogue_has_an_hnsw_index_and_tells_its_recall(both: Settings) -> None:
+    release = names(both)[0]
+    large = both.indexer.model_copy(update={"exact_movies": 100})
+    with indexer(both.model_copy(update={"indexer": large})):
+        outcome = carry_out(both, "index", release)
+    assert "HNSW, recall@5" in (outcome.reason or "")
+    record = view_of(both).releases[release]
+    assert (record.index, record.state) == ("HNSW", ReleaseState.ACTIVE)
+    assert record.recall_at_5 is not None
+    assert record.recall_at_5 >= 0.95

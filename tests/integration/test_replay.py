@@ -15,6 +15,8 @@ from worker.topics import ensure_topics
 
 EVENTS = 60
 
+pytestmark = pytest.mark.timeout(600)  # the first test may have a broker to start and releases to train
+
 
 @pytest.fixture
 def settings(kafka_settings: Settings, two_releases: Path) -> Settings:

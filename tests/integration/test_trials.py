@@ -23,6 +23,8 @@ from worker.topics import ensure_topics
 USERS = range(1, 201)
 SHARE = 0.3
 
+pytestmark = pytest.mark.timeout(600)  # the first test may have servers to start and releases to train
+
 
 @pytest.fixture
 def settings(lite_settings: Settings, two_releases: Path) -> Settings:
@@ -132,3 +134,18 @@ def test_from_shadow_to_canary_to_activation_and_back(settings: Settings, tmp_pa
         assert (refused.returncode, "is active" in refused.stderr) == (1, True)
         command(settings, "retire", second)
         assert read_releases(settings, 60).releases[second].collection is None
+
+
+def test_training_ends_in_a_release_that_serves(
+    settings: Settings, generated_data: Path, tmp_path: Path
+) -> None:
+    before = ReleaseStore(settings.store).names()
+    with Process("indexer", settings, tmp_path), Process("worker", settings, tmp_path):
+        options = ("--model", "fusion", "--epochs", "1", "--then-reindex")
+        trained = command(settings, "train", "--data", str(generated_data), *options).split()[-1]
+        assert trained not in before
+        view = read_releases(settings, 60)
+    assert view.active is not None
+    assert view.active.release == trained
+    row = next(row for row in shown(settings)["releases"] if row["release"] == trained)
+    assert row["metrics"]
