@@ -89,6 +89,9 @@ def _settle(
     ids: Ids, raw: Vectors, wishes: Sequence[Wish], scale: float, withheld: frozenset[int]
 ) -> tuple[Lists, NDArray[np.bool_]]:
     """The wishes' lists from what was fetched for them, [n, m], and of which nothing beyond could stand in them or tie."""
+    if not ids.shape[1]:  # nothing was found for anybody
+        nothing = np.zeros(len(ids), np.int64)
+        return Lists(ids.ravel(), published(raw.ravel(), scale), nothing), nothing.astype(np.bool_)
     ids, scores = _ordered(ids, published(raw, scale))
     ks = np.array([wish.k for wish in wishes])[:, None]
     qualifies = ids >= 0  # negative where the search had no more to give
@@ -98,8 +101,6 @@ def _settle(
             qualifies[row] &= [movie_id not in never for movie_id in ids[row].tolist()]
     listed = qualifies & (np.cumsum(qualifies, axis=1) <= ks)
     lengths = listed.sum(axis=1)
-    if not ids.shape[1]:
-        return Lists(ids[listed], scores[listed], lengths), np.zeros(len(ids), np.bool_)
     last = np.where(listed, scores, np.inf).min(axis=1)
     settled: NDArray[np.bool_] = (lengths == ks[:, 0]) & (last > scores[:, -1])
     return Lists(ids[listed], scores[listed], lengths), settled

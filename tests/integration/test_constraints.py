@@ -74,9 +74,9 @@ class Catalogue:
         movies = movies[~movies.movie_id.isin(event["recent"] + event["exclude"])]
         wanted = event["filter"] or {}
         if wanted.get("genres"):
-            movies = movies[movies.genres.map(lambda of: bool(set(of) & set(wanted["genres"])))]
+            movies = movies[np.array([bool(set(of) & set(wanted["genres"])) for of in movies.genres], bool)]
         if wanted.get("not_genres"):
-            movies = movies[movies.genres.map(lambda of: not set(of) & set(wanted["not_genres"]))]
+            movies = movies[np.array([not set(of) & set(wanted["not_genres"]) for of in movies.genres], bool)]
         if wanted.get("years"):
             movies = movies[movies.year.between(*wanted["years"])]
         return movies.sort_values(["score", "movie_id"], ascending=[False, True])

@@ -58,11 +58,12 @@ class Movies:
         return sorted(picks, key=lambda pick: (-pick.score, pick.movie_id))[: wish.k]
 
     def search(self, queries: Vectors, limit: int, filter_: Filter | None) -> tuple[Ids, Vectors]:
-        """As Milvus gives them: those that meet the filter, -1 and -inf where there are no more."""
+        """As Milvus gives them: those that meet the filter, in as many columns as the longest list has."""
         self.asked.append((len(queries), limit))
         products = queries @ self.index.vectors.T
         products[:, [not self.qualify(row, filter_) for row in range(len(self.catalogue))]] = -np.inf
-        best = np.argsort(-products, axis=1, kind="stable")[:, :limit]
+        longest = int(np.isfinite(products).sum(axis=1).max())
+        best = np.argsort(-products, axis=1, kind="stable")[:, : min(limit, longest)]
         scores = np.take_along_axis(products, best, axis=1)
         return np.where(np.isfinite(scores), self.index.movie_ids[best], -1), scores
 
