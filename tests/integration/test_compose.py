@@ -90,7 +90,7 @@ def test_command_reaches_health_as_a_process(name: str, lite_settings: Settings,
     role, *arguments = service["command"]
 
     # When
-    with Process(role, lite_settings, tmp_path, *arguments, **variables) as process:
+    with Process(role, lite_settings, tmp_path, *arguments, sources=None, **variables) as process:
         wait_for(f"{name} live", lambda: process.get("/health/live")[0] == 200)
 
         # Then it waits for its first release, and ends when asked to
