@@ -30,7 +30,7 @@ def test_lines_are_numbered_as_an_editor_does() -> None:
         (b'{"user_id": "7"}', "user_id"),
         (b"{", "not JSON"),
         (b"[1]", "not an object"),
-        (b'{"exclude": [1]}', "exclude"),
+        (b'{"exclude": [0]}', "exclude"),
     ],
 )
 def test_a_bad_line_is_named_and_nothing_after_it_is_read(line: bytes, reason: str) -> None:
