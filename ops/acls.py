@@ -35,6 +35,9 @@ def rights(role: Role, names: Names) -> list[Right]:
                 Right("topic", names.releases, ("Read", "Write")),
                 Right("topic", names.withdrawals, ("Read",)),
                 Right("group", names.worker_group, ("Read",)),
+                # What follows a compacted topic joins no group, but brokers ask for the right to its name.
+                Right("group", names.releases, ("Read",)),
+                Right("group", names.withdrawals, ("Read",)),
                 Right(
                     "transactional-id",
                     names.worker_transactional_id(""),
@@ -49,6 +52,7 @@ def rights(role: Role, names: Names) -> list[Right]:
                 Right("topic", names.releases, ("Read", "Write")),
                 Right("topic", names.withdrawals, ("Read",)),
                 Right("group", names.indexer_group, ("Read",)),
+                Right("group", names.releases, ("Read",)),
                 Right(
                     "transactional-id",
                     names.indexer_transactional_id(""),
@@ -65,6 +69,7 @@ def rights(role: Role, names: Names) -> list[Right]:
                 Right("topic", names.outcomes, ("Read", "Write")),
                 Right("topic", names.dead_letters, ("Write",)),
                 Right("group", names.outcomes_group, ("Read",)),
+                Right("group", names.outcomes, ("Read",)),
                 Right("transactional-id", names.outcomes_transactional_id, ("Describe", "Write")),
             ]
         case "producer":

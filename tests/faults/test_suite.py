@@ -74,6 +74,7 @@ def test_the_promise_holds_whatever_happens(servers: Servers, fusion_store: str,
     assert {f"kill -9 {point}" for point in POINTS} - {"kill -9 before-begin"} <= result.injected.keys()
 
 
+@pytest.mark.long
 def test_the_promise_holds_on_three_nodes(fusion_store: str, tmp_path: Path) -> None:
     """A leader killed, two killed at once, one stopped; and one cut off, where network namespaces can be had."""
     separate = network.obstacle() is None
@@ -92,6 +93,7 @@ def test_the_promise_holds_on_three_nodes(fusion_store: str, tmp_path: Path) -> 
     assert result.faults == 3 + separate
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["disk-full", "clock"])
 def test_the_promise_holds_or_the_suite_says_what_is_missing(
     name: str, fusion_store: str, tmp_path: Path
@@ -111,6 +113,7 @@ def test_the_promise_holds_or_the_suite_says_what_is_missing(
     assert result.faults > 0
 
 
+@pytest.mark.long
 def test_releases_take_over_from_each_other(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
     """Swaps between releases of three dimensions, a worker and an indexer killed, a canary, commands sent twice."""
     scenario = replace(SCENARIOS["swap"], small=Size(4, EVENTS))
@@ -128,6 +131,7 @@ def test_releases_take_over_from_each_other(servers: Servers, fusion_store: str,
     assert any("recomputed from the named one alone, 0 differ" in note for note in result.notes)
 
 
+@pytest.mark.long
 def test_a_withdrawn_movie_is_not_recommended(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
     """Withdrawals under load, each with a swap, the second also with a worker killed."""
     scenario = replace(SCENARIOS["withdraw"], small=Size(2, EVENTS))
@@ -165,6 +169,7 @@ def kill_once(point: str) -> Callable[[Trial], None]:
     return run
 
 
+@pytest.mark.long
 def test_at_least_once_repeats(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
     run = kill_once("after-first-produce")
 
@@ -174,6 +179,7 @@ def test_at_least_once_repeats(servers: Servers, fusion_store: str, tmp_path: Pa
     assert result.findings.keys() == {"duplicated"}
 
 
+@pytest.mark.long
 def test_offsets_before_the_work_lose(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
     run = kill_once("after-search")
 
@@ -183,6 +189,7 @@ def test_offsets_before_the_work_lose(servers: Servers, fusion_store: str, tmp_p
     assert result.findings["lost"] > 0
 
 
+@pytest.mark.long
 def test_a_stranger_s_metadata_lets_a_zombie_through(
     servers: Servers, fusion_store: str, tmp_path: Path
 ) -> None:
@@ -196,6 +203,7 @@ def test_a_stranger_s_metadata_lets_a_zombie_through(
     assert result.findings["duplicated"] > 0
 
 
+@pytest.mark.long
 def test_positions_from_memory_lose(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
     def run(trial: Trial) -> None:
         withhold(trial, [Outcome("commit", landed=False)])
