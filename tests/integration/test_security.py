@@ -172,6 +172,7 @@ def roles(guarded: SecureKafka, lite_settings: Settings, fusion_store: str) -> d
     return {role: settings(role) for role in ROLES}
 
 
+@pytest.mark.long
 def test_each_role_can_do_its_job_and_nothing_else(roles: dict[Role, Settings], tmp_path: Path) -> None:
     ensure_topics(roles["admin"], WAIT)
     with (

@@ -99,6 +99,7 @@ def test_a_record_of_a_later_version_changes_nothing_and_is_said(settings: Setti
         worker.wait_ready()
 
 
+@pytest.mark.long
 def test_a_release_of_a_later_version_is_left_alone_and_said(settings: Settings, tmp_path: Path) -> None:
     """Given a store with a release whose manifest has a later format, which a later indexer makes active."""
     from worker.store import ReleaseStore
