@@ -69,7 +69,6 @@ def rights(role: Role, names: Names) -> list[Right]:
                 Right("topic", names.outcomes, ("Read", "Write")),
                 Right("topic", names.dead_letters, ("Write",)),
                 Right("group", names.outcomes_group, ("Read",)),
-                Right("group", names.outcomes, ("Read",)),
                 Right("transactional-id", names.outcomes_transactional_id, ("Describe", "Write")),
             ]
         case "producer":
