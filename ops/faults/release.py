@@ -1,17 +1,19 @@
 """A release for the suite: trained once on generated data, and indexed by a real indexer."""
 
 import sys
+import time
 from pathlib import Path
 
 from ops.local.process import ChildProcess
 from schemas.errors import MarqueeError
-from schemas.release import ReleaseCommand
+from schemas.release import CommandOutcome, ReleaseCommand
 from schemas.settings import Settings
 
 INDEX_SECONDS = 300.0
 # A cluster that has just come up on a busy machine takes its time for the first record.
 SEND_SECONDS = 90.0
 _STOP_SECONDS = 10.0
+_LOOK_SECONDS = 5.0
 
 
 def trained_store(directory: Path, seed: int) -> str:
@@ -36,7 +38,7 @@ def index(settings: Settings, folder: Path, environment: dict[str, str]) -> dict
         MarqueeError: the indexer refused it, or did not come that far in time.
     """
     from ops.indexing import newest
-    from producer.commands import send_command, wait_for_outcome
+    from producer.commands import send_command
     from worker.records import read_releases
 
     command = ReleaseCommand(action="index", release=newest(settings))
@@ -49,10 +51,27 @@ def index(settings: Settings, folder: Path, environment: dict[str, str]) -> dict
     )
     indexer.start()
     try:
-        outcome = wait_for_outcome(settings, command, INDEX_SECONDS, connect_timeout_s=SEND_SECONDS)
+        outcome = _outcome(settings, command, indexer)
     finally:
         indexer.stop(_STOP_SECONDS)
     if outcome.outcome != "done":
         raise MarqueeError(f"the suite's release was not activated: {outcome.reason}.{indexer.log_tail()}")
     releases = read_releases(settings, INDEX_SECONDS).releases
     return {name: {record.collection} for name, record in releases.items() if record.collection}
+
+
+def _outcome(settings: Settings, command: ReleaseCommand, indexer: ChildProcess) -> CommandOutcome:
+    """What became of the command, as long as there is an indexer that may yet say it."""
+    from producer.commands import NoOutcomeError, wait_for_outcome
+
+    deadline = time.monotonic() + INDEX_SECONDS
+    while True:
+        try:
+            return wait_for_outcome(settings, command, _LOOK_SECONDS, connect_timeout_s=SEND_SECONDS)
+        except NoOutcomeError as error:
+            if not indexer.running:
+                raise MarqueeError(
+                    f"the indexer ended with code {indexer.returncode}.{indexer.log_tail()}"
+                ) from None
+            if time.monotonic() > deadline:
+                raise MarqueeError(f"{error}{indexer.log_tail()}") from None
