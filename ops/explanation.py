@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from schemas.profile import DEFAULT_K, ProfileEvent
 from schemas.recommendation import SCORE_PLACES
 from worker.checks import unit_length
+from worker.diversity import Diversity
 from worker.exact import ExactIndex
 from worker.filters import Filters
 from worker.lists import Wish
@@ -39,8 +40,8 @@ class Explanation:
     pulls: list[Pull]
 
 
-def explain(release: Release, event: ProfileEvent) -> list[Explanation]:
-    """The list that the release has for an event, by exact search, and each movie's pulls.
+def explain(release: Release, event: ProfileEvent, diversity: float = 0.0) -> list[Explanation]:
+    """The list that the release has for an event, by exact search, as diverse as set, and each movie's pulls.
 
     What is never an input of the model (`exclude`, `filter`) decides what stands in the list, and pulls nothing.
     """
@@ -53,12 +54,14 @@ def explain(release: Release, event: ProfileEvent) -> list[Explanation]:
         event.k or DEFAULT_K, frozenset(event.recent or ()) | frozenset(event.exclude or ()), event.filter
     )
     index = ExactIndex(release.catalogue.movie_ids, movies)
-    best = index.best(
+    choice = Diversity(diversity)
+    pool = index.best(
         vectors[:1],
-        [wish],
+        choice.pools([wish]),
         scale=release.manifest.score_scale,
         penalties_of=Filters(release.catalogue).penalties,
     )
+    best = choice.choose(pool, [wish], index)
     places = index.places(best.movie_ids)
     scores = (vectors @ movies[places].T).astype(np.float64) * release.manifest.score_scale
     pulls = np.round(scores[0] - scores[1:], SCORE_PLACES)

@@ -44,7 +44,8 @@ class Recommendation(BaseModel):
         None, description="As in the event; missing or null where the event has none."
     )
     movies: list[RecommendedMovie] = Field(
-        description="Best first; fewer than `k` only where no more qualify."
+        description="Best first; fewer than `k` only where no more qualify. The `k` best of those, or, where the operator has "
+        "set a diversity, `k` of the 50 best that are less alike, the best one among them; by score either way."
     )
     release: str = Field(description="The release that embedded the profile and the movies.")
     collection: str = Field(description="The Milvus collection of that release.")

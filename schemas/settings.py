@@ -129,6 +129,13 @@ class WorkerSettings(_Group):
         le=10_000_000,
         description="Lists kept for profiles that come again, about 1 KB each; 0 searches for every event.",
     )
+    diversity: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="How much being unlike the others of its list counts beside a movie's score (maximal marginal relevance "
+        "over the 50 best that qualify); 0 lists the best, 1 looks at the score of the first alone.",
+    )
     exact_max_mb: int = Field(
         1_024,
         ge=0,

@@ -59,6 +59,7 @@ class Names:
             self.releases,
             self.withdrawals,
             self.feedback,
+            self.outcomes,
         )
 
     @property

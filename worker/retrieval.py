@@ -5,12 +5,13 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from schemas.recommendation import Retrieval
 from schemas.settings import Settings
+from worker.diversity import Diversity
 from worker.errors import AbandonedError, MilvusError
 from worker.filters import expression
 from worker.http import Health
@@ -46,6 +47,8 @@ class Retriever:
 
     def __init__(self, settings: Settings, milvus: Milvus, health: Health, metrics: Metrics) -> None:
         self._exact_only = settings.worker.retrieval == "exact"
+        strength = settings.worker.diversity
+        self._diversity = Diversity(strength) if strength else None
         self._exact_after = settings.milvus.exact_after_s
         self._milvus = milvus
         self._health = health
@@ -64,11 +67,25 @@ class Retriever:
         *,
         withheld: frozenset[int] = NOTHING,
     ) -> FoundLists:
-        """The best lists for vectors [n, dimension], without the movies that are withheld.
+        """The best lists for vectors [n, dimension], or diverse ones by setting, without the movies that are withheld.
 
         Raises:
             AbandonedError: the batch is not ours any more, and Milvus is still away.
         """
+        if self._diversity is None:
+            return self._best(served, vectors, wishes, is_ours, withheld)
+        assert served.exact is not None  # or it would not have been loaded
+        pools = self._best(served, vectors, self._diversity.pools(wishes), is_ours, withheld)
+        return replace(pools, lists=self._diversity.choose(pools.lists, wishes, served.exact))
+
+    def _best(
+        self,
+        served: ServedRelease,
+        vectors: Vectors,
+        wishes: Sequence[Wish],
+        is_ours: Callable[[], bool],
+        withheld: frozenset[int],
+    ) -> FoundLists:
         while not self._exact_only:
             if self._answers.is_set():
                 try:

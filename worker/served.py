@@ -120,11 +120,15 @@ class ReleaseLoader:
         size = manifest.movies * manifest.dimension * np.dtype(np.float32).itemsize
         if size <= worker.exact_max_mb * 1_000_000:
             return ExactIndex(release.catalogue.movie_ids, self._vectors(release, sha256))
-        if worker.retrieval == "exact":
-            raise ReleaseError(
-                f"its vectors take {size / 1e6:.0f} MB, and exact retrieval is limited to {worker.exact_max_mb}: "
-                "raise MARQUEE_WORKER__EXACT_MAX_MB, or set MARQUEE_WORKER__RETRIEVAL to milvus"
-            )
+        for needs, what, instead in (
+            (worker.retrieval == "exact", "exact retrieval", "RETRIEVAL to milvus"),
+            (worker.diversity > 0, "diversity", "DIVERSITY to 0"),
+        ):
+            if needs:
+                raise ReleaseError(
+                    f"its vectors take {size / 1e6:.0f} MB, and {what} wants a copy of {worker.exact_max_mb} MB at most: "
+                    f"raise MARQUEE_WORKER__EXACT_MAX_MB, or set MARQUEE_WORKER__{instead}"
+                )
         return None
 
     def _vectors(self, release: Release, sha256: str | None) -> Vectors:

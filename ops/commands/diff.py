@@ -36,7 +36,7 @@ def diff(
 ) -> None:
     """Compare the lists of two releases: overlap@5, rank shift, score shift, coverage, and what changed most.
 
-    Needs the store alone: both answer by exact search. Exit code 1 where a release or the profiles cannot be read.
+    Needs the store alone: both answer by exact search, with the diversity that is set (MARQUEE_WORKER__DIVERSITY). Exit code 1 where a release or the profiles cannot be read.
     """
     from rich.console import Console
 

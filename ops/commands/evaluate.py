@@ -44,7 +44,8 @@ def evaluate(
     """Rank all movies for people whose next movies were held out, and compare with popularity, item-kNN and mean ratings.
 
     What is found is kept in STORE/evaluations/RELEASE.json, which the check before activation reads, and on a page with
-    plots beside it. Intervals are 95 %, by the bootstrap over users.
+    plots beside it. Intervals are 95 %, by the bootstrap over users. What a diversity would cost and gain is shown for several
+    strengths: NDCG@10, and how unlike each other the movies of a list are, by their vectors and by genres.
     """
     from rich.console import Console
 
@@ -124,6 +125,21 @@ def _show(console: "Console", protocol: "Protocol") -> None:
         table.add_row(who, *(_text(figures.get(name)) for name in names))
     table.add_row(protocol.trained, *(_text(protocol.figures[name]) for name in names), style="bold")
     console.print(table)
+    _show_diversity(console, protocol)
+
+
+def _show_diversity(console: "Console", protocol: "Protocol") -> None:
+    from rich.table import Table
+
+    from ops.evaluation.page import DIVERSITY_FIGURES, diversities
+
+    table = Table(
+        "diversity", *DIVERSITY_FIGURES, title="With MARQUEE_WORKER__DIVERSITY", title_justify="left"
+    )
+    for strength, figures in diversities(protocol).items():
+        table.add_row(strength, *(_text(figures.get(name)) for name in DIVERSITY_FIGURES))
+    if table.row_count:
+        console.print(table)
 
 
 def _text(figure: "Figure | None") -> str:

@@ -83,7 +83,7 @@ def explain(
 
     settings = settings_with(store=store)
     name = release or newest(settings)
-    explained = explain_event(ReleaseStore(settings.store).load(name), profile)
+    explained = explain_event(ReleaseStore(settings.store).load(name), profile, settings.worker.diversity)
     if as_json:
         typer.echo(json.dumps({"release": name, "movies": [asdict(each) for each in explained]}))
         return

@@ -45,6 +45,8 @@ def replay(
 ) -> None:
     """Answer a range of past events with a named release, by exact search, beside the deployment.
 
+    With the diversity that is set here (MARQUEE_WORKER__DIVERSITY), and without withdrawals: as if nothing were withdrawn.
+
     Two runs on the same device, with the same versions and --batch, give the same bytes: results stand partition by
     partition in the order of the events, and carry no time. The deployment's own topics are refused as the target.
 

@@ -33,7 +33,7 @@ def verify(
     """Score all movies with Paddle alone for all 294 combinations of age, gender and job, and compare with Milvus.
 
     The top 5 must be the same movies with the same scores (within 1e-4) in the same order (neighbours within 1e-5
-    may stand either way). Prints how many agree, and exits with 1 where any differs.
+    may stand either way). A diversity that is set chooses later, and is not looked at. Prints how many agree, and exits with 1 where any differs.
     """
     from rich.console import Console
     from rich.progress import track

@@ -30,20 +30,21 @@ def recall(found: NDArray[np.bool_], wanted: Rows) -> Floats:
     return share
 
 
-def top(scores: NDArray[np.floating], seen: list[Rows]) -> Rows:
-    """The first CUT rows of scores [n, movies], best first and ties by row, without what each has seen; -1 where none is."""
+def top(scores: NDArray[np.floating], seen: list[Rows], places: int = CUT) -> Rows:
+    """The first rows of scores [n, movies], best first and ties by row, without what each has seen: [n, places]; -1 where
+    none is."""
     scores = scores.copy()
     for row, movies in zip(scores, seen, strict=True):
         row[movies] = -np.inf
-    return best(scores)
+    return best(scores, places)
 
 
-def best(scores: NDArray[np.floating]) -> Rows:
-    """The first CUT columns of each row, best first and ties by column; -1 where all that is left is -inf."""
-    cut = min(CUT, scores.shape[1])
+def best(scores: NDArray[np.floating], places: int = CUT) -> Rows:
+    """The first columns of each row, best first and ties by column: [n, places]; -1 where all that is left is -inf."""
+    cut = min(places, scores.shape[1])
     # One more than is wanted, so that a tie at the cut is seen.
     edge = -np.partition(-scores, cut - 1, axis=1)[:, cut - 1]
-    lists = np.full((len(scores), CUT), -1, np.int64)
+    lists = np.full((len(scores), places), -1, np.int64)
     for row, (of_movies, least) in enumerate(zip(scores, edge, strict=True)):
         among = np.flatnonzero(of_movies >= least)
         chosen = among[np.lexsort((among, -of_movies[among]))][:cut]

@@ -10,6 +10,8 @@ Figures = dict[str, Figure]
 _WIDTH, _LABEL, _ROW = 760, 240, 22  # pixels
 _OURS, _THEIRS = "#2b6cb0", "#a0aec0"
 
+DIVERSITY_FIGURES = ("ndcg@10", "intra_list_distance", "genre_distance")
+
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 900px; margin: 2em auto; padding: 0 1em; color: #1a202c }
 table { border-collapse: collapse; margin: 1em 0 } td, th { padding: .2em .8em; text-align: right }
@@ -38,7 +40,7 @@ def headlines(protocol: Protocol) -> list[str]:
 def _section(name: str, protocol: Protocol) -> str:
     about = f"{escape(protocol.origin)}; measured on release {escape(protocol.trained)}, seed {protocol.seed}"
     return f"<h2>{escape(name)}</h2><p class=note>{about}</p>" + "".join(
-        (_table(protocol), _beside(protocol), _groups(protocol), _lengths(protocol))
+        (_table(protocol), _diversity(protocol), _beside(protocol), _groups(protocol), _lengths(protocol))
     )
 
 
@@ -54,6 +56,29 @@ def _table(protocol: Protocol) -> str:
 
 def _everybody(protocol: Protocol) -> list[tuple[str, Figures]]:
     return [("this release", protocol.figures), *protocol.baselines.items()]
+
+
+def diversities(protocol: Protocol) -> dict[str, Figures]:
+    """What diversity costs and gains, by strength, 0 first: NDCG@10 and the distances within lists."""
+    found: dict[str, Figures] = {}
+    for name, figure in protocol.figures.items():
+        _, _, what = name.partition(".")
+        if what in DIVERSITY_FIGURES:
+            found.setdefault("0", {})[what] = figure
+        elif match := re.fullmatch(r"diversity_(\d+)\.(.*)", what):
+            found.setdefault(f"{int(match[1]) / 100:g}", {})[match[2]] = figure
+    return found if len(found) > 1 else {}
+
+
+def _diversity(protocol: Protocol) -> str:
+    rows = "".join(
+        f"<tr><td>{strength}</td>{''.join(_cell(figures.get(name)) for name in DIVERSITY_FIGURES)}</tr>"
+        for strength, figures in diversities(protocol).items()
+    )
+    if not rows:
+        return ""
+    head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in DIVERSITY_FIGURES)
+    return f"<h3>By diversity (MARQUEE_WORKER__DIVERSITY)</h3><table><tr><th></th>{head}</tr>{rows}</table>"
 
 
 def _cell(figure: Figure | None) -> str:
@@ -75,7 +100,7 @@ def _groups(protocol: Protocol) -> str:
     popular = protocol.baselines.get("popularity", {})
     bars: list[tuple[str, Figure, bool]] = []
     for name, figure in protocol.figures.items():
-        if name.count(".") == 2 and name.endswith(".ndcg@10") and ".last_" not in name:
+        if name.count(".") == 2 and name.endswith(".ndcg@10") and not re.search(r"\.(last|diversity)_", name):
             group = f"{name.split('.')[1].replace('_', ' ')}, {figure.users:,} people"
             bars.append((group, figure, True))
             if name in popular:

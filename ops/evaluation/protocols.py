@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ops.data.movielens import MovieLens
 from ops.data.ratings import Ratings
-from ops.evaluation import beyond, metrics
+from ops.evaluation import beyond, diversity, metrics
 from ops.evaluation.intervals import mean_figure
 from ops.evaluation.measure import lists_of_ranking, ndcg_of_lists
 from ops.evaluation.rankings import rankings
@@ -43,12 +43,13 @@ class Measurement:
         self._cases = holdout.test
         self._learnt = data.ratings.take(holdout.train)
         self._share = SHARE_NAMES.get(holdout.name, "recall@10")
+        self._genres = diversity.genre_marks(data.movies.genres)
 
     def protocol(self, trained: str, seed: int) -> Protocol:
         """Everything of this split."""
         ours = self._recommender.lists(self._cases, self._holdout.cold)
         own = self._values(ours)
-        figures = self._figures(own) | self._beyond(ours)
+        figures = self._figures(own) | self._beyond(ours) | self._diversified()
         baselines: dict[str, Figures] = {}
         differences: dict[str, Figures] = {}
         for name, lists in self._baseline_lists():
@@ -116,11 +117,29 @@ class Measurement:
             "coverage": beyond.coverage(lists, movies),
             "novelty": beyond.novelty(lists, self._learnt, users, movies),
             "gini": beyond.gini(lists, movies),
-        }
+        } | {name: float(each.mean()) for name, each in self._distances(lists).items()}
         return {
             f"{prefix(self._holdout.name)}.{name}": Figure(value=value, users=len(lists))
             for name, value in values.items()
         }
+
+    def _distances(self, lists: Rows) -> dict[str, Floats]:
+        """Of each list, how unlike each other its movies are, [n]: by the release's vectors, and by genres."""
+        return {
+            "intra_list_distance": diversity.intra_list_distance(lists, self._recommender.movies),
+            "genre_distance": diversity.genre_distance(lists, self._genres),
+        }
+
+    def _diversified(self) -> Figures:
+        """What lists would be with a diversity, of several strengths."""
+        pools, scores = self._recommender.pools(self._cases, self._holdout.cold)
+        figures = {}
+        for strength in diversity.STRENGTHS:
+            lists = diversity.diverse_lists(pools, scores, self._recommender.movies, strength)
+            begin = f"{prefix(self._holdout.name)}.{diversity.group(strength)}"
+            for name, each in (self._values(lists) | self._distances(lists)).items():
+                figures[f"{begin}.{name}"] = mean_figure(each)
+        return figures
 
     def _baseline_lists(self) -> Iterator[tuple[str, Rows]]:
         if self._holdout.cold is not None:

@@ -1,5 +1,7 @@
 """What a release recommends to the people of a split, as the running system would: events, towers, exact search."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,10 +12,12 @@ from ops.training.tables import profiles_of
 from schemas.profile import ProfileEvent
 from schemas.recommendation import SCORE_PLACES
 from worker.checks import unit_length
+from worker.diversity import POOL
 from worker.release import Release
 
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
+Scores = NDArray[np.float64]
 
 # Cases, and movies, embedded and scored at a time.
 AT_A_TIME = 1_000
@@ -45,16 +49,26 @@ class Recommender:
 
     def lists(self, cases: list[Case], among: NDArray[np.bool_] | None = None) -> Rows:
         """The first 10 movies of each case, rows [n, 10], without what it has seen; of those in `among` alone, if given."""
-        parts = []
+        return np.concatenate([rows for rows, _ in self._best(cases, among, metrics.CUT)])
+
+    def pools(self, cases: list[Case], among: NDArray[np.bool_] | None = None) -> tuple[Rows, Scores]:
+        """What diverse lists are chosen from: the first movies of each case, as `lists`, and their scores, each [n, POOL];
+        -1 and -inf where there are no more."""
+        rows, scores = zip(*self._best(cases, among, POOL), strict=True)
+        return np.concatenate(rows), np.concatenate(scores)
+
+    def _best(
+        self, cases: list[Case], among: NDArray[np.bool_] | None, places: int
+    ) -> Iterator[tuple[Rows, Scores]]:
         for start in range(0, len(cases), AT_A_TIME):
             part = cases[start : start + AT_A_TIME]
             scores = self.scores(part)
             if among is not None:
                 scores[:, ~among] = -np.inf
-            parts.append(metrics.top(scores, [case.seen for case in part]))
-        return np.concatenate(parts)
+            rows = metrics.top(scores, [case.seen for case in part], places)
+            yield rows, np.where(rows >= 0, np.take_along_axis(scores, rows, axis=1), -np.inf)
 
-    def scores(self, cases: list[Case]) -> NDArray[np.float64]:
+    def scores(self, cases: list[Case]) -> Scores:
         """Of every movie for each case, as they are published: [n, movies]."""
         vectors = unit_length(
             self._release.embed_profiles([self.event(case) for case in cases]), self._release.manifest

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ import typer
 from typer.testing import CliRunner
 
 from ops.data.movielens import load
+from ops.diff import Profile
+from ops.evaluation.recommend import Recommender
+from ops.offline import OfflineRelease
 from ops.training.holdout import hold_out
 from schemas.evaluation import Evaluation
 from schemas.profile import ProfileEvent
+from schemas.settings import load_settings
 from tests.releases import small_sequence
 from worker.checks import CheckError, compare_evaluations
 from worker.store import ReleaseStore
@@ -70,6 +75,51 @@ def test_figures_are_those_of_the_lists_that_the_release_has(
     assert figures["leave_one_out.ndcg@10"] == pytest.approx(np.mean(gained), abs=1e-6)
     assert figures["leave_one_out.hr@10"] == pytest.approx(np.mean(found), abs=1e-6)
     assert figures["origin"] == "derived from the timestamps"
+
+
+def test_diverse_lists_are_measured_as_the_worker_would_make_them(
+    app: typer.Typer, store: ReleaseStore, generated_data: Path
+) -> None:
+    figures = evaluated(app, store, generated_data)
+
+    # Given what the worker's own code gives with the setting, and both distances pair by pair
+    data = load(generated_data)
+    release = store.load(store.names()[0])
+    vectors = release.embed_movies(0, len(release.catalogue)).astype(np.float64)
+    cases = hold_out(data, generated_data, "leave-one-out").test
+    recommender = Recommender(release, data)
+    for strength, begin in ((0.0, ""), (0.5, "diversity_50.")):
+        settings = load_settings(store=store.url, worker={"diversity": strength})
+        asked = [
+            Profile(number, recommender.event(case).model_dump_json(exclude_none=True).encode())
+            for number, case in enumerate(cases)
+        ]
+        answers = OfflineRelease(settings, store.names()[0]).answer(asked)
+        gained, apart, apart_by_genres = [], [], []
+        for case, answer in zip(cases, answers, strict=True):
+            movies = json.loads(answer.record.value or b"")["movies"]
+            rows = [int(np.searchsorted(data.movies.movie_ids, movie["movie_id"])) for movie in movies]
+            place = rows.index(case.wanted[0]) + 1 if case.wanted[0] in rows else np.inf
+            gained.append(1 / np.log2(place + 1))
+            pairs = list(combinations(rows, 2))
+            apart.append(np.mean([1 - cosine(vectors[one], vectors[other]) for one, other in pairs]))
+            of = [set(data.movies.genres[row]) for row in rows]
+            apart_by_genres.append(np.mean([1 - len(a & b) / len(a | b) for a, b in combinations(of, 2)]))
+        # Neighbours within 1e-5 may swap.
+        assert figures[f"leave_one_out.{begin}ndcg@10"] == pytest.approx(np.mean(gained), abs=2e-3)
+        distances = [figures[f"leave_one_out.{begin}{name}_distance"] for name in ("intra_list", "genre")]
+        assert distances == pytest.approx([np.mean(apart), np.mean(apart_by_genres)], abs=2e-3)
+    by_strength = [figures[f"leave_one_out.diversity_{n}.intra_list_distance"] for n in (10, 30, 50, 70, 90)]
+    assert by_strength == sorted(by_strength)
+    assert by_strength[0] >= figures["leave_one_out.intra_list_distance"]
+    assert (
+        "MARQUEE_WORKER__DIVERSITY"
+        in Path(store.url, "evaluations", f"{release.manifest.release}.html").read_text()
+    )
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
 
 
 def test_says_whom_it_serves_and_how(app: typer.Typer, store: ReleaseStore, generated_data: Path) -> None:
