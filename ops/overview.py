@@ -56,7 +56,7 @@ def overview(settings: Settings, timeout_s: float) -> Overview:
     """
     deadline = time.monotonic() + timeout_s
     refusal = Refusal()
-    admin = AdminClient(kafka.admin(settings.kafka) | {"error_cb": refusal, "log_level": 0})
+    admin = AdminClient(kafka.admin(settings.kafka, {"error_cb": refusal, "log_level": 0}))
     try:
         metadata = admin.list_topics(timeout=timeout_s)
         groups = list(_groups(admin, settings, metadata, deadline))

@@ -62,8 +62,11 @@ def replay(
     """
     refusal = Refusal()
     consumer = Consumer(
-        kafka.reader(settings.kafka, f"{settings.prefix}replay")
-        | {"enable.partition.eof": True, "error_cb": refusal, "log_level": 0}
+        kafka.reader(
+            settings.kafka,
+            f"{settings.prefix}replay",
+            {"enable.partition.eof": True, "error_cb": refusal, "log_level": 0},
+        )
     )
     try:
         there = partitions(consumer, settings.kafka, [settings.names.profiles], refusal, timeout_s)
@@ -193,7 +196,7 @@ def refuse_own(names: Names, out: str) -> None:
 def topic_exists(settings: Settings, topic: str, timeout_s: float) -> bool:
     """Whether there is a topic of that name. Raises UnreachableError and SettingsError as `replay`."""
     refusal = Refusal()
-    client = Producer(kafka.producer(settings.kafka) | {"error_cb": refusal, "log_level": 0})
+    client = Producer(kafka.producer(settings.kafka, {"error_cb": refusal, "log_level": 0}))
     try:
         return topic in client.list_topics(timeout=timeout_s).topics
     except KafkaException as exception:
@@ -239,8 +242,10 @@ def to_topic(settings: Settings, topic: str, timeout_s: float) -> Iterator[Write
             errors.append(error)
 
     producer = Producer(
-        kafka.producer(settings.kafka)
-        | {"message.timeout.ms": int(_FLUSH_SECONDS * 1_000), "error_cb": refusal, "log_level": 0}
+        kafka.producer(
+            settings.kafka,
+            {"message.timeout.ms": int(_FLUSH_SECONDS * 1_000), "error_cb": refusal, "log_level": 0},
+        )
     )
     there = partitions(producer, settings.kafka, [topic], refusal, timeout_s)[topic]
 

@@ -80,7 +80,7 @@ def ends(
         UnreachableError: Kafka did not answer within `timeout_s`.
         SettingsError: Kafka refused who we are.
     """
-    admin = AdminClient(kafka.admin(settings) | {"log_level": 0})
+    admin = AdminClient(kafka.admin(settings, {"log_level": 0}))
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     deadline = time.monotonic() + timeout_s
     while True:

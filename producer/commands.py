@@ -38,8 +38,10 @@ def send_command(settings: Settings, command: ReleaseCommand, timeout_s: float =
             errors.append(error)
 
     producer = Producer(
-        kafka.producer(settings.kafka)
-        | {"message.timeout.ms": int(timeout_s * 1_000), "error_cb": refusal, "log_level": 0}
+        kafka.producer(
+            settings.kafka,
+            {"message.timeout.ms": int(timeout_s * 1_000), "error_cb": refusal, "log_level": 0},
+        )
     )
     partitions(producer, settings.kafka, [topic], refusal, timeout_s)
     producer.produce(topic, command.model_dump_json(), command.release, on_delivery=delivered)

@@ -120,8 +120,14 @@ class Redriver:
         self._timeout_s = timeout_s
         self._refusal = Refusal()
         names = settings.names
-        config = kafka.transactional_producer(settings.kafka, names.redrive_transactional_id, _TRANSACTION_MS)
-        self._producer = Producer(config | {"error_cb": self._refusal, "log_level": 0})
+        self._producer = Producer(
+            kafka.transactional_producer(
+                settings.kafka,
+                names.redrive_transactional_id,
+                _TRANSACTION_MS,
+                {"error_cb": self._refusal, "log_level": 0},
+            )
+        )
         topics = [names.profiles, names.redriven]
         partitions(self._producer, settings.kafka, topics, self._refusal, timeout_s)
         try:

@@ -35,14 +35,17 @@ def history(settings: Settings, topic: str, *, timeout_s: float, settled: bool =
     """
     refusal = Refusal()
     consumer = Consumer(
-        kafka.reader(settings.kafka, f"{settings.prefix}reader")
-        # Only this event tells the end: the markers of transactions take offsets that no record has.
-        | {
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-            "error_cb": refusal,
-            "log_level": 0,
-        }
+        kafka.reader(
+            settings.kafka,
+            f"{settings.prefix}reader",
+            {
+                # Only this event tells the end: the markers of transactions take offsets that no record has.
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "error_cb": refusal,
+                "log_level": 0,
+            },
+        )
     )
     try:
         count = partitions(consumer, settings.kafka, [topic], refusal, timeout_s)[topic]

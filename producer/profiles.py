@@ -90,11 +90,14 @@ class ProfilePublisher:
         self._failure: MarqueeError | None = None
         self._refusal = Refusal()
         # The sentence of ours is enough: without log_level, librdkafka writes its own beside it.
-        config = kafka.producer(settings.kafka) | {
-            "message.timeout.ms": int(timeout_s * 1_000),
-            "error_cb": self._refusal,
-            "log_level": 0,
-        }
+        config = kafka.producer(
+            settings.kafka,
+            {
+                "message.timeout.ms": int(timeout_s * 1_000),
+                "error_cb": self._refusal,
+                "log_level": 0,
+            },
+        )
         self._producer = Producer(config)
         partitions(self._producer, settings.kafka, [self.topic], self._refusal, timeout_s)
 

@@ -82,11 +82,15 @@ class Reader:
         self._settings = settings.kafka
         self._timeout_s = timeout_s
         self._refusal = Refusal()
-        config = kafka.reader(settings.kafka, f"{settings.prefix}reader") | {
-            "auto.offset.reset": "earliest",  # where retention has overtaken a slow reader
-            "error_cb": self._refusal,
-            "log_level": 0,
-        }
+        config = kafka.reader(
+            settings.kafka,
+            f"{settings.prefix}reader",
+            {
+                "auto.offset.reset": "earliest",  # where retention has overtaken a slow reader
+                "error_cb": self._refusal,
+                "log_level": 0,
+            },
+        )
         self._consumer = Consumer(config)
         counts = partitions(self._consumer, settings.kafka, topics, self._refusal, timeout_s)
         places = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]

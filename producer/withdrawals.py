@@ -52,8 +52,10 @@ def write_withdrawals(
             offsets.append(offset)
 
     producer = Producer(
-        kafka.producer(settings.kafka)
-        | {"message.timeout.ms": int(timeout_s * 1_000), "error_cb": refusal, "log_level": 0}
+        kafka.producer(
+            settings.kafka,
+            {"message.timeout.ms": int(timeout_s * 1_000), "error_cb": refusal, "log_level": 0},
+        )
     )
     partitions(producer, settings.kafka, [topic], refusal, timeout_s)
     for movie_id, withdrawal in movies.items():

@@ -4,7 +4,16 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -13,6 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from schemas.client_options import refusal
 from schemas.errors import SettingsError
 from schemas.topics import DEFAULT_PARTITIONS, DEFAULT_PREFIX, Names
 
@@ -62,7 +72,8 @@ class KafkaSettings(_Group):
     ssl_key_password: SecretStr | None = None
     client: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
-        description="Any other librdkafka option, for every client; it overrides Marquee's own.",
+        description="Any other librdkafka option, for every client; it overrides Marquee's own. Refused: what promises rest "
+        "on (`isolation.level`, for one), and what has a setting of its own.",
     )
     create_topics: bool = Field(
         True, description="Create missing topics at start; off where an operator owns them."
@@ -78,6 +89,13 @@ class KafkaSettings(_Group):
         gt=0,
         description="How long a producer outside a transaction tries to deliver a record, in seconds.",
     )
+
+    @field_validator("client")
+    @classmethod
+    def _leaves_promises_alone(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if why := refusal(options):
+            raise ValueError(why)
+        return options
 
 
 class MilvusSettings(_Group):
@@ -350,16 +368,19 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False, include_context=False):
         path = [str(part) for part in problem["loc"]]
+        message = problem["msg"].removeprefix("Value error, ")
         if not path:  # of several settings together; the sentence names them
-            lines.append(problem["msg"].removeprefix("Value error, "))
+            lines.append(message)
             continue
         variable = "MARQUEE_" + "__".join(part.upper() for part in path)
         shown = (
             ""
-            if problem["type"] in ("missing", "extra_forbidden") or _secret(path)
+            if problem["type"] in ("missing", "extra_forbidden")
+            or _secret(path)
+            or isinstance(problem["input"], dict)
             else f", got {problem['input']!r}"
         )
-        lines.append(f"{'.'.join(path)} ({variable}): {problem['msg']}{shown}")
+        lines.append(f"{'.'.join(path)} ({variable}): {message}{shown}")
     return "; ".join(lines)
 
 

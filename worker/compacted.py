@@ -49,15 +49,18 @@ class CompactedReader(Generic[Change]):
         self.position = 0
         """The offset after the last record that was read."""
         self._consumer = Consumer(
-            kafka.reader(settings.kafka, f"{settings.prefix}{group}")
-            | {
-                # Only this event tells the end: the markers of transactions take offsets that no record has.
-                "enable.partition.eof": True,
-                "error_cb": self._note,
-                "log_level": _LOG_CRITICAL,
-            }
+            kafka.reader(
+                settings.kafka,
+                f"{settings.prefix}{group}",
+                {
+                    # Only this event tells the end: the markers of transactions take offsets that no record has.
+                    "enable.partition.eof": True,
+                    "error_cb": self._note,
+                    "log_level": _LOG_CRITICAL,
+                },
+            )
         )
-        self._admin = AdminClient(kafka.admin(settings.kafka) | {"log_level": _LOG_CRITICAL})
+        self._admin = AdminClient(kafka.admin(settings.kafka, {"log_level": _LOG_CRITICAL}))
         self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
 
     def read_to_end(self, timeout_s: float, *, settled: bool = False) -> None:

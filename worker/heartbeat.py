@@ -23,7 +23,7 @@ class Heartbeat:
         self._record = WorkerRecord(worker=worker_id, version=version, http=http, started_at=now())
         # A heartbeat that is late is of no use: the next one says more.
         late_ms = int(HEARTBEAT_SECONDS * 1_000)
-        self._producer = Producer(kafka.producer(settings.kafka) | {"message.timeout.ms": late_ms})
+        self._producer = Producer(kafka.producer(settings.kafka, {"message.timeout.ms": late_ms}))
         self._beaten_at = float("-inf")
         self._written: WorkerRecord | None = None
 

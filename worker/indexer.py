@@ -90,17 +90,20 @@ class _Term:
         self._metrics = metrics
         self._stopping = stopping
         self._consumer = Consumer(
-            kafka.reader(settings.kafka, settings.names.indexer_group)
-            | {
-                "auto.offset.reset": "earliest",
-                # An eager assignor takes the partition from its owner whenever another indexer joins: two of them
-                # would end each other's work for ever.
-                "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": settings.worker.session_timeout_ms,
-                "max.poll.interval.ms": settings.worker.max_poll_interval_ms,
-                "error_cb": self._note,
-                "log_level": _LOG_CRITICAL,
-            }
+            kafka.reader(
+                settings.kafka,
+                settings.names.indexer_group,
+                {
+                    "auto.offset.reset": "earliest",
+                    # An eager assignor takes the partition from its owner whenever another indexer joins: two of them
+                    # would end each other's work for ever.
+                    "partition.assignment.strategy": "cooperative-sticky",
+                    "session.timeout.ms": settings.worker.session_timeout_ms,
+                    "max.poll.interval.ms": settings.worker.max_poll_interval_ms,
+                    "error_cb": self._note,
+                    "log_level": _LOG_CRITICAL,
+                },
+            )
         )
         self._reader = ReleasesReader(settings)
         self._writer = StateWriter(settings, indexer_id, self._consumer)

@@ -105,17 +105,23 @@ class _Term:
         self._committed_at = self._looked_at = time.monotonic()
         self._segments = Segments(settings)
         self._leader = Consumer(
-            kafka.reader(settings.kafka, self._names.outcomes_group)
-            | {
-                "auto.offset.reset": "latest",
-                "partition.assignment.strategy": "range",
-                "session.timeout.ms": settings.worker.session_timeout_ms,
-                "max.poll.interval.ms": settings.worker.max_poll_interval_ms,
-            }
+            kafka.reader(
+                settings.kafka,
+                self._names.outcomes_group,
+                {
+                    "auto.offset.reset": "latest",
+                    "partition.assignment.strategy": "range",
+                    "session.timeout.ms": settings.worker.session_timeout_ms,
+                    "max.poll.interval.ms": settings.worker.max_poll_interval_ms,
+                },
+            )
         )
         self._consumer = Consumer(
-            kafka.reader(settings.kafka, self._names.outcomes_group)
-            | {"auto.offset.reset": "earliest", "enable.partition.eof": True}
+            kafka.reader(
+                settings.kafka,
+                self._names.outcomes_group,
+                {"auto.offset.reset": "earliest", "enable.partition.eof": True},
+            )
         )
         self._producer = Producer(
             kafka.transactional_producer(

@@ -117,7 +117,8 @@ class ExactlyOnce:
             settings.kafka,
             settings.names.worker_transactional_id(worker_id),
             settings.worker.transaction_timeout_ms,
-        ) | {"on_delivery": self._deliveries, "delivery.report.only.error": True}
+            {"on_delivery": self._deliveries, "delivery.report.only.error": True},
+        )
         self._consumer = consumer
         self._group: object = None
         self._producer: Producer | None = None
@@ -209,8 +210,9 @@ class AtLeastOnce:
     def __init__(self, settings: Settings, consumer: Consumer) -> None:
         self._deliveries = _Deliveries()
         self._producer = Producer(
-            kafka.producer(settings.kafka)
-            | {"on_delivery": self._deliveries, "delivery.report.only.error": True}
+            kafka.producer(
+                settings.kafka, {"on_delivery": self._deliveries, "delivery.report.only.error": True}
+            )
         )
         self._consumer = consumer
         self._delivered: SimpleQueue[list[TopicPartition]] = SimpleQueue()

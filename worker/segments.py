@@ -33,8 +33,11 @@ class Segments:
     def __init__(self, settings: Settings) -> None:
         self._topic = settings.names.profiles
         self._consumer = Consumer(
-            kafka.reader(settings.kafka, f"{settings.prefix}outcomes")
-            | {"auto.offset.reset": "earliest", "enable.partition.eof": True}
+            kafka.reader(
+                settings.kafka,
+                f"{settings.prefix}outcomes",
+                {"auto.offset.reset": "earliest", "enable.partition.eof": True},
+            )
         )
         self._next: dict[int, int] = {}
         self._flowing: set[int] = set()

@@ -164,7 +164,7 @@ class Serving:
     ) -> ServedRelease | None:
         """The release, loaded and warm, from here where it is so already; None where it cannot be, which `failed` hears."""
         for served in self._loaded:
-            if served.collection == collection:
+            if (served.name, served.collection) == (release, collection):
                 return served
         record = view.releases.get(release)
         try:

@@ -87,8 +87,14 @@ class Stream:
         self._said_until: dict[int, float] = {}
         self._statistics = Statistics(settings.names.profiles, health, metrics)
         self._consumer = Consumer(
-            kafka.worker_consumer(settings)
-            | {"error_cb": self._on_error, "stats_cb": self._statistics.read, "statistics.interval.ms": 2_000}
+            kafka.worker_consumer(
+                settings,
+                {
+                    "error_cb": self._on_error,
+                    "stats_cb": self._statistics.read,
+                    "statistics.interval.ms": 2_000,
+                },
+            )
         )
         self._publisher: Publisher = (
             ExactlyOnce(settings, worker_id, self._consumer)

@@ -144,7 +144,7 @@ class _Cluster:
         self._deadline = time.monotonic() + timeout_s
         self._refused: KafkaError | None = None
         try:
-            self._admin = AdminClient(kafka.admin(settings.kafka) | {"error_cb": self._note, "log_level": 0})
+            self._admin = AdminClient(kafka.admin(settings.kafka, {"error_cb": self._note, "log_level": 0}))
         except KafkaException as error:  # the first client of every process, so the one to find this out
             raise SettingsError(
                 f"the Kafka client refuses its settings ({error.args[0].str()}); check the MARQUEE_KAFKA__… settings"

@@ -24,7 +24,7 @@ def main() -> None:
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     results = cycle(Path(sample).read_bytes().splitlines())
-    consumer = Consumer(kafka.worker_consumer(settings) | {"group.id": group})
+    consumer = Consumer(kafka.worker_consumer(settings, {"group.id": group}))
     producer = Producer(
         kafka.transactional_producer(settings.kafka, group, settings.worker.transaction_timeout_ms)
     )

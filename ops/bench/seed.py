@@ -18,9 +18,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     job = Job.from_command_line()
     consumer = Consumer(
-        kafka.reader(settings.kafka, sys.argv[3]) | {"enable.auto.commit": True, "auto.offset.reset": "error"}
+        kafka.reader(settings.kafka, sys.argv[3], {"enable.auto.commit": True, "auto.offset.reset": "error"})
     )
-    producer = Producer(kafka.producer(settings.kafka) | {"linger.ms": 0})
+    producer = Producer(kafka.producer(settings.kafka, {"linger.ms": 0}))
     consumer.subscribe([settings.names.profiles])
     while not stopping.is_set():
         message = consumer.poll(0.1)

@@ -83,7 +83,7 @@ def _brokers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
 
     from schemas import kafka
 
-    admin = AdminClient(kafka.admin(settings.kafka) | {"log_level": 0})
+    admin = AdminClient(kafka.admin(settings.kafka, {"log_level": 0}))
     try:
         broker = next(iter(admin.list_topics(timeout=timeout_s).brokers))
         asked = admin.describe_configs(

@@ -91,7 +91,7 @@ def certificate(server: SecureKafka, authority: trustme.CA | None = None) -> dic
 @pytest.mark.parametrize("way", [scram, oauth, certificate])
 def test_three_ways_in(guarded: SecureKafka, way: Ways) -> None:
     settings = load_settings(kafka=way(guarded))
-    admin = AdminClient(kafka.admin(settings.kafka) | {"log_level": 0})
+    admin = AdminClient(kafka.admin(settings.kafka, {"log_level": 0}))
     assert admin.list_topics(timeout=WAIT).brokers
 
 
@@ -225,7 +225,7 @@ def write(settings: Settings, topic: str) -> int | None:
     def delivered(error: KafkaError | None, _: Message) -> None:
         errors.append(error)
 
-    producer = Producer(kafka.producer(settings.kafka) | {"log_level": 0})
+    producer = Producer(kafka.producer(settings.kafka, {"log_level": 0}))
     try:
         producer.produce(topic, b"{}", on_delivery=delivered)
     except KafkaException as error:  # it may not even see the topic
@@ -236,7 +236,7 @@ def write(settings: Settings, topic: str) -> int | None:
 
 def read(settings: Settings, topic: str) -> int | None:
     """The error of trying."""
-    consumer = Consumer(kafka.reader(settings.kafka, f"{PREFIX}reader") | {"log_level": 0})
+    consumer = Consumer(kafka.reader(settings.kafka, f"{PREFIX}reader", {"log_level": 0}))
     consumer.assign([TopicPartition(topic, 0, 0)])
     message = consumer.poll(WAIT)
     consumer.close()

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -26,18 +27,24 @@ def git(*arguments: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
+def commits_before() -> Iterator[str]:
+    """The newest tag before this commit; before there is one, the commit that made the promise this file tests."""
+    tag = git("describe", "--tags", "--abbrev=0", "HEAD^")
+    promise = git("log", "--diff-filter=A", "--format=%H", "--", Path(__file__).relative_to(ROOT).as_posix())
+    for found in (tag, promise):
+        if found:
+            yield found.decode().split()[-1]
+
+
 @pytest.fixture(scope="session")
 def version_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packages of the newest tag before this commit; before there is one, those of the commit before.
-
-    A clone without history has this commit alone, as it was committed.
-    """
-    tag = git("describe", "--tags", "--abbrev=0", "HEAD^")
-    for commit in (tag.decode().strip() if tag else None, "HEAD^", "HEAD"):
-        archive = commit and git("archive", commit, "schemas", "worker", "producer", "ops", "pyproject.toml")
-        if archive:
-            break
-    assert archive, "this is no clone: there is no version before to compare with"
+    """The packages of the version before; a copy without history has none, and says so by skipping."""
+    head = git("rev-parse", "HEAD")
+    before = next(commits_before(), None)
+    if head is None or before is None or before == head.decode().strip():
+        pytest.skip("no version before this one is at hand: it needs a clone with its history")
+    archive = git("archive", before, "schemas", "worker", "producer", "ops", "pyproject.toml")
+    assert archive
     folder = tmp_path_factory.mktemp("before")
     with tarfile.open(fileobj=BytesIO(archive)) as packages:
         packages.extractall(folder, filter="data")
@@ -99,21 +106,21 @@ def test_a_record_of_a_later_version_changes_nothing_and_is_said(settings: Setti
         worker.wait_ready()
 
 
-@pytest.mark.long
 def test_a_release_of_a_later_version_is_left_alone_and_said(settings: Settings, tmp_path: Path) -> None:
     """Given a store with a release whose manifest has a later format, which a later indexer makes active."""
     from worker.store import ReleaseStore
 
     active = activate(settings)
     store = Path(settings.store)
-    later = store / "29991231T000000-later"
+    later = store / "29991231T000000-abcdef"
     later.mkdir(exist_ok=True)
     manifest = ReleaseStore(settings.store).manifest(active.release).model_copy(update={"format": 2})
     (later / "manifest.json").write_text(manifest.model_dump_json())
     try:
         with Process("worker", settings, tmp_path) as worker:
             worker.wait_ready(120)
-            promoted = ActiveRecord(release=later.name, collection=active.collection, epoch=2)
+            collection = settings.names.collection(later.name, 1)
+            promoted = ActiveRecord(release=later.name, collection=collection, epoch=2)
             say(settings, json.loads(promoted.model_dump_json()))
 
             problems = wait_for("the report", lambda: worker.readiness().get("problems"))
@@ -124,6 +131,19 @@ def test_a_release_of_a_later_version_is_left_alone_and_said(settings: Settings,
     finally:
         (later / "manifest.json").unlink()
         later.rmdir()
+
+
+def test_a_release_is_not_served_from_another_s_collection(settings: Settings, tmp_path: Path) -> None:
+    """Given an active release, and a record that names another one with the same collection."""
+    active = activate(settings)
+    with Process("worker", settings, tmp_path) as worker:
+        worker.wait_ready(120)
+
+        other = ActiveRecord(release="29991231T000000-abcdef", collection=active.collection, epoch=2)
+        say(settings, json.loads(other.model_dump_json()))
+
+        problems = wait_for("the report", lambda: worker.readiness().get("problems"))
+        assert f"the collection {active.collection} is none of release {other.release}" in problems["release"]
 
 
 def say(settings: Settings, record: dict[str, object]) -> None:
