@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ops.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years
+from schemas.profile import MAX_ID, MAX_K, MAX_RECENT, OCCUPATIONS, ProfileEvent
 from schemas.settings import Settings, load_settings
 
 BootstrapServers = Annotated[
@@ -38,6 +40,28 @@ Port = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait.", min=0.1)]
 
+# A profile, in the codes of the seed; `profile_with` makes an event of them.
+Age = Annotated[
+    int | None,
+    typer.Option("-a", "--age", help="Code of the age group.", min=0, max=len(AGE_NAMES) - 1),
+]
+GenderCode = Annotated[
+    int | None,
+    typer.Option("-g", "--gender", help="0 male, 1 female.", min=0, max=len(GENDER_NAMES) - 1),
+]
+Job = Annotated[
+    int | None,
+    typer.Option("-j", "--job", help="Code of the occupation.", min=0, max=len(OCCUPATIONS) - 1),
+]
+User = Annotated[
+    int | None, typer.Option("-u", "--user", help="User id of the training data.", min=1, max=MAX_ID)
+]
+Recent = Annotated[
+    str | None,
+    typer.Option(help="Movie ids watched and liked, oldest first, as in 1193,661.", show_default=False),
+]
+K = Annotated[int | None, typer.Option("-k", help="How many movies; 5 if missing.", min=1, max=MAX_K)]
+
 
 def settings_with(
     *,
@@ -64,6 +88,41 @@ def settings_with(
         "http": _given(port=port),
     }
     return load_settings(**(_given(**said) or {}))
+
+
+def movie_ids(text: str) -> list[int]:
+    """Movie ids parted by commas, as `--recent` takes them."""
+    try:
+        ids = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise typer.BadParameter(
+            f"movie ids parted by commas are wanted, as in 1193,661, not {text!r}"
+        ) from None
+    if len(ids) > MAX_RECENT or not all(1 <= movie_id <= MAX_ID for movie_id in ids):
+        raise typer.BadParameter(f"at most {MAX_RECENT} movie ids, each from 1 to {MAX_ID}, are taken")
+    return ids
+
+
+def profile_with(
+    *,
+    age: int | None,
+    gender: int | None,
+    job: int | None,
+    user: int | None,
+    recent: str | None,
+    k: int | None,
+    event_id: str | None = None,
+) -> ProfileEvent:
+    """The event that the options of a profile say; what is left out is unknown."""
+    return ProfileEvent(
+        event_id=event_id,
+        user_id=user,
+        gender=None if gender is None else SEED_GENDERS[gender],
+        age=None if age is None else age_in_years(age),
+        occupation=job,
+        recent=movie_ids(recent) if recent else None,
+        k=k,
+    )
 
 
 def _given(**values: Any) -> dict[str, Any] | None:

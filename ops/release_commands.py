@@ -1,9 +1,14 @@
 """A release command from the command line: sent, waited for with a progress bar, and told."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ops.options import AsJson, BootstrapServers, Prefix, settings_with
 from schemas.errors import MarqueeError
 
 if TYPE_CHECKING:
@@ -24,6 +29,56 @@ ExpectedEpoch = Annotated[
     int | None,
     typer.Option(help="Change nothing where another epoch is active by then.", min=0, show_default=False),
 ]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a command of `release_command` has the indexer do."""
+
+    action: "Action"
+    release: str | None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def release_command(timeout_s: float) -> Callable[[Callable[..., Order]], Callable[..., None]]:
+    """Turn what makes an order of its own options into a command that sends it, and has the options that all have.
+
+    Args:
+        timeout_s: how long the command waits for its outcome, unless --timeout says otherwise.
+    """
+
+    def shared(
+        wait: Wait = True,
+        timeout: OutcomeTimeout = timeout_s,
+        bootstrap_servers: BootstrapServers = None,
+        prefix: Prefix = None,
+        as_json: AsJson = False,
+    ) -> Callable[[Order], None]:
+        settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
+        return lambda order: carry_out(
+            settings,
+            order.action,
+            order.release,
+            wait=wait,
+            timeout_s=timeout,
+            as_json=as_json,
+            **order.fields,
+        )
+
+    def decorate(make: Callable[..., Order]) -> Callable[..., None]:
+        own = inspect.signature(make).parameters
+
+        @wraps(make)
+        def command(**given: Any) -> None:
+            order = make(**{name: given.pop(name) for name in own})
+            shared(**given)(order)
+
+        parameters = [*own.values(), *inspect.signature(shared).parameters.values()]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return command
+
+    return decorate
 
 
 def carry_out(

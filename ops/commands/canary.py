@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ops.options import AsJson, BootstrapServers, Prefix, settings_with
-from ops.release_commands import Force, OutcomeTimeout, Release, Wait, carry_out
+from ops.release_commands import Force, Order, Release, release_command
 
 
 def register(app: typer.Typer) -> None:
@@ -14,16 +13,12 @@ def register(app: typer.Typer) -> None:
     app.command()(end)
 
 
+@release_command(timeout_s=600.0)
 def canary(
     release: Release,
     share: Annotated[float, typer.Option(help="Of the keys, above 0, up to 1.", min=0.0001, max=1.0)] = 0.05,
     force: Force = False,
-    wait: Wait = True,
-    timeout: OutcomeTimeout = 600.0,
-    bootstrap_servers: BootstrapServers = None,
-    prefix: Prefix = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Order:
     """Serve a share of the keys with a candidate, built and checked first if need be.
 
     The same keys in every worker, by a stable hash; with a larger share, these and more. Each result says which release
@@ -31,29 +26,13 @@ def canary(
 
     Exit codes: 0 done; 1 refused, or no outcome within --timeout; 2 Kafka cannot be reached.
     """
-    settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
-    carry_out(
-        settings,
-        "canary",
-        release,
-        wait=wait,
-        timeout_s=timeout,
-        as_json=as_json,
-        share=share,
-        force=force,
-    )
+    return Order("canary", release, {"share": share, "force": force})
 
 
-def end(
-    wait: Wait = True,
-    timeout: OutcomeTimeout = 120.0,
-    bootstrap_servers: BootstrapServers = None,
-    prefix: Prefix = None,
-    as_json: AsJson = False,
-) -> None:
+@release_command(timeout_s=120.0)
+def end() -> Order:
     """End the shadow or canary: the active release answers everything again. The candidate stays ready.
 
     Exit codes: 0 done; 1 nothing is on trial, or no outcome within --timeout; 2 Kafka cannot be reached.
     """
-    settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
-    carry_out(settings, "end", None, wait=wait, timeout_s=timeout, as_json=as_json)
+    return Order("end", None)

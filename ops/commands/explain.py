@@ -6,11 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.commands.recommend import movie_ids
-from ops.options import AsJson, Store, settings_with
-from ops.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years, table
+from ops.options import (
+    Age,
+    AsJson,
+    GenderCode,
+    Job,
+    K,
+    Recent,
+    Store,
+    User,
+    profile_with,
+    settings_with,
+)
+from ops.seed_codes import table
 from schemas.errors import MarqueeError
-from schemas.profile import MAX_ID, MAX_K, OCCUPATIONS, ProfileEvent
+from schemas.profile import ProfileEvent
 
 if TYPE_CHECKING:
     from ops.explanation import Explanation, Pull
@@ -35,28 +45,12 @@ def explain(
     event: Annotated[
         str | None, typer.Argument(help="A profile event, JSON; - reads it from standard input.")
     ] = None,
-    age: Annotated[
-        int | None,
-        typer.Option("-a", "--age", help="Code of the age group.", min=0, max=len(AGE_NAMES) - 1),
-    ] = None,
-    gender: Annotated[
-        int | None,
-        typer.Option("-g", "--gender", help="0 male, 1 female.", min=0, max=len(GENDER_NAMES) - 1),
-    ] = None,
-    job: Annotated[
-        int | None,
-        typer.Option("-j", "--job", help="Code of the occupation.", min=0, max=len(OCCUPATIONS) - 1),
-    ] = None,
-    user: Annotated[
-        int | None, typer.Option("-u", "--user", help="User id of the training data.", min=1, max=MAX_ID)
-    ] = None,
-    recent: Annotated[
-        str | None,
-        typer.Option(help="Movie ids watched and liked, oldest first, as in 1193,661.", show_default=False),
-    ] = None,
-    k: Annotated[
-        int | None, typer.Option("-k", help="How many movies; 5 if missing.", min=1, max=MAX_K)
-    ] = None,
+    age: Age = None,
+    gender: GenderCode = None,
+    job: Job = None,
+    user: User = None,
+    recent: Recent = None,
+    k: K = None,
     pulls: Annotated[int, typer.Option(help="How many pulls of each movie are shown.", min=1)] = 3,
     release: Annotated[
         str | None, typer.Option(help="A release of the store; the newest if missing.", show_default=False)
@@ -68,14 +62,7 @@ def explain(
     profile = (
         _read(event)
         if event is not None
-        else ProfileEvent(
-            user_id=user,
-            gender=None if gender is None else SEED_GENDERS[gender],
-            age=None if age is None else age_in_years(age),
-            occupation=job,
-            recent=movie_ids(recent) if recent else None,
-            k=k,
-        )
+        else profile_with(age=age, gender=gender, job=job, user=user, recent=recent, k=k)
     )
     from ops.explanation import explain as explain_event
     from ops.indexing import newest

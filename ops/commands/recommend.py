@@ -6,9 +6,24 @@ from uuid import uuid4
 
 import typer
 
-from ops.options import AsJson, BootstrapServers, Milvus, Prefix, Store, settings_with
-from ops.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years, table
-from schemas.profile import DEFAULT_K, MAX_ID, MAX_K, MAX_RECENT, OCCUPATIONS, ProfileEvent
+from ops.options import (
+    Age,
+    AsJson,
+    BootstrapServers,
+    GenderCode,
+    Job,
+    K,
+    Milvus,
+    Prefix,
+    Recent,
+    Store,
+    User,
+    movie_ids,
+    profile_with,
+    settings_with,
+)
+from ops.seed_codes import table
+from schemas.profile import DEFAULT_K
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
@@ -28,42 +43,13 @@ def register(app: typer.Typer) -> None:
     app.command("recommend", help=_HELP)(recommend)
 
 
-def movie_ids(text: str) -> list[int]:
-    """Movie ids parted by commas, as `--recent` takes them."""
-    try:
-        ids = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise typer.BadParameter(
-            f"movie ids parted by commas are wanted, as in 1193,661, not {text!r}"
-        ) from None
-    if len(ids) > MAX_RECENT or not all(1 <= movie_id <= MAX_ID for movie_id in ids):
-        raise typer.BadParameter(f"at most {MAX_RECENT} movie ids, each from 1 to {MAX_ID}, are taken")
-    return ids
-
-
 def recommend(
-    age: Annotated[
-        int | None,
-        typer.Option("-a", "--age", help="Code of the age group.", min=0, max=len(AGE_NAMES) - 1),
-    ] = None,
-    gender: Annotated[
-        int | None,
-        typer.Option("-g", "--gender", help="0 male, 1 female.", min=0, max=len(GENDER_NAMES) - 1),
-    ] = None,
-    job: Annotated[
-        int | None,
-        typer.Option("-j", "--job", help="Code of the occupation.", min=0, max=len(OCCUPATIONS) - 1),
-    ] = None,
-    user: Annotated[
-        int | None, typer.Option("-u", "--user", help="User id of the training data.", min=1, max=MAX_ID)
-    ] = None,
-    recent: Annotated[
-        str | None,
-        typer.Option(help="Movie ids watched and liked, oldest first, as in 1193,661.", show_default=False),
-    ] = None,
-    k: Annotated[
-        int | None, typer.Option("-k", help="How many movies; 5 if missing.", min=1, max=MAX_K)
-    ] = None,
+    age: Age = None,
+    gender: GenderCode = None,
+    job: Job = None,
+    user: User = None,
+    recent: Recent = None,
+    k: K = None,
     like: Annotated[
         str | None,
         typer.Option(
@@ -91,15 +77,8 @@ def recommend(
         settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, store=store)
         _show_similar(settings, movie_ids(like), k or DEFAULT_K, timeout, as_json)
         return
-    profile = ProfileEvent(
-        event_id=f"recommend-{uuid4().hex}",
-        user_id=user,
-        gender=None if gender is None else SEED_GENDERS[gender],
-        age=None if age is None else age_in_years(age),
-        occupation=job,
-        recent=movie_ids(recent) if recent else None,
-        k=k,
-    )
+    event_id = f"recommend-{uuid4().hex}"
+    profile = profile_with(age=age, gender=gender, job=job, user=user, recent=recent, k=k, event_id=event_id)
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, milvus=milvus, store=store)
     if infer:
         from ops.indexing import index, newest

@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ops.options import AsJson, BootstrapServers, Prefix, settings_with
-from ops.release_commands import OutcomeTimeout, Release, Wait, carry_out
+from ops.release_commands import Order, Release, release_command
 
 
 def register(app: typer.Typer) -> None:
@@ -13,17 +12,13 @@ def register(app: typer.Typer) -> None:
     app.command()(shadow)
 
 
+@release_command(timeout_s=600.0)
 def shadow(
     release: Release,
     share: Annotated[
         float, typer.Option(help="Of the batches, above 0, up to 1.", min=0.0001, max=1.0)
     ] = 0.1,
-    wait: Wait = True,
-    timeout: OutcomeTimeout = 600.0,
-    bootstrap_servers: BootstrapServers = None,
-    prefix: Prefix = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Order:
     """Have workers answer a share of the batches with a candidate as well, built and checked first if need be.
 
     No result of it is published: /metrics has overlap@5, score shift and latency (marquee_shadow_…), and `marquee
@@ -31,5 +26,4 @@ def shadow(
 
     Exit codes: 0 done; 1 refused, or no outcome within --timeout; 2 Kafka cannot be reached.
     """
-    settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
-    carry_out(settings, "shadow", release, wait=wait, timeout_s=timeout, as_json=as_json, share=share)
+    return Order("shadow", release, {"share": share})
