@@ -1,7 +1,6 @@
 """The indexer: takes release commands one by one, each carried out whole or not at all, whoever dies meanwhile."""
 
 import logging
-import threading
 import time
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -21,6 +20,7 @@ from worker.publish import raise_if_final
 from worker.records import ReleasesReader
 from worker.run import wait_for_topics
 from worker.state import Records, StateWriter
+from worker.stopping import Stopping
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Indexer:
         self._id = indexer_id
         self._health = health
         self._metrics = metrics
-        self._stopping = threading.Event()
+        self._stopping = Stopping()
         self._milvus = Milvus(settings.milvus)
         self._commands = Commands(settings, self._milvus, health)
 
@@ -82,7 +82,7 @@ class _Term:
         commands: Commands,
         health: Health,
         metrics: IndexerMetrics,
-        stopping: threading.Event,
+        stopping: Stopping,
     ) -> None:
         self._topic = settings.names.release_commands
         self._commands = commands

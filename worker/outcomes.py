@@ -6,7 +6,6 @@ how far it has read go into one transaction.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -38,6 +37,7 @@ from worker.publish import CALL_SECONDS, raise_if_final
 from worker.run import wait_for_topics
 from worker.segments import Segments
 from worker.state import sorted_out
+from worker.stopping import Stopping
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Outcomes:
         self._settings = settings
         self._health = health
         self._metrics = metrics
-        self._stopping = threading.Event()
+        self._stopping = Stopping()
 
     def run(self) -> None:
         """Work until `stop`.
@@ -93,7 +93,7 @@ class _Term:
     """One time at work, with clients of its own."""
 
     def __init__(
-        self, settings: Settings, health: Health, metrics: OutcomesMetrics, stopping: threading.Event
+        self, settings: Settings, health: Health, metrics: OutcomesMetrics, stopping: Stopping
     ) -> None:
         self._settings, self._names = settings, settings.names
         self._health, self._metrics, self._stopping = health, metrics, stopping

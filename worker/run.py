@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import threading
 from contextlib import closing
 from importlib.metadata import version
 
@@ -21,6 +20,7 @@ from worker.page import Access, Page
 from worker.retrieval import Retriever
 from worker.serving import Serving
 from worker.shadow import Shadow
+from worker.stopping import Stopping, on_signals
 from worker.stream import Stream
 from worker.topics import ensure_topics
 from worker.trend import Trend
@@ -38,9 +38,8 @@ def run_worker(settings: Settings) -> None:
         SettingsError: a wrong setting, or Kafka or Milvus refuse who we are.
         FatalKafkaError: Kafka ended this process for good; a new one can go on.
     """
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = Stopping()
+    on_signals(stopping.set)
     health, metrics = Health(), Metrics()
     access = Access(settings.http)
     latest = Latest(kept=KEPT if access.possible else 0)
@@ -112,7 +111,7 @@ def end_quietly() -> None:
     log.info("stopped")
 
 
-def wait_for_topics(settings: Settings, health: Health, stopping: threading.Event) -> None:
+def wait_for_topics(settings: Settings, health: Health, stopping: Stopping) -> None:
     """Make sure of the topics, for as long as Kafka takes to answer."""
     while not stopping.is_set():
         health.turn()

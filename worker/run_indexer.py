@@ -1,7 +1,6 @@
 """An indexer process: its parts in the order in which they start, and stop the other way round."""
 
 import logging
-import signal
 
 from schemas.settings import Settings
 from worker.http import Health, serve
@@ -9,6 +8,7 @@ from worker.identity import claim_identity
 from worker.indexer import Indexer
 from worker.indexer_metrics import IndexerMetrics
 from worker.run import end_quietly
+from worker.stopping import on_signals
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,6 @@ def run_indexer(settings: Settings) -> None:
     with claim_identity(settings.indexer.id, scope) as identity, serve(settings.http, health) as http:
         log.info("indexer %s, metrics and health at http://%s", identity.id, http.address)
         indexer = Indexer(settings, identity.id, health, IndexerMetrics())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: indexer.stop())
+        on_signals(indexer.stop)
         indexer.run()
     end_quietly()

@@ -1,13 +1,13 @@
 """An outcomes worker's process: its parts in the order in which they start, and stop the other way round."""
 
 import logging
-import signal
 
 from schemas.settings import Settings
 from worker.http import Health, serve
 from worker.outcomes import Outcomes
 from worker.outcomes_metrics import OutcomesMetrics
 from worker.run import end_quietly
+from worker.stopping import on_signals
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,6 @@ def run_outcomes(settings: Settings) -> None:
     with serve(settings.http, health) as http:
         log.info("outcomes worker, metrics and health at http://%s", http.address)
         outcomes = Outcomes(settings, health, OutcomesMetrics())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: outcomes.stop())
+        on_signals(outcomes.stop)
         outcomes.run()
     end_quietly()

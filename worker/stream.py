@@ -14,7 +14,6 @@ they are somebody else's already, so what is in flight is dropped, and the broke
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
 from typing import cast
@@ -42,6 +41,7 @@ from worker.pipeline import Pipeline
 from worker.positions import committed_positions, go_to
 from worker.publish import AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
 from worker.statistics import Statistics
+from worker.stopping import Stopping
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Stream:
         health: Health,
         metrics: Metrics,
         latest: Latest,
-        stopping: threading.Event,
+        stopping: Stopping,
     ) -> None:
         self._settings = settings
         self._raise_failure = raise_failure  # of whatever else the worker cannot do without

@@ -3,9 +3,7 @@
 Each event is answered with the next line of the file SAMPLE: results that are as long as the real ones, made before.
 """
 
-import signal
 import sys
-import threading
 from itertools import cycle
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from schemas import kafka
 from schemas.settings import load_settings
+from worker.stopping import Stopping, on_signals
 
 _SECONDS = 10.0
 
@@ -21,8 +20,8 @@ def main() -> None:
     """Consume, produce and commit, exactly once, until SIGTERM."""
     settings = load_settings()
     sample, group, events = sys.argv[1:4]
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    stopping = Stopping()
+    on_signals(stopping.set)
     results = cycle(Path(sample).read_bytes().splitlines())
     consumer = Consumer(kafka.worker_consumer(settings, {"group.id": group}))
     producer = Producer(

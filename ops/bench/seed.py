@@ -1,21 +1,20 @@
 """The seed's way: `python -m ops.bench.seed RELEASE COLLECTION GROUP MODE`, one embedding and one search a person."""
 
-import signal
 import sys
-import threading
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer
 
 from ops.bench.job import Job, Received
 from schemas import kafka
 from schemas.settings import load_settings
+from worker.stopping import Stopping, on_signals
 
 
 def main() -> None:
     """Answer one event after the other, at least once, until SIGTERM."""
     settings = load_settings()
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    stopping = Stopping()
+    on_signals(stopping.set)
     job = Job.from_command_line()
     consumer = Consumer(
         kafka.reader(settings.kafka, sys.argv[3], {"enable.auto.commit": True, "auto.offset.reset": "error"})

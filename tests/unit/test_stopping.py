@@ -1,0 +1,47 @@
+"""A wish to stop that a signal brings, in the middle of anything."""
+
+import subprocess
+import sys
+import threading
+import time
+
+from worker.stopping import Stopping
+
+# Signals that come all the time while the same thread sets and waits; a `threading.Event` in its place waits for its own
+# lock within a moment, for ever.
+HAMMER = """
+import signal
+from worker.stopping import Stopping
+
+stopping, came = Stopping(), []
+
+def come(number, _):
+    stopping.set()
+    came.append(number)
+
+signal.signal(signal.SIGVTALRM, come)
+signal.setitimer(signal.ITIMER_VIRTUAL, 1e-4, 1e-4)
+while len(came) < 200:
+    stopping.set()
+    assert stopping.wait(1.0)
+signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+"""
+
+
+def test_a_signal_sets_it_also_while_it_is_being_set() -> None:
+    subprocess.run([sys.executable, "-c", HAMMER], check=True, timeout=120)
+
+
+def test_setting_it_ends_a_wait() -> None:
+    stopping = Stopping()
+    threading.Timer(0.05, stopping.set).start()
+    began = time.monotonic()
+    assert stopping.wait(250.0)
+    assert time.monotonic() - began < 200.0
+
+
+def test_what_is_not_set_says_so_after_the_wait() -> None:
+    stopping = Stopping()
+    assert not stopping.wait(0.01)
+    stopping.set()
+    assert stopping.is_set() and stopping.wait(0.01) and stopping.wait(0.01)
