@@ -1,7 +1,11 @@
 """An active release without an indexer, for tests of the worker alone: the collection, then the records."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 from confluent_kafka import Producer
+from numpy.typing import NDArray
 
 from schemas import kafka
 from schemas.release import ACTIVE_KEY, ActiveRecord, ReleaseRecord, ReleaseState, release_key
@@ -32,10 +36,18 @@ def activate(settings: Settings, *, epoch: int = 1, release: str | None = None) 
         release=name,
         state=ReleaseState.ACTIVE,
         collection=collection,
-        vectors_sha256=store.write_vectors(name, vectors),
+        vectors_sha256=keep_vectors(store, name, vectors),
     )
     producer = Producer(kafka.producer(settings.kafka))
     producer.produce(settings.names.releases, record.model_dump_json().encode(), release_key(name))
     producer.produce(settings.names.releases, active.model_dump_json().encode(), ACTIVE_KEY)
     assert producer.flush(30) == 0
     return active
+
+
+def keep_vectors(store: ReleaseStore, release: str, vectors: NDArray[np.float32]) -> str:
+    """Keep the catalogue's vectors, float32 [movies, dimension]; gives the file's sha256."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "vectors.npy"
+        np.save(path, vectors)
+        return store.keep_vectors(release, path)

@@ -14,7 +14,7 @@ from schemas.release import (
 )
 from schemas.releases import ReleasesView
 from schemas.topics import Names
-from worker.store import RELEASE_NAME
+from worker.integrity import RELEASE_NAME
 from worker.transitions import retired
 
 # A worker that stood still for a minute may come back; nobody needs its record for longer than this.

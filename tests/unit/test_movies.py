@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from ops.movies import SameMovieError, extend_release
 from schemas.release import ReleaseRecord, ReleaseState
 from schemas.releases import ReleasesView
+from tests.activation import keep_vectors
 from worker.catalogue import Catalogue
+from worker.loader import embed_catalogue
 from worker.reuse import known_vectors
-from worker.served import embed_catalogue
 from worker.store import ReleaseStore
 from worker.tower import Inputs
 
@@ -37,7 +38,7 @@ def test_a_release_with_more_movies(store: ReleaseStore) -> None:
     assert written.extends == first
     assert written.movies == len(two.catalogue) == len(one.catalogue) + 2
     vectors = embed_catalogue(one)
-    sha256 = store.write_vectors(first, vectors)
+    sha256 = keep_vectors(store, first, vectors)
     record = ReleaseRecord(release=first, state=ReleaseState.ACTIVE, vectors_sha256=sha256)
     known = known_vectors(store, written, ReleasesView(releases={first: record}))
     assert known is not None

@@ -3,16 +3,22 @@
 import json
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from schemas.errors import SettingsError
 from schemas.manifest import MANIFEST_FILE
+from tests.activation import keep_vectors
 from worker.errors import ReleaseError, UnreadableReleaseError
-from worker.store import ReleaseStore, parse_manifest
+from worker.files import StoreFiles
+from worker.integrity import parse_manifest
+from worker.store import ReleaseStore
 
 pytestmark = pytest.mark.paddle
 
@@ -81,7 +87,7 @@ def test_lists_complete_releases_oldest_first(copy: Path) -> None:
 def test_a_store_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(ReleaseError, match="cannot be made"):
+    with pytest.raises(ReleaseError, match="cannot be written to"):
         ReleaseStore(str(tmp_path / "file" / "store")).create()
 
 
@@ -176,13 +182,76 @@ def test_a_release_comes_from_a_remote_store(
         store.load(release)
 
 
+class EndpointConnectionError(Exception):
+    """What the libraries of object stores raise is often no OSError."""
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        ReleaseStore.names,
+        ReleaseStore.create,
+        lambda store: store.manifest("20200101T000000-abcdef"),
+        lambda store: store.read_vectors("20200101T000000-abcdef", "0" * 64),
+        lambda store: store.evaluation("20200101T000000-abcdef"),
+        lambda store: store.write_evaluation("20200101T000000-abcdef", {}, ""),
+    ],
+)
+def test_a_remote_store_that_is_away_is_named(
+    use: Callable[[ReleaseStore], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise EndpointConnectionError("no route to the endpoint")
+
+    store = ReleaseStore(f"memory://{uuid.uuid4().hex}")
+    for call in ("ls", "cat_file", "open", "makedirs"):
+        monkeypatch.setattr(MemoryFileSystem, call, away)
+
+    with pytest.raises(ReleaseError, match=r"memory://.* cannot be .*: no route to the endpoint"):
+        use(store)
+
+
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_a_release_is_written_to_any_store(
+    kind: str, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    store = ReleaseStore(str(tmp_path / "other") if kind == "local" else f"memory://{uuid.uuid4().hex}")
+    manifest = store_of(copy).manifest(copy.name)
+    (copy / MANIFEST_FILE).unlink()
+    store.create()
+
+    written = store.write(manifest, copy)
+
+    assert written.release == copy.name  # the same content has the same name
+    assert store.names() == [copy.name]
+    assert store.manifest(copy.name) == written == manifest
+    assert store.load(copy.name).manifest == manifest
+
+
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_what_a_writer_that_died_left_behind_is_removed(kind: str, tmp_path: Path) -> None:
+    url = str(tmp_path) if kind == "local" else f"memory://{uuid.uuid4().hex}"
+    store, files = ReleaseStore(url), StoreFiles(url)
+    store.remove_partial_vectors()  # there is nothing yet
+    sha256 = keep_vectors(store, "20200101T000000-abcdef", np.zeros((2, 2), np.float32))
+    with pytest.raises(KeyboardInterrupt), files.replacing("vectors", "20210101T000000-abcdef.npy"):
+        raise KeyboardInterrupt
+    assert len(files.names("vectors")) == 2
+
+    store.remove_partial_vectors()
+
+    assert files.names("vectors") == ["20200101T000000-abcdef.npy"]
+    store.read_vectors("20200101T000000-abcdef", sha256)
+
+
 @pytest.mark.parametrize("kind", ["local", "memory"])
 def test_vectors_are_kept_and_checked(kind: str, tmp_path: Path) -> None:
     url = str(tmp_path) if kind == "local" else f"memory://{uuid.uuid4().hex}"
     store = ReleaseStore(url)
     vectors = np.random.default_rng(0).random((7, 3), np.float32)
 
-    sha256 = store.write_vectors("20200101T000000-abcdef", vectors)
+    sha256 = keep_vectors(store, "20200101T000000-abcdef", vectors)
 
     assert np.array_equal(store.read_vectors("20200101T000000-abcdef", sha256), vectors)
     with pytest.raises(ReleaseError, match="index release"):

@@ -1,0 +1,128 @@
+"""The files under the store's URL, on whatever file system fsspec knows; each failure is one sentence."""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedReader
+from pathlib import Path
+from typing import IO
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from schemas.errors import MarqueeError, SettingsError
+from worker.errors import ReleaseError
+
+_PARTIAL = ".part"  # ends the name of what is being written
+
+
+class StoreFiles:
+    """Paths are parts below the URL.
+
+    Every method raises FileNotFoundError where the file is not there, and else ReleaseError: the libraries behind fsspec
+    raise errors of their own when a server is away or refuses who we are, by no means always an OSError.
+
+    Raises:
+        SettingsError: no file system that is installed knows the URL's protocol.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            self._system, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise SettingsError(f"the store {url} cannot be opened: {error}") from None
+        self.is_local = isinstance(self._system, LocalFileSystem)
+
+    def path(self, *parts: str) -> str:
+        """The path as the file system takes it."""
+        return "/".join([self._root.rstrip("/"), *parts])
+
+    def names(self, *folder: str) -> list[str]:
+        """What a folder holds, as it is now; nothing where there is none."""
+        with self._or_say("be read"):
+            self._system.invalidate_cache()  # file systems remember listings for as long as they like
+            try:
+                entries = self._system.ls(self.path(*folder), detail=False)
+            except FileNotFoundError:
+                return []
+            return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries)
+
+    def exists(self, *parts: str) -> bool:
+        with self._or_say("be read"):
+            return bool(self._system.exists(self.path(*parts)))
+
+    def read(self, *parts: str) -> bytes:
+        """The whole of a file."""
+        with self._or_say("be read"):
+            content: bytes = self._system.cat_file(self.path(*parts))
+            return content
+
+    @contextmanager
+    def open(self, *parts: str) -> Iterator[BufferedReader]:
+        """A file to be read."""
+        with self._or_say("be read"), self._system.open(self.path(*parts), "rb") as file:
+            yield file
+
+    def make_folder(self, *parts: str) -> None:
+        with self._or_say("be written to"):
+            self._system.makedirs(self.path(*parts), exist_ok=True)
+
+    def put(self, source: Path, *parts: str) -> None:
+        """Copy a local file into the store."""
+        with self._or_say("be written to"):
+            self._system.put_file(str(source), self.path(*parts))
+
+    @contextmanager
+    def replacing(self, folder: str, name: str) -> Iterator[IO[bytes]]:
+        """A file that appears under its name only when it is whole."""
+        partial = self.path(folder, _partial(name))
+        with self._or_say("be written to"):
+            with self._system.open(partial, "wb") as output:
+                yield output
+            self._system.mv(partial, self.path(folder, name))
+
+    def remove_partial(self, folder: str) -> None:
+        """Remove what a process that died left half-written; it must be certain that nobody else writes there."""
+        for name in self.names(folder):
+            if name.endswith(_PARTIAL):
+                with self._or_say("be written to"), suppress(FileNotFoundError):
+                    self._system.rm_file(self.path(folder, name))
+
+    def local_folder(self, name: str) -> Path:
+        """Where Paddle, which wants files, finds those of a folder: in the store itself, or in a cache on this machine."""
+        if self.is_local:
+            return Path(self._root) / name
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return cache / "marquee" / "releases" / hashlib.sha256(self.url.encode()).hexdigest()[:16] / name
+
+    def download(self, folder: str, name: str) -> None:
+        """Copy a file of a remote store into its local folder; where the store has none, there is none here either."""
+        path = self.local_folder(folder) / name
+        partial = path.with_name(_partial(name))
+        with self._or_say("be read"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._system.get_file(self.path(folder, name), str(partial))
+                partial.replace(path)
+            except FileNotFoundError:
+                path.unlink(missing_ok=True)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def _or_say(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, MarqueeError):
+            raise
+        except Exception as error:
+            said = " ".join(str(error).split())[:300] or type(error).__name__
+            raise ReleaseError(f"the store {self.url} cannot {what}: {said}") from error
+
+
+def _partial(name: str) -> str:
+    """Another one for each writer: in containers, all have the same process id."""
+    return f"{name}.{uuid.uuid4().hex[:12]}{_PARTIAL}"
