@@ -10,10 +10,11 @@ from worker.answer import Answerer
 from worker.batch import Answer, Event
 from worker.http import Health
 from worker.lineup import Lineup
+from worker.loader import ReleaseLoader
 from worker.metrics import Metrics
 from worker.milvus import Milvus
 from worker.retrieval import Retriever
-from worker.served import ReleaseLoader, ServedRelease
+from worker.served import ServedRelease
 from worker.serving import Serving
 
 

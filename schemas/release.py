@@ -97,6 +97,11 @@ class ReleaseRecord(Record):
     recall_at_5: float | None = Field(
         None, ge=0, le=1, description="Of the collection's searches, against exact search."
     )
+    ef: int | None = Field(
+        None,
+        ge=1,
+        description="Candidates that a search of an HNSW index keeps: as many as the check needed.",
+    )
     vectors_sha256: str | None = Field(None, description="Of STORE/vectors/RELEASE.npy.")
     epoch: int | None = Field(None, description="The active epoch that it was given last.")
     indexing_at: datetime | None = None

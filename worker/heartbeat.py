@@ -14,7 +14,6 @@ class Heartbeat:
     """Writes `worker:<id>` every 10 s and at every change. Not thread-safe: one thread beats."""
 
     def __init__(self, settings: Settings, worker_id: str, version: str, http: str) -> None:
-        self.problem: str | None = None
         self.withdrawals: int | None = None
         """The offset after the last withdrawal that counts here; set by whoever reads them."""
         self.known = threading.Event()
@@ -24,22 +23,29 @@ class Heartbeat:
         # A heartbeat that is late is of no use: the next one says more.
         late_ms = int(HEARTBEAT_SECONDS * 1_000)
         self._producer = Producer(kafka.producer(settings.kafka, {"message.timeout.ms": late_ms}))
+        self._problems: dict[str, str] = {}
         self._beaten_at = float("-inf")
         self._written: WorkerRecord | None = None
 
     def serving(self, release: str, epoch: int) -> None:
         """Say so with the next beat, which is due at once."""
-        self.problem = None
         self._record = self._record.model_copy(update={"release": release, "epoch": epoch})
 
     def trying(self, release: str | None) -> None:
         """Say with the next beat which release is on trial here."""
-        self.problem = None
         self._record = self._record.model_copy(update={"trial": release})
+
+    def say(self, part: str, problem: str | None) -> None:
+        """Say with the next beat what is wrong with a part (a sentence), or that it is well."""
+        if problem is None:
+            self._problems.pop(part, None)
+        else:
+            self._problems[part] = problem
 
     def beat(self, collections: list[str]) -> None:
         """Write the record if it is due; `collections` are those that this worker may still search."""
-        said = {"problem": self.problem, "collections": collections, "withdrawals": self.withdrawals}
+        problem = "; ".join(self._problems.values()) or None
+        said = {"problem": problem, "collections": collections, "withdrawals": self.withdrawals}
         record = self._record.model_copy(update=said)
         due = time.monotonic() - self._beaten_at >= HEARTBEAT_SECONDS
         if due or record != self._written:

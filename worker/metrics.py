@@ -26,6 +26,7 @@ _STAGES = ("decode", "embed", "search", "encode", "publish", "commit")
 _TRANSACTION_OUTCOMES = ("committed", "undone", "refused")
 _UNKNOWN = ("user", "movie")
 _CACHE = ("hit", "repeat", "miss")
+_LOADED = ("active", "trial")
 
 _Labelled = TypeVar("_Labelled", Counter, Histogram)
 
@@ -104,6 +105,12 @@ class Metrics:
         )
         self._epoch = Gauge("marquee_active_epoch", "Epoch of the release served here.", registry=registry)
         self._swaps = Counter("marquee_release_swaps", "Releases taken over.", registry=registry)
+        self._load_failures = Counter(
+            "marquee_release_load_failures",
+            "Attempts at loading a release that failed, by what it is to be: active (what served before goes on), trial.",
+            ["what"],
+            registry=registry,
+        )
         self._mismatches = Counter(
             "marquee_release_mismatches",
             "Results whose towers, collection and names are not one release's; each is kept from being published.",
@@ -162,6 +169,7 @@ class Metrics:
         self._transactions_of = _by_value(self._transactions, _TRANSACTION_OUTCOMES)
         self._unknown_of = _by_value(self._unknown, _UNKNOWN)
         self._cache_of = _by_value(self._cache, _CACHE)
+        self._load_failures_of = _by_value(self._load_failures, _LOADED)
 
     def batch(self, trigger: Trigger, events: int) -> None:
         self._batches_of[trigger].inc()
@@ -230,6 +238,10 @@ class Metrics:
         self._release.labels(release, collection).set_to_current_time()
         self._epoch.set(epoch)
         self._swaps.inc()
+
+    def load_failed(self, what: str) -> None:
+        """A release could not be loaded: the active one, or the one on trial."""
+        self._load_failures_of[what].inc()
 
     def device(self, device: str) -> None:
         """Where the user tower of the release that serves runs."""

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 IndexType = Literal["FLAT", "HNSW"]
 _INDEXES: dict[IndexType, dict[str, int]] = {"FLAT": {}, "HNSW": {"M": 16, "efConstruction": 200}}
-_EF_MIN = 64  # HNSW's candidates; at least the limit, more for recall
+EF_MIN = 64  # HNSW's candidates; at least the limit, more for recall
 _MAX_GENRES = 64
 _MAX_GENRE_BYTES = 256
 _READ_NEWEST = 1  # a guarantee timestamp of 1 waits for nothing: a collection never changes once it is loaded
@@ -58,13 +58,14 @@ class Milvus:
         self._client: MilvusClient | None = None
 
     def search(
-        self, collection: str, vectors: Vectors, limit: int, expression: str = ""
+        self, collection: str, vectors: Vectors, limit: int, expression: str = "", *, ef: int = EF_MIN
     ) -> tuple[Ids, Scores]:
         """The nearest movies of each vector, by the collection's own metric.
 
         Args:
             vectors: float32 [n, dim].
             expression: Milvus' own, over the fields `movie_id`, `year` and `genres`; only movies that meet it are found.
+            ef: candidates that a search of an HNSW index keeps; FLAT looks at everything.
 
         Returns:
             ids int64 [n, m] and what the metric gives float32 [n, m], best first; m <= limit is the longest answer,
@@ -73,7 +74,7 @@ class Milvus:
         request = Prepare.search_requests_with_expr(
             collection_name=collection,
             anns_field="vector",
-            param={"params": {"ef": max(limit, _EF_MIN)}},
+            param={"params": {"ef": max(limit, ef)}},
             limit=limit,
             data=vectors,
             expr=expression,

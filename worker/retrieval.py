@@ -109,7 +109,7 @@ class Retriever:
         manifest = served.release.manifest
         ranked = best_lists(
             lambda queries, limit, filter_: self._milvus.search(
-                served.collection, queries, limit, expression(filter_) if filter_ else ""
+                served.collection, queries, limit, expression(filter_) if filter_ else "", ef=served.ef
             ),
             vectors,
             wishes,

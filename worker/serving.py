@@ -4,21 +4,21 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from concurrent.futures import wait
 from typing import Self
 
-from schemas.errors import UnreachableError
+from schemas.errors import SettingsError, UnreachableError
 from schemas.release import ACTIVE_KEY, RECORD_FORMAT, ActiveRecord, TrialRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker.errors import ReleaseError
 from worker.heartbeat import Heartbeat
 from worker.http import Health
 from worker.lineup import Lineup, Trial
+from worker.loader import ReleaseLoader
 from worker.metrics import Metrics
 from worker.milvus import Milvus
 from worker.records import ReleasesReader
-from worker.served import ReleaseLoader, ServedRelease
+from worker.served import ServedRelease
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +41,9 @@ class Serving:
         self._lineup: Lineup | None = None
         # Also what batches under way still hold: their collections must not be dropped.
         self._loaded: weakref.WeakSet[ServedRelease] = weakref.WeakSet()
-        self._retry_at = 0.0
+        # What could not be loaded, and when it is tried again; what comes in its place is tried at once.
+        self._failed: tuple[ActiveRecord | TrialRecord | None, float] = None, 0.0
         self._newer: int | None = None
-        self._retry_trial_at = 0.0
         self._stopping = threading.Event()
         self._arrived = threading.Event()
         self._failure: Exception | None = None
@@ -81,7 +81,7 @@ class Serving:
                 reader.poll(_FOLLOW_SECONDS)
                 self._follow(reader.view)
                 self._report_newer(reader.view)
-                self._heartbeat.beat(sorted({served.collection for served in self._loaded}))
+                self._beat()
         except Exception as failure:  # noqa: BLE001  raised again in the main thread, which ends the process
             self._failure = failure
         finally:
@@ -99,10 +99,14 @@ class Serving:
     def _follow(self, view: ReleasesView) -> None:
         active, lineup = view.active, self._lineup
         if active and (lineup is None or active.epoch > lineup.epoch):
-            if time.monotonic() >= self._retry_at:
+            if self._is_due(active):
                 self._take_over(active, view)
         elif lineup:
             self._try(view.trial, lineup, view)
+
+    def _is_due(self, record: ActiveRecord | TrialRecord) -> bool:
+        failed, again_at = self._failed
+        return record != failed or time.monotonic() >= again_at
 
     def _report_newer(self, view: ReleasesView) -> None:
         """A newer Marquee has said what serves: go on with what we have, and say so for as long as it lasts."""
@@ -117,18 +121,19 @@ class Serving:
                 "upgrade this worker; it goes on with what it serves"
             )
         self._health.set("upgrade", problem)
-        self._heartbeat.problem = problem
+        self._heartbeat.say("upgrade", problem)
 
     def _take_over(self, active: ActiveRecord, view: ReleasesView) -> None:
         """1. Load beside the current one, and warm. 2. Swap; the batches under way end with what they began with."""
-        served = self._load(active.release, active.collection, view, self._not_served(active))
+        served = self._load(active, view)
         if served is None:
-            self._retry_at = time.monotonic() + RETRY_SECONDS
             return
         # A trial is one beside a certain active release: it ends here.
         self._lineup = Lineup(served, active.epoch)
         self._heartbeat.serving(active.release, active.epoch)
         self._heartbeat.trying(None)
+        for part in ("release", "trial"):
+            self._heartbeat.say(part, None)
         self._metrics.serving(active.release, active.collection, active.epoch)
         self._metrics.device(served.release.user_tower.device)
         self._health.set("release", None)
@@ -137,57 +142,65 @@ class Serving:
 
     def _try(self, record: TrialRecord | None, lineup: Lineup, view: ReleasesView) -> None:
         """Begin, change or end the trial, if what is on Kafka is not what is done here."""
-        if record and record.epoch != lineup.epoch:
-            record = None  # beside another active release
-        if record == (lineup.trial.record if lineup.trial else None):
-            return
-        if record is None:
-            log.info("no release is on trial any more")
+        if record is None or record.epoch != lineup.epoch:  # none, or beside another active release
+            self._end_trial(lineup)
+        elif record != (lineup.trial.record if lineup.trial else None) and self._is_due(record):
+            self._begin_trial(record, lineup, view)
+
+    def _end_trial(self, lineup: Lineup) -> None:
+        if lineup.trial:
+            log.info("release %s is not on trial any more", lineup.trial.record.release)
             self._lineup = Lineup(lineup.active, lineup.epoch)
             self._heartbeat.trying(None)
-        elif time.monotonic() >= self._retry_trial_at:
-            self._begin(record, lineup, view)
+        self._heartbeat.say("trial", None)
 
-    def _begin(self, record: TrialRecord, lineup: Lineup, view: ReleasesView) -> None:
-        served = self._load(record.release, record.collection, view, self._not_tried(record))
+    def _begin_trial(self, record: TrialRecord, lineup: Lineup, view: ReleasesView) -> None:
+        served = self._load(record, view)
         if served is None:
-            self._retry_trial_at = time.monotonic() + RETRY_SECONDS
             # Whatever was on trial before is so no more.
             self._lineup = Lineup(lineup.active, lineup.epoch)
+            self._heartbeat.trying(None)
             return
         self._lineup = Lineup(lineup.active, lineup.epoch, Trial(record, served))
         self._heartbeat.trying(record.release)
+        self._heartbeat.say("trial", None)
         log.info("%s of release %s with a share of %g", record.kind, record.release, record.share)
 
-    def _load(
-        self, release: str, collection: str, view: ReleasesView, failed: Callable[[str], None]
-    ) -> ServedRelease | None:
-        """The release, loaded and warm, from here where it is so already; None where it cannot be, which `failed` hears."""
+    def _load(self, wanted: ActiveRecord | TrialRecord, view: ReleasesView) -> ServedRelease | None:
+        """The release, loaded and warm, from here where it is so already; None where it cannot be, which is said."""
         for served in self._loaded:
-            if (served.name, served.collection) == (release, collection):
+            if (served.name, served.collection) == (wanted.release, wanted.collection):
                 return served
-        record = view.releases.get(release)
-        try:
-            served = self._loader.load(release, collection, record.vectors_sha256 if record else None)
-        except (ReleaseError, OSError) as error:
-            failed(str(error))
-            return None
-        self._loaded.add(served)
-        return served
+        record = view.releases.get(wanted.release)
+        sha256, ef = (record.vectors_sha256, record.ef) if record else (None, None)
+        loading = self._loader.begin(wanted.release, wanted.collection, sha256, ef)
+        # A large release takes longer to come than this worker may be silent.
+        while not wait([loading], _FOLLOW_SECONDS).done:
+            if self._stopping.is_set():
+                return None
+            self._beat()
+        error = loading.exception()
+        if error is None:
+            self._loaded.add(loading.result())
+            return loading.result()
+        if isinstance(error, SettingsError):
+            raise error
+        # Whatever it is (Paddle, for one, raises what it likes), what serves goes on.
+        self._not_loaded(wanted, str(error) or type(error).__name__)
+        return None
 
-    def _not_served(self, active: ActiveRecord) -> Callable[[str], None]:
-        def failed(error: str) -> None:
-            problem = f"cannot serve release {active.release} of epoch {active.epoch}: {error}"
-            log.error("%s", problem)
+    def _not_loaded(self, wanted: ActiveRecord | TrialRecord, error: str) -> None:
+        self._failed = wanted, time.monotonic() + RETRY_SECONDS
+        if isinstance(wanted, ActiveRecord):
+            problem = f"cannot serve release {wanted.release} of epoch {wanted.epoch}: {error}"
             self._health.set("release", problem)
-            self._heartbeat.problem = problem
+            self._heartbeat.say("release", problem)
+            self._metrics.load_failed("active")
+        else:
+            problem = f"cannot try release {wanted.release}: {error}"
+            self._heartbeat.say("trial", problem)
+            self._metrics.load_failed("trial")
+        log.error("%s", problem)
 
-        return failed
-
-    def _not_tried(self, record: TrialRecord) -> Callable[[str], None]:
-        def failed(error: str) -> None:
-            problem = f"cannot try release {record.release}: {error}"
-            log.error("%s", problem)
-            self._heartbeat.problem = problem
-
-        return failed
+    def _beat(self) -> None:
+        self._heartbeat.beat(sorted({served.collection for served in self._loaded}))

@@ -54,6 +54,7 @@ def ready(
             "dimension": manifest.dimension,
             "index": checked.index,
             "recall_at_5": checked.recall_at_5,
+            "ef": checked.ef,
             "vectors_sha256": vectors_sha256,
             "ready_at": now(),
         }

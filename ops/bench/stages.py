@@ -25,10 +25,11 @@ from worker.answer import Answerer
 from worker.batch import Event
 from worker.http import Health
 from worker.lineup import Lineup
+from worker.loader import ReleaseLoader
 from worker.metrics import Metrics
 from worker.milvus import Milvus
 from worker.retrieval import Retriever
-from worker.served import ReleaseLoader, ServedRelease
+from worker.served import ServedRelease
 from worker.store import ReleaseStore
 
 BATCH, BATCHES, ROUNDS = 1_024, 4, 10

@@ -19,10 +19,10 @@ from tests.processes import Process
 from worker.checks import unit_length
 from worker.filters import expression
 from worker.lists import Wish
+from worker.loader import embed_catalogue
 from worker.milvus import Milvus
 from worker.rank import best_lists
 from worker.release import Release
-from worker.served import embed_catalogue
 from worker.store import ReleaseStore
 
 EVENTS = 1_000

@@ -1,13 +1,13 @@
 """The check before activation: it passes what is right, and fails when it is broken on purpose."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from worker.checks import SCORE_TOLERANCE, CheckError, compare, compare_evaluations
+from worker.checks import SCORE_TOLERANCE, CheckError, check_collection, compare, compare_evaluations
 from worker.exact import ExactIndex
-from worker.milvus import Ids, Scores, Vectors
+from worker.milvus import Ids, Milvus, Scores, Vectors
 
 LIMIT = 5
 
@@ -29,7 +29,7 @@ def answer(exact: ExactIndex, queries: Vectors) -> tuple[Ids, Scores]:
 
 
 def test_exact_answers_agree(exact: ExactIndex, queries: Vectors, answer: tuple[Ids, Scores]) -> None:
-    found = compare(*answer, exact, queries, LIMIT)
+    found = compare(*answer, exact, queries, exact.search(queries, LIMIT)[1])
     assert found.recall == 1.0
     assert found.score_error < SCORE_TOLERANCE
 
@@ -42,7 +42,7 @@ def test_neighbours_that_are_equal_may_swap(exact: ExactIndex, queries: Vectors)
     ids, scores = doubled.search(queries, LIMIT + 1)
     swapped = ids.copy()
     swapped[:, [0, 1]] = swapped[:, [1, 0]]
-    found = compare(swapped, scores, doubled, queries, LIMIT + 1)
+    found = compare(swapped, scores, doubled, queries, doubled.search(queries, LIMIT + 1)[1])
     assert found.recall == 1.0
 
 
@@ -50,19 +50,21 @@ def test_a_wrong_order_does_not_agree(
     exact: ExactIndex, queries: Vectors, answer: tuple[Ids, Scores]
 ) -> None:
     ids, scores = answer
-    assert compare(ids[:, ::-1], scores[:, ::-1], exact, queries, LIMIT).recall < 1.0
+    assert (
+        compare(ids[:, ::-1], scores[:, ::-1], exact, queries, exact.search(queries, LIMIT)[1]).recall < 1.0
+    )
 
 
 def test_a_missing_movie_does_not_agree(exact: ExactIndex, queries: Vectors) -> None:
     ids, scores = exact.search(queries, LIMIT + 1)
-    assert compare(ids[:, 1:], scores[:, 1:], exact, queries, LIMIT).recall < 1.0
+    assert compare(ids[:, 1:], scores[:, 1:], exact, queries, exact.search(queries, LIMIT)[1]).recall < 1.0
 
 
 def test_a_wrong_score_does_not_agree(
     exact: ExactIndex, queries: Vectors, answer: tuple[Ids, Scores]
 ) -> None:
     ids, scores = answer
-    found = compare(ids, scores + np.float32(1e-3), exact, queries, LIMIT)
+    found = compare(ids, scores + np.float32(1e-3), exact, queries, exact.search(queries, LIMIT)[1])
     assert found.score_error > SCORE_TOLERANCE
 
 
@@ -72,15 +74,46 @@ def test_a_movie_that_was_never_put_in_does_not_agree(
     ids, scores = answer
     ids = ids.copy()
     ids[0, 0] = 7
-    assert compare(ids, scores, exact, queries, LIMIT).recall == 0.0
+    assert compare(ids, scores, exact, queries, exact.search(queries, LIMIT)[1]).recall == 0.0
 
 
 def test_a_short_or_repeating_answer_does_not_agree(
     exact: ExactIndex, queries: Vectors, answer: tuple[Ids, Scores]
 ) -> None:
     ids, scores = answer
-    assert compare(ids[:, :3], scores[:, :3], exact, queries, LIMIT).recall == 0.0
-    assert compare(ids[:, [0, 0, 1, 2, 3]], scores, exact, queries, LIMIT).recall == 0.0
+    assert compare(ids[:, :3], scores[:, :3], exact, queries, exact.search(queries, LIMIT)[1]).recall == 0.0
+    assert (
+        compare(ids[:, [0, 0, 1, 2, 3]], scores, exact, queries, exact.search(queries, LIMIT)[1]).recall
+        == 0.0
+    )
+
+
+class Graph:
+    """A collection whose searches find everything only with `needed` candidates, as HNSW does."""
+
+    def __init__(self, exact: ExactIndex, needed: int) -> None:
+        self._exact, self._needed = exact, needed
+
+    def rows(self, _: str) -> int:
+        return len(self._exact.movie_ids)
+
+    def search(self, _: str, queries: Vectors, limit: int, *, ef: int) -> tuple[Ids, Scores]:
+        ids, scores = self._exact.search(queries, limit + 1)
+        found = slice(0, limit) if ef >= self._needed else slice(1, limit + 1)
+        return ids[:, found], scores[:, found]
+
+
+def test_an_approximate_index_is_searched_as_widely_as_it_takes(exact: ExactIndex, queries: Vectors) -> None:
+    checked = check_collection(cast(Milvus, Graph(exact, 300)), "c", exact, queries, "HNSW")
+    assert (checked.index, checked.ef, checked.recall_at_5) == ("HNSW", 512, 1.0)
+    with pytest.raises(CheckError, match="HNSW finds"):
+        check_collection(cast(Milvus, Graph(exact, 3_000)), "c", exact, queries, "HNSW")
+
+
+def test_an_exact_index_that_misses_a_movie_is_refused(exact: ExactIndex, queries: Vectors) -> None:
+    assert check_collection(cast(Milvus, Graph(exact, 64)), "c", exact, queries, "FLAT").ef == 64
+    with pytest.raises(CheckError, match="FLAT finds"):
+        check_collection(cast(Milvus, Graph(exact, 65)), "c", exact, queries, "FLAT")
 
 
 def evaluation(value: float, **fields: Any) -> dict[str, Any]:
