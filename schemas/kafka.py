@@ -42,6 +42,9 @@ def _base(settings: KafkaSettings) -> Config:
         # Kafka away: try again soon, but do not hammer it. The default goes up to 10 s.
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 1_000,
+        # A broker that stands still or is cut off closes no connection: only this tells, and by then another leads its
+        # partitions. With librdkafka's 60 s they would stand still for so long. Less than a transaction lasts (6 s at least).
+        "socket.timeout.ms": 4_000,
         # Without this, a topic that is created a moment later is not seen for up to 5 minutes.
         "topic.metadata.refresh.interval.ms": 10_000,
         # librdkafka logs every attempt to connect; what matters reaches us through the error callbacks.

@@ -37,7 +37,10 @@ def faults(
     ] = Path(".marquee/faults"),
     run: Annotated[
         bool,
-        typer.Option("--run/--no-run", help="Run what has no result yet; or only report those that have."),
+        typer.Option(
+            "--run/--no-run",
+            help="Run what has no result yet; or only report those that have, beside those of the last report at PATH.",
+        ),
     ] = True,
     report: Annotated[
         Path | None, typer.Option(help="Write the report as PATH.json and PATH.md.", show_default=False)
@@ -53,7 +56,7 @@ def faults(
     from rich.console import Console
 
     from ops import logs
-    from ops.faults.report import Report
+    from ops.faults.report import Report, published
     from ops.faults.scenarios import SCENARIOS
     from ops.faults.suite import Suite
     from ops.local.up import locked
@@ -79,7 +82,7 @@ def faults(
         with locked(directory), console.status("Breaking things …"):
             results = suite.run(chosen, say)
     else:
-        results = suite.kept(chosen)
+        results = suite.kept(chosen, published(report) if report else ())
     made = Report(_command(names if scenario else [], scale, seed, milvus), results)
     if report:
         made.write(report)

@@ -12,7 +12,6 @@ from confluent_kafka import (
     ConsumerGroupTopicPartitions,
     KafkaError,
     Message,
-    Producer,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
@@ -23,6 +22,8 @@ Place = tuple[str, int]  # topic and partition
 _BATCH = 1_000
 _POLL_SECONDS = 0.2
 _ADMIN_SECONDS = 30.0
+# A node that says nothing must hold up neither the load nor the reader: gaps are to be the worker's.
+SOCKET_TIMEOUT_MS = 3_000
 
 
 class CommittedReader(threading.Thread):
@@ -56,6 +57,7 @@ class CommittedReader(threading.Thread):
                 "auto.offset.reset": "error",
                 "fetch.wait.max.ms": 50,
                 "reconnect.backoff.max.ms": 1_000,
+                "socket.timeout.ms": SOCKET_TIMEOUT_MS,
                 "log_level": 0,
             }
         )
@@ -152,34 +154,6 @@ def committed_offsets(bootstrap_servers: str, group: str) -> dict[Place, int]:
     asked = [ConsumerGroupTopicPartitions(group)]
     found = admin.list_consumer_group_offsets(asked, request_timeout=_ADMIN_SECONDS)[group].result()
     return {(place.topic, place.partition): place.offset for place in found.topic_partitions or ()}
-
-
-def copy_records(bootstrap_servers: str, source: str, target: str) -> None:
-    """Write what a topic of one partition holds, committed, into another.
-
-    Raises:
-        KafkaException: the brokers did not answer.
-    """
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": "marquee-faults",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "log_level": 0,
-        }
-    )
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    consumer.assign([TopicPartition(source, 0, OFFSET_BEGINNING)])
-    while True:
-        message = consumer.poll(_POLL_SECONDS)
-        if message is not None and message.error() is None:
-            producer.produce(target, message.value(), message.key())
-        elif message is not None and message.error().code() == KafkaError._PARTITION_EOF:  # type: ignore[union-attr]
-            break
-    consumer.close()
-    producer.flush(_ADMIN_SECONDS)
 
 
 def members_of(bootstrap_servers: str, group: str) -> int:

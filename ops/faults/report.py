@@ -93,6 +93,14 @@ class Report:
         return "\n".join(lines)
 
 
+def published(path: Path) -> list[Result]:
+    """The results of an earlier report; none where there is no such file."""
+    file = path.with_suffix(".json")
+    if not file.is_file():
+        return []
+    return [Result.read(result) for result in json.loads(file.read_text())["results"]]
+
+
 def machine() -> dict[str, str]:
     """Cores that this process may use, memory, operating system."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -53,8 +53,6 @@ class Servers:
             else LocalKafka(folder, nodes=nodes, properties=_CONSUMER_GROUPS)
         )
         self._open = ExitStack()
-        # The topic of the release's records and its collections, once a trial has had it indexed: for those after it.
-        self.indexed: tuple[str, dict[str, set[str]]] | None = None
         ports = kept_ports(directory / f"proxy-{nodes}.json", ["listener", "proxy"])
         self.listener_port, self.proxied_port = ports["listener"], ports["proxy"]
         if nodes == 1:

@@ -37,9 +37,17 @@ class Suite:
             results.append(result)
         return results
 
-    def kept(self, scenarios: Sequence[Scenario]) -> list[Result]:
-        """The results that there are, and of each scenario without one that it was not run."""
-        return [self._kept(scenario) or self._not_run(scenario) for scenario in scenarios]
+    def kept(self, scenarios: Sequence[Scenario], published: Sequence[Result] = ()) -> list[Result]:
+        """The results that there are, else those published before, and of each scenario without one that it was not run."""
+        before = {result.scenario: result for result in published if self._made(result)}
+        return [
+            self._kept(scenario) or before.get(scenario.name) or self._not_run(scenario)
+            for scenario in scenarios
+        ]
+
+    def _made(self, result: Result) -> bool:
+        """Whether this suite would make the result: of the same size, with the same seed and servers."""
+        return (result.scale, result.seed, result.milvus) == (self.scale, self.seed, self.milvus)
 
     def _not_run(self, scenario: Scenario, reason: str = "no result at this size yet") -> Result:
         return Result(

@@ -18,7 +18,6 @@ from ops.faults.proxy import OutcomeProxy, Proxy
 from ops.faults.reading import (
     CommittedReader,
     committed_offsets,
-    copy_records,
     ends_of,
     longest_gap,
     members_of,
@@ -106,12 +105,7 @@ class Trial:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         ensure_topics(self.settings, _PATIENCE_SECONDS)
-        if self.servers.indexed is None:
-            collections = release.index(self.settings, self.folder, _environment(self.settings))
-            self.servers.indexed = self.settings.names.releases, collections
-        topic, self._collections = self.servers.indexed
-        if topic != self.settings.names.releases:
-            copy_records(self.servers.kafka.bootstrap_servers, topic, self.settings.names.releases)
+        self._collections = release.index(self.settings, self.folder, _environment(self.settings))
         self.reader.start()
         self.load.start()
 

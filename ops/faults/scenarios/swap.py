@@ -60,7 +60,6 @@ class Swaps:
         self._trial, self._indexers, self._reader = trial, indexers, reader
         self._releases = ReleaseStore(trial.settings.store).names()
         self.spans: dict[str, list[Span]] = {"index": [], "rollback": [], "quiet": []}
-        self.indexed: Counter[str] = Counter()
 
     @property
     def view(self) -> ReleasesView:
