@@ -98,7 +98,7 @@ def test_the_promise_holds_on_three_nodes(fusion_store: str, tmp_path: Path) -> 
 def test_the_promise_holds_or_the_suite_says_what_is_missing(
     name: str, fusion_store: str, tmp_path: Path
 ) -> None:
-    """A disk of its own takes root, and a wrong clock takes libfaketime."""
+    """A disk of its own takes root, and a wrong clock takes a C compiler."""
     scenario = replace(SCENARIOS[name], small=Size(1, EVENTS), protocols=("consumer",))
     missing = scenario.obstacle()
     if missing:
@@ -169,7 +169,6 @@ def kill_once(point: str) -> Callable[[Trial], None]:
     return run
 
 
-@pytest.mark.long
 def test_at_least_once_repeats(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
     run = kill_once("after-first-produce")
 
@@ -179,7 +178,6 @@ def test_at_least_once_repeats(servers: Servers, fusion_store: str, tmp_path: Pa
     assert result.findings.keys() == {"duplicated"}
 
 
-@pytest.mark.long
 def test_offsets_before_the_work_lose(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
     run = kill_once("after-search")
 
@@ -189,7 +187,6 @@ def test_offsets_before_the_work_lose(servers: Servers, fusion_store: str, tmp_p
     assert result.findings["lost"] > 0
 
 
-@pytest.mark.long
 def test_a_stranger_s_metadata_lets_a_zombie_through(
     servers: Servers, fusion_store: str, tmp_path: Path
 ) -> None:
@@ -203,7 +200,6 @@ def test_a_stranger_s_metadata_lets_a_zombie_through(
     assert result.findings["duplicated"] > 0
 
 
-@pytest.mark.long
 def test_positions_from_memory_lose(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
     def run(trial: Trial) -> None:
         withhold(trial, [Outcome("commit", landed=False)])
