@@ -328,13 +328,21 @@ def progress(console: "Console") -> "Iterator[Callable[[Progress], None]]":
     with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("training", total=1.0)
 
+        told = 0
+
         def report(step: "Progress") -> None:
+            nonlocal told
             best = f"  best so far {min(step.measured):.4f}" if step.measured else ""
             bar.update(
                 task,
                 completed=step.share,
                 description=f"epoch {step.epoch}  loss {step.loss:.3f}{best}",
             )
+            if bar.disable and len(step.measured) > told:
+                told = len(step.measured)
+                console.print(
+                    f"epoch {told}: validation {step.measured[-1]:.4f} ({datetime.now(UTC):%H:%M:%S} UTC)"
+                )
 
         yield report
 

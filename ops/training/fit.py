@@ -183,4 +183,6 @@ def evaluate(network: Fusion, tables: Tables, ratings: Ratings) -> float:
 
 def use_threads(threads: int) -> None:
     """CPU threads of training; 0 takes every core that this process may use."""
+    # Views of transposed tensors are copied element by element, again and again, which costs more than one real transposition.
+    paddle.set_flags({"FLAGS_use_stride_kernel": False})
     paddle.base.core.set_num_threads(threads or len(os.sched_getaffinity(0)))

@@ -1,5 +1,6 @@
 """Epochs one after the other: progress, checkpoints, early stopping, and the best weights at the end."""
 
+import gc
 import logging
 import math
 import time
@@ -95,6 +96,7 @@ def run(
     """
     past = _resumed(course, checkpoints)
     stopped = False
+    gc.freeze()  # the data is many objects, and none of them garbage: not to be looked through at every step
     while len(past.measured) < epochs and past.stale <= patience and not stopped:
         began, epoch = time.monotonic(), len(past.measured)
         for share, loss in course.epoch(epoch):

@@ -14,6 +14,7 @@ from ops.training.checkpoint import stable_names
 from ops.training.continuing import take_over
 from ops.training.devices import agreed, average_gradients, devices, rank
 from ops.training.holdout import LIKED_STARS, Case, Holdout, by_user
+from ops.training.layers import softmax_loss
 from ops.training.loop import State
 from ops.training.schedule import warmed_cosine
 from ops.training.sequence import SequenceModel
@@ -117,6 +118,7 @@ class NextMovie:
         hyper = self._hyper
         random = np.random.default_rng([hyper.seed, number])
         paddle.seed(hyper.seed * 10_007 + number * devices() + rank())
+        self.network.seed_dropout(hyper.seed, number, rank())
         made = batches(epoch_windows(self._histories, random), hyper.batch, random)
         made = made[rank() : len(made) // devices() * devices() : devices()]
         self.network.train()
@@ -187,8 +189,8 @@ class NextMovie:
         # Logits are most of the work, so none are made where nothing comes next.
         wanted = np.flatnonzero(rows.ravel())
         asked = paddle.gather(states.reshape([-1, self._hyper.dimension]), paddle.to_tensor(wanted))
-        logits = paddle.matmul(asked, table[1:], transpose_y=True)
-        return paddle.nn.functional.cross_entropy(logits, paddle.to_tensor(rows.ravel()[wanted] - 1))
+        told = paddle.gather(table, paddle.to_tensor(rows.ravel()[wanted]))
+        return softmax_loss(asked, table[1:], told, paddle.full([len(wanted), 1], 1.0 / len(wanted)))
 
     def _liked_by_profile(self, movies: Tensor, random: np.random.Generator) -> Tensor:
         """Cross-entropy of all that some people liked, given their profile alone; who liked more counts more."""
@@ -197,13 +199,9 @@ class NextMovie:
         for row, user in zip(liked, people.tolist(), strict=True):
             row[self._liked[user]] = 1.0
         states = self.network.user.of_profile(self._profile(people, random))
-        logits = paddle.matmul(states, movies, transpose_y=True)
-        # Paddle's gradient is right only for labels that sum to 1.
         total = liked.sum(axis=1, keepdims=True)
-        of_each = paddle.nn.functional.cross_entropy(
-            logits, paddle.to_tensor(liked / total), soft_label=True, reduction="none"
-        )
-        return (of_each * paddle.to_tensor(total / total.sum())).sum()
+        told = paddle.matmul(paddle.to_tensor(liked / total), movies)
+        return softmax_loss(states, movies, told, paddle.to_tensor(total / total.sum()))
 
     def _movie_vectors(self, random: np.random.Generator) -> Tensor:
         """Vectors of all trained movies, [n, d]; the id of some is hidden, so that their content learns to speak."""
