@@ -20,12 +20,13 @@ from ops.data.movielens import MovieLens, load
 from ops.indexing import index
 from ops.local.process import ChildProcess
 from ops.local.up import UP_FILE
+from ops.moments import duration
 from ops.population import animation_watcher, profile_events
 from ops.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years
 from ops.streaming import UNDER_WAY, Ledger, stream
 from ops.training.fit import use_threads
 from ops.training.loop import Progress as Step
-from ops.training.next_movie import hyperparameters_for
+from ops.training.next_movie import expected_seconds, hyperparameters_for
 from ops.training.train import Source, train_sequence
 from schemas.errors import MarqueeError
 from schemas.profile import OCCUPATIONS, ProfileEvent
@@ -39,8 +40,6 @@ STOP_TIMEOUT_S = 60.0  # `marquee up` ends its children one after the other
 ANSWER_TIMEOUT_S = 60.0
 # A fifth of what `marquee train` takes for ml-1m: most of the way, in minutes.
 EPOCHS = 4
-# Ratings times dimension that training gets through, for the estimate that is given before it starts.
-WORK_PER_SECOND = 600_000
 SHOWN_METRICS = (
     "marquee_events_total",
     "marquee_batches_total",
@@ -99,8 +98,8 @@ class Demo:
 
     def _train(self, data: MovieLens) -> str:
         hyper = hyperparameters_for(len(data.ratings), seed=self.seed, epochs=EPOCHS)
-        seconds = len(data.ratings) * hyper.epochs * hyper.dimension / WORK_PER_SECOND
-        self._say(f"Training the sequence model takes about {_duration(seconds)} on 2 cores.")
+        seconds = expected_seconds(len(data.ratings), hyper)
+        self._say(f"Training the sequence model takes about {duration(seconds)} on a free core.")
         use_threads(1)
         with self._progress("{task.description}") as progress:
             task = progress.add_task("training", total=1.0)
@@ -229,7 +228,3 @@ def _summary(ledger: Ledger, seconds: float) -> Table:
 def _metrics_address(processes: list[dict[str, Any]]) -> str:
     port = next(each["http_port"] for each in processes if each["name"].startswith("worker"))
     return f"http://127.0.0.1:{port}/metrics"
-
-
-def _duration(seconds: float) -> str:
-    return f"{max(5, round(seconds / 5) * 5)} s" if seconds < 100 else f"{round(seconds / 60)} minutes"

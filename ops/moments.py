@@ -1,4 +1,4 @@
-"""Moments as a person types them: ISO 8601, or how long ago."""
+"""Moments as a person types them (ISO 8601, or how long ago), and how long things take, as a person reads it."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -23,3 +23,8 @@ def moment(text: str) -> datetime:
     except ValueError:
         raise typer.BadParameter(f"{text!r} is neither ISO 8601 nor a time ago, as 90m, 24h or 7d") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def duration(seconds: float) -> str:
+    """`25 s`, `12 minutes`."""
+    return f"{max(5, round(seconds / 5) * 5)} s" if seconds < 100 else f"{round(seconds / 60)} minutes"

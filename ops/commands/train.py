@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.moments import moment
+from ops.moments import duration, moment
 from ops.options import BootstrapServers, Prefix, settings_with
 
 if TYPE_CHECKING:
@@ -232,8 +232,10 @@ def _with_feedback(console: "Console", data: "MovieLens", wanted: Feedback) -> "
 def _train_sequence(
     wish: Wish, data: "MovieLens", report: "Callable[[Progress], None]", interrupted: "Callable[[], bool]"
 ) -> "Trained | None":
+    from rich.console import Console
+
     from ops.training.devices import rank
-    from ops.training.next_movie import hyperparameters_for
+    from ops.training.next_movie import expected_seconds, hyperparameters_for
     from ops.training.train import Source, fit_sequence, train_sequence
 
     start = _start(wish)
@@ -249,6 +251,8 @@ def _train_sequence(
         checkpoints = resuming.checkpoints("sequence", source, hyper)
         fit_sequence(source, hyper, start=start, checkpoints=checkpoints, interrupted=interrupted)
         return None
+    expected = duration(expected_seconds(len(data.ratings), hyper))
+    Console(stderr=True).print(f"{hyper.epochs} epochs take about {expected} on a free core")
     return train_sequence(
         source, _store(wish), hyper, start=start, resuming=resuming, report=report, interrupted=interrupted
     )
@@ -332,17 +336,15 @@ def progress(console: "Console") -> "Iterator[Callable[[Progress], None]]":
 
         def report(step: "Progress") -> None:
             nonlocal told
-            best = f"  best so far {min(step.measured):.4f}" if step.measured else ""
+            best = step.said[step.measured.index(min(step.measured))] if step.said else ""
             bar.update(
                 task,
                 completed=step.share,
-                description=f"epoch {step.epoch}  loss {step.loss:.3f}{best}",
+                description=f"epoch {step.epoch}  loss {step.loss:.3f}" + (best and f"  best so far {best}"),
             )
-            if bar.disable and len(step.measured) > told:
-                told = len(step.measured)
-                console.print(
-                    f"epoch {told}: validation {step.measured[-1]:.4f} ({datetime.now(UTC):%H:%M:%S} UTC)"
-                )
+            if bar.disable and len(step.said) > told:
+                told = len(step.said)
+                console.print(f"{datetime.now(UTC):%H:%M:%S} UTC, epoch {told}: {step.said[-1]}")
 
         yield report
 

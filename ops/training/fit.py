@@ -131,6 +131,9 @@ class RatingCourse:
         """RMSE in stars."""
         return evaluate(self.network, self.tables, self._split.validation)
 
+    def said(self, measured: float) -> str:
+        return f"RMSE {measured:.4f} stars"
+
     def weights(self) -> State:
         return {name: tensor.numpy() for name, tensor in self.network.state_dict().items()}
 

@@ -33,6 +33,9 @@ class Course(Protocol):
     def measure(self) -> float:
         """How good the weights are on the validation part; lower is better."""
 
+    def said(self, measured: float) -> str:
+        """What was measured, as a person reads it: its name and its figure."""
+
     def weights(self) -> State:
         """A copy of the weights that were measured."""
 
@@ -51,6 +54,7 @@ class Progress:
     epoch: int  # from 1
     loss: float  # mean over the epoch so far
     measured: list[float]  # after each epoch that is done
+    said: list[str]  # the same, as a person reads it
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,15 @@ def run(
     stopped = False
     gc.freeze()  # the data is many objects, and none of them garbage: not to be looked through at every step
     while len(past.measured) < epochs and past.stale <= patience and not stopped:
-        began, epoch = time.monotonic(), len(past.measured)
+        began, epoch, loss = time.monotonic(), len(past.measured), 0.0
         for share, loss in course.epoch(epoch):
-            report(Progress((epoch + share) / epochs, epoch + 1, loss, past.measured))
+            said = [course.said(figure) for figure in past.measured]
+            report(Progress((epoch + share) / epochs, epoch + 1, loss, past.measured, said))
             stopped = interrupted()
             if stopped:
                 break
+        if not math.isfinite(loss):
+            raise _diverged(epoch + 1)
         _measure(course, past)
         past.seconds += time.monotonic() - began
         if checkpoints and not stopped and rank() == 0:
@@ -114,11 +121,15 @@ def run(
 def _measure(course: Course, past: _Run) -> None:
     figure = course.measure()
     if not math.isfinite(figure):
-        raise TrainingError(f"the training diverged in epoch {len(past.measured) + 1}: lower --lr")
+        raise _diverged(len(past.measured) + 1)
     past.measured.append(figure)
     if figure == min(past.measured):
         past.best = course.weights()
     logger.debug("epoch %d: validation %.4f", len(past.measured), figure)
+
+
+def _diverged(epoch: int) -> TrainingError:
+    return TrainingError(f"the training diverged in epoch {epoch}: lower --lr")
 
 
 def _resumed(course: Course, checkpoints: Checkpoints | None) -> _Run:

@@ -64,6 +64,15 @@ def hyperparameters_for(ratings: int, **chosen: Any) -> SequenceHyperparameters:
     return SequenceHyperparameters(**((small if ratings < FEW_RATINGS else {}) | chosen))
 
 
+# Ratings times dimension that one core of the machine of docs/numbers.md gets through in a second.
+WORK_PER_SECOND = 1_400_000
+
+
+def expected_seconds(ratings: int, hyper: SequenceHyperparameters) -> float:
+    """About how long all epochs take on one core, for whoever waits for them."""
+    return ratings * hyper.epochs * hyper.dimension / WORK_PER_SECOND
+
+
 # Of all steps, in which the learning rate rises to its highest.
 WARM_UP_SHARE = 0.04
 CLIP_NORM = 1.0
@@ -144,6 +153,9 @@ class NextMovie:
         figure = ndcg_of(self.network, self._tables, self._validation)
         self._set(own)
         return agreed(1.0 - figure)
+
+    def said(self, measured: float) -> str:
+        return f"NDCG@10 {1.0 - measured:.4f}"
 
     def weights(self) -> State:
         return {name: tensor.numpy() for name, tensor in self._averaged.items()}

@@ -24,6 +24,9 @@ class Scripted:
     def measure(self) -> float:
         return self._figures[self.epochs - 1]
 
+    def said(self, measured: float) -> str:
+        return f"error {measured}"
+
     def weights(self) -> State:
         return {"epoch": self.epochs}
 
@@ -55,6 +58,7 @@ def test_tells_how_far_it_is_and_what_was_measured() -> None:
 
     assert [progress.share for progress in told] == [0.25, 0.5, 0.75, 1.0]
     assert [progress.epoch for progress in told] == [1, 1, 2, 2]
+    assert [progress.said for progress in told] == [[], [], ["error 0.3"], ["error 0.3"]]
 
 
 def test_an_interruption_ends_after_the_step_in_hand() -> None:
@@ -65,6 +69,16 @@ def test_an_interruption_ends_after_the_step_in_hand() -> None:
 
     assert outcome.interrupted
     assert (course.epochs, outcome.weights) == (1, {"epoch": 1})
+
+
+def test_a_loss_that_ran_away_is_an_error_whatever_is_measured() -> None:
+    class RunningAway(Scripted):
+        def epoch(self, number: int) -> Iterator[tuple[float, float]]:
+            for share, loss in super().epoch(number):
+                yield share, loss if number == 0 else float("nan")
+
+    with pytest.raises(TrainingError, match="epoch 2: lower --lr"):
+        run(RunningAway([0.3, 0.2, 0.1]), epochs=3, patience=3)
 
 
 def test_weights_that_ran_away_are_an_error() -> None:
