@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass
 
 from schemas.dead_letter import Reason
 from schemas.errors import FatalKafkaError
@@ -32,10 +33,21 @@ ANSWERERS = 2
 # Batches between poll and commit: two being answered, one being published, one ready to be.
 DEPTH = 4
 
+# Between two questions for a transactional id, while Kafka does not answer.
+RETRY_SECONDS = 0.5
+
 IsOurs = Callable[[], bool]
 AnswerBatch = Callable[[Sequence[Event], IsOurs], list[Answer]]
 LastResort = Callable[[Answer, str], Answer]
 _Submitted = tuple[Batch, Future[list[Answer]]]
+
+
+@dataclass(eq=False)
+class _Hands:
+    """A publishing thread, and how many batches it has in them."""
+
+    thread: threading.Thread | None = None
+    taken: int = 0
 
 
 class Pipeline:
@@ -64,11 +76,14 @@ class Pipeline:
         self._waiting: deque[_Submitted] = deque()
         self._closing = False
         self._answerers = ThreadPoolExecutor(ANSWERERS, thread_name_prefix="answer")
-        # A daemon: a call that hangs for good inside librdkafka must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name="publish", daemon=True)
+        self._hands = _Hands()
+        self._left: list[_Hands] = []
 
     def start(self) -> None:
-        self._thread.start()
+        hands = self._hands
+        # A daemon: a call that hangs for good inside librdkafka must not keep the process from ending.
+        hands.thread = threading.Thread(target=self._run, args=(hands,), name="publish", daemon=True)
+        hands.thread.start()
 
     # Called by the poll thread.
 
@@ -122,15 +137,35 @@ class Pipeline:
         if self._failure is not None:
             raise self._failure
 
+    def leave_behind(self) -> None:
+        """Go on in a new thread, with a new producer; the call that hangs keeps the old ones, and is undone."""
+        log.warning("leaving a call behind that does not return; going on with a new producer")
+        self._metrics.transaction("undone")
+        with self._changed:
+            self._left.append(self._hands)
+            self._hands = _Hands(taken=self._hands.taken)
+            self._generation += 1
+            self._undone.set()
+            self._publisher.renew()
+        self.start()
+
+    @property
+    def left_behind(self) -> int:
+        """Threads that still hang in a call."""
+        self._left = [hands for hands in self._left if hands.thread and hands.thread.is_alive()]
+        return len(self._left)
+
     def close(self, seconds: float) -> bool:
         """End the threads; False if publishing hangs in a call and must be left to the process's end."""
         self.abandon()
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(seconds)
+        thread = self._hands.thread
+        assert thread is not None
+        thread.join(seconds)
         self._answerers.shutdown(wait=False, cancel_futures=True)
-        return not self._thread.is_alive()
+        return not thread.is_alive()
 
     def _wait(self, done: Callable[[], bool], seconds: float) -> bool:
         with self._changed:
@@ -138,19 +173,31 @@ class Pipeline:
 
     # Called by the pipeline's own threads.
 
-    def _run(self) -> None:
+    def _run(self, hands: _Hands) -> None:
         try:
-            while taken := self._next():
+            if (
+                hands.taken
+            ):  # of one that was left behind: what it may still do is to be fenced before anybody goes on
+                self._start_anew(hands)
+                self._put_down(hands)
+            while taken := self._next(hands):
                 try:
                     generation = self._generation
-                    self._publish(generation, self._answers_of(taken, generation))
+                    self._publish(hands, generation, self._answers_of(taken, generation))
                 finally:
-                    with self._changed:
-                        self._in_flight -= len(taken)
-                        self._changed.notify_all()
+                    self._put_down(hands)
         except BaseException as failure:  # noqa: BLE001  raised again in the poll thread, which ends the process
             with self._changed:
-                self._failure = failure
+                if hands is self._hands:
+                    self._failure = failure
+                self._changed.notify_all()
+
+    def _put_down(self, hands: _Hands) -> None:
+        """What it had in its hands is committed or dropped, unless another thread has taken that over."""
+        with self._changed:
+            if hands is self._hands:
+                self._in_flight -= hands.taken
+                hands.taken = 0
                 self._changed.notify_all()
 
     def _answered(self, _: Future[list[Answer]]) -> None:
@@ -158,13 +205,15 @@ class Pipeline:
             self._answering -= 1
             self._changed.notify_all()
 
-    def _next(self) -> list[_Submitted]:
+    def _next(self, hands: _Hands) -> list[_Submitted]:
         """The next batch once it is answered, and those behind it that are answered by then; none at the end.
 
         A transaction's fixed cost is 2 ms on one node and 30 ms on a replicated cluster: while it lasts, more batches
         get ready, so what one transaction holds follows from what the last one cost.
         """
         with self._changed:
+            if hands is not self._hands:
+                return []
             self._changed.wait_for(lambda: self._waiting or self._closing)
             if not self._waiting:
                 return []
@@ -173,6 +222,7 @@ class Pipeline:
         with self._changed:
             while self._waiting and self._waiting[0][1].done():
                 taken.append(self._waiting.popleft())
+            hands.taken = len(taken)
         return taken
 
     def _answers_of(self, taken: Sequence[_Submitted], generation: int) -> list[Answer]:
@@ -183,7 +233,7 @@ class Pipeline:
                 answers += future.result() if batch.generation == generation else []
         return answers
 
-    def _publish(self, generation: int, answers: list[Answer]) -> None:
+    def _publish(self, hands: _Hands, generation: int, answers: list[Answer]) -> None:
         if not answers:
             return
         started = time.monotonic()
@@ -191,12 +241,15 @@ class Pipeline:
             self._publisher.publish(answers, lambda: generation == self._generation)
         except RefusedError as refusal:
             self._metrics.transaction("refused")
-            self._publish_smaller(generation, answers, str(refusal))
+            self._publish_smaller(hands, generation, answers, str(refusal))
         except UndoneError as reason:
+            if hands is not self._hands:
+                return
             log.warning("going back to the committed offsets: %s", reason)
             self._metrics.transaction("undone")
             self.abandon()
             self._undone.set()
+            self._start_anew(hands)
         else:
             self._metrics.transaction("committed")
             commit_seconds = self._publisher.calls.seconds("commit_transaction")
@@ -204,7 +257,18 @@ class Pipeline:
             self._latest.committed(answers)
             report_dead_letters(answers)
 
-    def _publish_smaller(self, generation: int, answers: list[Answer], refusal: str) -> None:
+    def _start_anew(self, hands: _Hands) -> None:
+        """Have the outcome settled before the committed offsets are read: until then this thread has its batches in hand."""
+        while hands is self._hands and not self._closing:
+            try:
+                self._publisher.start()
+                return
+            except UndoneError as error:
+                log.warning("waiting for our transactional id: %s", error)
+                self._metrics.transaction("undone")
+                time.sleep(RETRY_SECONDS)
+
+    def _publish_smaller(self, hands: _Hands, generation: int, answers: list[Answer], refusal: str) -> None:
         """Halve what the broker refuses, down to the event; that one ends as a dead letter that fits.
 
         Raises:
@@ -212,8 +276,8 @@ class Pipeline:
         """
         if len(answers) > 1:
             middle = len(answers) // 2
-            self._publish(generation, answers[:middle])
-            self._publish(generation, answers[middle:])
+            self._publish(hands, generation, answers[:middle])
+            self._publish(hands, generation, answers[middle:])
             return
         answer = answers[0]
         if answer.reason is Reason.PROCESSING_FAILED and answer.record.value is None:
@@ -221,4 +285,4 @@ class Pipeline:
                 f"{answer.record.topic} refuses even the dead letter without a value of {source_of(answer.event)} "
                 f"({refusal}): raise its max.message.bytes"
             )
-        self._publish(generation, [self._last_resort(answer, refusal)])
+        self._publish(hands, generation, [self._last_resort(answer, refusal)])

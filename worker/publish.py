@@ -8,7 +8,6 @@ into a consumer, so a second one would wait for a pause in the polling that neve
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -20,12 +19,15 @@ from schemas import kafka
 from schemas.errors import FatalKafkaError, SettingsError
 from schemas.settings import Settings
 from worker.batch import Answer, Record, positions_after
+from worker.calls import CallWatch
 from worker.errors import RefusedError, UndoneError
 
 log = logging.getLogger(__name__)
 
-# One wait of a transactional call; it is repeated for as long as Kafka is away.
+# One wait for a transactional id; it is repeated for as long as Kafka is away.
 CALL_SECONDS = 10.0
+# For a call within a transaction: while two of three brokers are left, nothing may stand still for 10 s.
+TRANSACTION_SECONDS = 5.0
 
 _REFUSED_FOR_WHAT_THEY_ARE = frozenset(
     {
@@ -66,7 +68,7 @@ def raise_if_final(error: KafkaError) -> None:
 class Publisher(Protocol):
     """One way to publish answers and the positions after them."""
 
-    calls: "CallWatch"
+    calls: CallWatch
 
     def start(self) -> None: ...
 
@@ -75,6 +77,8 @@ class Publisher(Protocol):
     def settle(self) -> None: ...
 
     def forget(self) -> None: ...
+
+    def renew(self) -> None: ...
 
 
 class _Deliveries:
@@ -112,29 +116,33 @@ class ExactlyOnce:
     """One transaction holds the results, the dead letters and the offsets of what they answer."""
 
     def __init__(self, settings: Settings, worker_id: str, consumer: Consumer) -> None:
-        self._deliveries = _Deliveries()
         self._config = kafka.transactional_producer(
             settings.kafka,
             settings.names.worker_transactional_id(worker_id),
             settings.worker.transaction_timeout_ms,
-            {"on_delivery": self._deliveries, "delivery.report.only.error": True},
+            {"delivery.report.only.error": True},
         )
         self._consumer = consumer
         self._group: object = None
         self._producer: Producer | None = None
+        self._deliveries = _Deliveries()
+        self._starting = threading.Lock()  # of two producers the later one fences the earlier
         self.calls = CallWatch()
 
     def start(self) -> None:
-        """Take the transactional id: fences a predecessor, and ends the transaction that it left open.
+        """Take the transactional id, where no producer has it: fences a predecessor, and ends the transaction that it left open.
 
         Raises:
             UndoneError: Kafka did not answer; call again.
         """
-        producer = Producer(self._config)
-        with self._sorted("init_transactions"):
-            producer.init_transactions(CALL_SECONDS)
-        self._deliveries.take()  # what its predecessor left
-        self._producer = producer
+        with self._starting:
+            if self._producer is not None:
+                return
+            deliveries = _Deliveries()
+            producer = Producer(self._config | {"on_delivery": deliveries})
+            with self._sorted("init_transactions"):
+                producer.init_transactions(CALL_SECONDS)
+            self._producer, self._deliveries = producer, deliveries
 
     def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> None:
         """Commit the answers and the positions after them, or nothing.
@@ -144,9 +152,8 @@ class ExactlyOnce:
             RefusedError: not committed, for what the records are.
             FatalKafkaError, SettingsError: as `raise_if_final`.
         """
-        if self._producer is None:  # the last outcome was unknown: only a new producer finds it out
-            self.start()
-        producer = self._producer
+        self.start()
+        producer, deliveries = self._producer, self._deliveries
         assert producer is not None
         # 1. Who we are in the group, before asking whether the batch is still ours: if it is lost in between,
         #    the broker knows this metadata for old and refuses.
@@ -162,15 +169,16 @@ class ExactlyOnce:
             self._send_offsets(producer, positions_after(answer.event for answer in answers), group)
             # 3. Commit flushes first, and fails by itself on what could not be delivered.
             with self._sorted("commit_transaction"):
-                producer.commit_transaction(CALL_SECONDS)
+                producer.commit_transaction(TRANSACTION_SECONDS)
         except UndoneError:
             # 4. Give the producer up, whatever is known of the outcome: the `init_transactions` of a new one aborts or
             #    settles it. One that is kept remembers coordinators from before the broker went away, and can wait for
             #    them for ever (librdkafka issue 5511).
-            self._producer = None
+            if self._producer is producer:
+                self._producer = None
             # 5. What the broker refused for what it is was not delivered, so no commit can have landed.
             producer.poll(0)
-            refused = [e for e in self._deliveries.take() if e.code() in _REFUSED_FOR_WHAT_THEY_ARE]
+            refused = [e for e in deliveries.take() if e.code() in _REFUSED_FOR_WHAT_THEY_ARE]
             if refused:
                 raise RefusedError(refused[0].str()) from None
             raise
@@ -188,9 +196,14 @@ class ExactlyOnce:
     def forget(self) -> None:
         """Nothing is kept between transactions."""
 
+    def renew(self) -> None:
+        """Leave the producer to the call that it hangs in: the next `start` fences it, so that nothing of it can land later."""
+        self._producer = None
+        self.calls = CallWatch()
+
     def _send_offsets(self, producer: Producer, positions: list[TopicPartition], group: object) -> None:
         with self._sorted("send_offsets_to_transaction"):
-            producer.send_offsets_to_transaction(positions, group, CALL_SECONDS)
+            producer.send_offsets_to_transaction(positions, group, TRANSACTION_SECONDS)
 
     @contextmanager
     def _sorted(self, call: str) -> Iterator[None]:
@@ -258,32 +271,5 @@ class AtLeastOnce:
         while not self._delivered.empty():
             self._delivered.get()
 
-
-class CallWatch:
-    """How long the call under way has lasted: librdkafka's can outlive their timeout, so they are watched from outside."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._call: tuple[str, float] | None = None
-        self._seconds: dict[str, float] = {}
-
-    @contextmanager
-    def of(self, call: str) -> Iterator[None]:
-        began = time.monotonic()
-        with self._lock:
-            self._call = (call, began)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._call = None
-                self._seconds[call] = time.monotonic() - began
-
-    def seconds(self, call: str) -> float:
-        """How long this call lasted the last time; 0.0 where it was never made."""
-        return self._seconds.get(call, 0.0)
-
-    def longest(self) -> tuple[str, float]:
-        """Name of the call under way and its seconds so far; `("", 0.0)` where there is none."""
-        with self._lock:
-            return (self._call[0], time.monotonic() - self._call[1]) if self._call else ("", 0.0)
+    def renew(self) -> None:
+        """Its calls end in time."""

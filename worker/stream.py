@@ -2,7 +2,7 @@
 
 A turn of the loop, in order:
 
-1. end if the pipeline has ended (fenced, refused), or a call of librdkafka hangs for good;
+1. end if the pipeline has ended (fenced, refused); leave a call of librdkafka behind that hangs;
 2. after something was undone, go back to the committed offsets before taking more;
 3. poll: wait for one event, then take what is there;
 4. hand a batch over once it is due: full, or the pipeline is idle, or its first event waited long enough and it would
@@ -54,8 +54,11 @@ LOOK_SECONDS = 0.002
 ROOM_SECONDS = 1.0
 # For what is in flight when partitions are revoked; the group waits for it.
 REVOKE_SECONDS = 10.0
-# A call into librdkafka returns within 10 s, or a little later where a coordinator moves. Some never do.
-HUNG_SECONDS = 60.0
+FINISH_LOOK_SECONDS = 0.5
+# A call within a transaction returns within 5 s, but one of librdkafka's does not while a coordinator that it remembers is away.
+HUNG_SECONDS = 6.0
+# Threads and producers that hang so; more, and only a new process can go on.
+MOST_LEFT_BEHIND = 8
 # The client reports every attempt to connect while a broker is away, some twenty a second.
 QUIET_SECONDS = 30.0
 
@@ -159,7 +162,7 @@ class Stream:
         self._health.turn()
         self._pipeline.raise_failure()
         self._raise_failure()
-        self._raise_if_hung()
+        self._watch_calls()
         if self._refusal:
             raise self._refusal
         if self._pipeline.take_undone():
@@ -175,13 +178,16 @@ class Stream:
         if trigger and self._room():
             self._hand_over(trigger)
 
-    def _raise_if_hung(self) -> None:
-        """A call that lasts although brokers are within reach will never return (librdkafka issue 5456)."""
+    def _watch_calls(self) -> None:
+        """Leave a call behind that lasts although brokers are within reach (librdkafka issue 5456)."""
         call, seconds = self._publisher.calls.longest()
-        if min(seconds, self._statistics.reachable_seconds) > HUNG_SECONDS:
+        if call == "init_transactions" or min(seconds, self._statistics.reachable_seconds) <= HUNG_SECONDS:
+            return
+        if self._pipeline.left_behind >= MOST_LEFT_BEHIND:
             raise FatalKafkaError(
-                f"{call} hangs since {seconds:.0f} s although Kafka is there; a new process can go on"
+                f"{call} hangs since {seconds:.0f} s although Kafka is there, and so do others; a new process can go on"
             )
+        self._pipeline.leave_behind()
 
     # Polling.
 
@@ -329,7 +335,7 @@ class Stream:
         """1. Hand over what is taken. 2. Finish. 3. Or else drop everything, and go back. 4. Let go."""
         if self._taken and not self._rewinding and not self._stopping.is_set():
             self._hand_over("revoked")
-        if not self._pipeline.drain(0.0 if self._stopping.is_set() else REVOKE_SECONDS):
+        if not self._finished(0.0 if self._stopping.is_set() else REVOKE_SECONDS):
             log.warning("what is in flight did not end in time; dropping it, others will answer it")
             self._pipeline.abandon()
             self._rewinding = True
@@ -337,6 +343,15 @@ class Stream:
         consumer.incremental_unassign(partitions)
         self._metrics.forget_lag()
         log.info("revoked %s", _numbers(partitions))
+
+    def _finished(self, seconds: float) -> bool:
+        """Whether what is in flight ends in time; a call that hangs is left behind here, too."""
+        deadline = time.monotonic() + seconds
+        while not self._pipeline.drain(min(seconds, FINISH_LOOK_SECONDS)):
+            if time.monotonic() >= deadline:
+                return False
+            self._watch_calls()
+        return True
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._pipeline.abandon()

@@ -286,9 +286,9 @@ class Trial:
             self.wait(_ASK_SECONDS)
 
     def quiet(self) -> None:
-        """Wait until partitions have stopped moving between the workers."""
+        """Wait until everybody is at work, and partitions have stopped moving between the workers."""
         seen = -1
-        while self.rebalances != seen:
+        while self.rebalances != seen or not all(worker.at_work for worker in self.wanted):
             seen = self.rebalances
             self.wait(_QUIET_SECONDS)
 

@@ -10,11 +10,11 @@ from schemas.dead_letter import Reason
 from schemas.errors import FatalKafkaError
 from tests.unit.events import PolledEvent
 from worker.batch import Answer, Event, Record
+from worker.calls import CallWatch
 from worker.errors import RefusedError, UndoneError
 from worker.latest import Latest
 from worker.metrics import Metrics
 from worker.pipeline import DEPTH, Pipeline
-from worker.publish import CallWatch
 
 SECONDS = 5.0
 
@@ -43,12 +43,20 @@ class FakePublisher:
         self.gate.set()
 
         self.calls = CallWatch()
+        self.starts = 0
+        self.unanswered = 0  # times that Kafka does not give us our transactional id
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        self.starts += 1
+        if self.unanswered:
+            self.unanswered -= 1
+            raise UndoneError("no answer")
 
     def settle(self) -> None: ...
 
     def forget(self) -> None: ...
+
+    def renew(self) -> None: ...
 
     def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> None:
         self.gate.wait(SECONDS)
@@ -144,6 +152,79 @@ def test_undone_ends_the_generation_and_asks_for_a_rewind(
     assert publisher.offsets == []
     assert pipeline.take_undone()
     assert not pipeline.take_undone()
+
+
+def test_what_was_undone_is_settled_before_anybody_goes_on(
+    pipeline: Pipeline, publisher: FakePublisher
+) -> None:
+    """Only a new producer finds out what became of a commit, so positions that are read before it may be too early."""
+
+    def once(answers: Sequence[Answer]) -> None:
+        publisher.fail = lambda _: None
+        raise UndoneError("the commit timed out")
+
+    publisher.fail = once
+    publisher.unanswered = 2
+
+    pipeline.submit([event(0)], "size")
+
+    assert pipeline.drain(SECONDS)
+    assert publisher.starts == 3
+
+
+class Hanging:
+    """Publishing that hangs in a call, until it is let go and then ends as it is told."""
+
+    def __init__(self, publisher: FakePublisher, end: Callable[[], None] = lambda: None) -> None:
+        self.entered, self.let_go, self.left = threading.Event(), threading.Event(), threading.Event()
+        self._publisher, self._end = publisher, end
+        publisher.fail = self
+
+    def __call__(self, _: Sequence[Answer]) -> None:
+        self._publisher.fail = lambda _: None
+        self.entered.set()
+        self.let_go.wait(SECONDS)
+        self.left.set()
+        self._end()
+
+
+def fenced() -> None:
+    raise FatalKafkaError("fenced by its successor")
+
+
+def undone() -> None:
+    raise UndoneError("timed out at last")
+
+
+@pytest.mark.parametrize("end", [fenced, undone])
+def test_a_call_that_hangs_is_left_behind(
+    pipeline: Pipeline, publisher: FakePublisher, end: Callable[[], None]
+) -> None:
+    """Its batch is undone, a new producer goes on, and what the call says in the end counts for nothing."""
+    hanging = Hanging(publisher, end)
+    pipeline.submit([event(0)], "size")
+    assert hanging.entered.wait(SECONDS)
+    pipeline.submit([event(1)], "size")
+
+    pipeline.leave_behind()
+
+    assert pipeline.drain(SECONDS)
+    assert publisher.starts == 1
+    assert pipeline.take_undone()
+    assert pipeline.left_behind == 1
+    pipeline.resume()
+    pipeline.submit([event(0), event(1)], "size")
+    assert pipeline.drain(SECONDS)
+    hanging.let_go.set()
+    assert hanging.left.wait(SECONDS)
+    while pipeline.left_behind:
+        pipeline.raise_failure()
+    pipeline.raise_failure()
+    assert publisher.offsets == [0, 1]
+    assert not pipeline.take_undone()
+    pipeline.submit([event(2)], "size")
+    assert pipeline.drain(SECONDS)
+    assert publisher.offsets == [0, 1, 2]
 
 
 def test_what_was_polled_before_the_rewind_is_not_published(
