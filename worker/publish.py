@@ -176,11 +176,12 @@ class ExactlyOnce:
             #    them for ever (librdkafka issue 5511).
             if self._producer is producer:
                 self._producer = None
-            # 5. What the broker refused for what it is was not delivered, so no commit can have landed.
+            # What the broker refused for what it is was not delivered, so no commit can have landed.
             producer.poll(0)
             refused = [e for e in deliveries.take() if e.code() in _REFUSED_FOR_WHAT_THEY_ARE]
             if refused:
                 raise RefusedError(refused[0].str()) from None
+            # 5. Go back: the pipeline has a new producer take our id, then the stream reads every position back.
             raise
 
     def settle(self) -> None:
