@@ -87,7 +87,7 @@ def stall_behind_polling(trial: Trial, count: int) -> int:
     """Hold up batches for as long, and not the polling; how many kept everything."""
     seconds = _too_long(trial)
     sleepers = [
-        _hold(trial, Order("before-begin", "sleep", seconds), "polling went on") for _ in range(count)
+        _hold(trial, Order("after-search", "sleep", seconds), "polling went on") for _ in range(count)
     ]
     trial.wait(seconds + _MARGIN_SECONDS)
     trial.progress()
