@@ -48,6 +48,9 @@ class Protocol(_Part):
     differences: dict[str, dict[str, Figure]] = Field(
         description="The release's figure less the baseline's, over the same people, with the paired interval."
     )
+    published: dict[str, dict[str, Figure]] = Field(
+        default_factory=dict, description="What others publish on the same split of the same data, by model."
+    )
 
 
 class Evaluation(_Part):

@@ -51,6 +51,7 @@ def evaluate(
 
     from ops.data.movielens import load
     from ops.evaluation.evaluate import Evaluator, split_name
+    from ops.evaluation.folds import ALL_FOLDS
     from ops.training.checkpoint import checkpoints_folder
     from ops.training.fit import use_threads
     from ops.training.train import Resuming, Source
@@ -81,32 +82,46 @@ def evaluate(
         typer.echo(json.dumps(_flat(evaluation, protocol)))
     else:
         _show(Console(), protocol)
+        if source.split == "users" and ALL_FOLDS in evaluation.protocols:
+            _show(Console(), evaluation.protocols[ALL_FOLDS])
         console.print(f"kept in {release_store.url}/evaluations, {release}.json and {release}.html")
 
 
 def _flat(evaluation: "Evaluation", protocol: "Protocol") -> dict[str, object]:
-    """Figures by name, as leave_one_out.ndcg@10; intervals and baselines beside."""
+    """Figures by name, as leave_one_out.ndcg@10; intervals, baselines and what is published beside."""
+    from ops.evaluation.folds import ALL_FOLDS
+
+    whole = evaluation.protocols.get(ALL_FOLDS) if protocol.split == "users" else None
     return {
         "release": evaluation.release,
         "trained": protocol.trained,
         "split": protocol.split,
         "origin": protocol.origin,
         "seed": protocol.seed,
+        **_said(protocol),
+        **({"all_folds": _said(whole)} if whole else {}),
+    }
+
+
+def _said(protocol: "Protocol") -> dict[str, object]:
+    return {
         **{name: figure.value for name, figure in protocol.figures.items()},
         "intervals": {
             name: [figure.low, figure.high]
             for name, figure in protocol.figures.items()
             if figure.low is not None
         },
-        "baselines": {
-            name: {key: figure.value for key, figure in figures.items()}
-            for name, figures in protocol.baselines.items()
-        },
+        "baselines": _values(protocol.baselines),
         "differences": {
             name: {key: [figure.value, figure.low, figure.high] for key, figure in figures.items()}
             for name, figures in protocol.differences.items()
         },
+        "published": _values(protocol.published),
     }
+
+
+def _values(beside: "dict[str, dict[str, Figure]]") -> dict[str, dict[str, float]]:
+    return {name: {key: figure.value for key, figure in figures.items()} for name, figures in beside.items()}
 
 
 def _show(console: "Console", protocol: "Protocol") -> None:
@@ -123,6 +138,8 @@ def _show(console: "Console", protocol: "Protocol") -> None:
     )
     for who, figures in protocol.baselines.items():
         table.add_row(who, *(_text(figures.get(name)) for name in names))
+    for model, figures in protocol.published.items():
+        table.add_row(f"published: {model}", *(_text(figures.get(name)) for name in names))
     table.add_row(protocol.trained, *(_text(protocol.figures[name]) for name in names), style="bold")
     console.print(table)
     _show_diversity(console, protocol)

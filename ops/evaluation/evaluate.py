@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ops.evaluation.folds import with_all_folds
 from ops.evaluation.page import page
 from ops.evaluation.protocols import Measurement, prefix
 from ops.evaluation.recommend import Recommender
@@ -145,8 +146,10 @@ def with_protocol(evaluation: Evaluation, protocol: Protocol, source: Source) ->
     ]
     measures = {result.measures for result in found}
     others = [result for result in evaluation.results if result.measures not in measures]
-    return Evaluation(
-        release=evaluation.release,
-        results=others + found,
-        protocols=evaluation.protocols | {name: protocol},
+    return with_all_folds(
+        Evaluation(
+            release=evaluation.release,
+            results=others + found,
+            protocols=evaluation.protocols | {name: protocol},
+        )
     )

@@ -55,7 +55,8 @@ def _table(protocol: Protocol) -> str:
 
 
 def _everybody(protocol: Protocol) -> list[tuple[str, Figures]]:
-    return [("this release", protocol.figures), *protocol.baselines.items()]
+    published = [(f"published: {model}", figures) for model, figures in protocol.published.items()]
+    return [("this release", protocol.figures), *protocol.baselines.items(), *published]
 
 
 def diversities(protocol: Protocol) -> dict[str, Figures]:

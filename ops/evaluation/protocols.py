@@ -11,6 +11,7 @@ from ops.data.ratings import Ratings
 from ops.evaluation import beyond, diversity, metrics
 from ops.evaluation.intervals import mean_figure
 from ops.evaluation.measure import lists_of_ranking, ndcg_of_lists
+from ops.evaluation.published import published
 from ops.evaluation.rankings import rankings
 from ops.evaluation.recommend import Recommender
 from ops.training.holdout import LIKED_STARS, Case, Holdout
@@ -69,6 +70,7 @@ class Measurement:
             figures=figures,
             baselines=baselines,
             differences=differences,
+            published=published(self._data, self._holdout),
         )
 
     def _values(self, lists: Rows) -> dict[str, Floats]:

@@ -9,7 +9,7 @@ from ops.data.movielens import MovieLens
 from ops.evaluation import metrics
 from ops.training.holdout import Case
 from ops.training.tables import profiles_of
-from schemas.profile import ProfileEvent
+from schemas.profile import MAX_EXCLUDE, ProfileEvent
 from schemas.recommendation import SCORE_PLACES
 from worker.checks import unit_length
 from worker.diversity import POOL
@@ -37,12 +37,14 @@ class Recommender:
         self.movies: Vectors = unit_length(np.concatenate(parts), release.manifest)
 
     def event(self, case: Case) -> ProfileEvent:
-        """What would be published to ask for this case."""
+        """What would be published to ask for this case: what was seen before `recent` is excluded, as much as an event takes."""
         profile = self._profiles[case.user]
+        older = case.seen[~np.isin(case.seen, case.recent)][-MAX_EXCLUDE:]
         return profile.model_copy(
             update={
                 "user_id": profile.user_id if case.named else None,
                 "recent": self._ids[case.recent].tolist() or None,
+                "exclude": self._ids[older].tolist() or None,
                 "k": metrics.CUT,
             }
         )

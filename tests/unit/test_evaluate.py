@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,20 @@ def test_figures_are_those_of_the_lists_that_the_release_has(
     assert figures["leave_one_out.ndcg@10"] == pytest.approx(np.mean(gained), abs=1e-6)
     assert figures["leave_one_out.hr@10"] == pytest.approx(np.mean(found), abs=1e-6)
     assert figures["origin"] == "derived from the timestamps"
+
+
+def test_an_event_excludes_what_was_seen_before_what_it_carries(
+    store: ReleaseStore, generated_data: Path
+) -> None:
+    data = load(generated_data)
+    recommender = Recommender(store.load(store.names()[0]), data)
+    case = max(hold_out(data, generated_data, "leave-one-out").test, key=lambda case: len(case.seen))
+    assert len(case.seen) > 12
+
+    event = recommender.event(replace(case, recent=case.recent[-10:]))
+
+    assert event.exclude == data.movies.movie_ids[case.seen[:-10]].tolist()
+    assert recommender.event(case).exclude is None
 
 
 def test_diverse_lists_are_measured_as_the_worker_would_make_them(
