@@ -1,7 +1,7 @@
 """What became of recommendations: the counts of the outcomes worker, added up."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
@@ -34,9 +34,7 @@ def outcomes(settings: Settings, since: datetime | None, timeout_s: float) -> It
             yield record
 
 
-def added_up(
-    records: Iterator[OutcomesRecord] | list[OutcomesRecord], group_of: GroupOf
-) -> dict[str, RankOutcomes]:
+def added_up(records: Iterable[OutcomesRecord], group_of: GroupOf) -> dict[str, RankOutcomes]:
     """The counts of each group, by its name; `group_of` is given a record and a rank, from 1 on."""
     totals: dict[str, RankOutcomes] = defaultdict(RankOutcomes)
     for record in records:

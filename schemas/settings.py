@@ -232,6 +232,13 @@ class OutcomesSettings(_Group):
         le=100_000_000,
         description="Recommendations of the last day that feedback is joined with, the oldest go first; some 400 bytes each.",
     )
+    # Its transactions end with the id that its successor takes, so this needs no room for them as worker's does.
+    session_timeout_ms: int = Field(
+        10_000,
+        ge=6_000,
+        le=1_800_000,
+        description="After which one that is silent loses its turn, and what people did waits for another; milliseconds.",
+    )
 
 
 class HttpSettings(_Group):

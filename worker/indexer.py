@@ -15,10 +15,10 @@ from worker.errors import UndoneError
 from worker.http import Health
 from worker.indexer_metrics import IndexerMetrics
 from worker.job import Job
+from worker.lifecycle import wait_for_topics
 from worker.milvus import Milvus
 from worker.publish import raise_if_final
 from worker.records import ReleasesReader
-from worker.run import wait_for_topics
 from worker.state import Records, StateWriter
 from worker.stopping import Stopping
 

@@ -98,7 +98,12 @@ class Join:
         if len(self._pending) > self.remember:
             self._drop_pending()
 
-    def forget(self, before_ms: int) -> None:
+    def committed(self, read_to_ms: int) -> None:
+        """What was counted is final, and everything that was published before that moment was read."""
+        self.changed.clear()
+        self._forget(read_to_ms - WINDOW_MS)
+
+    def _forget(self, before_ms: int) -> None:
         """Let go of what was published before that: no feedback on it counts any more."""
         while self._remembered and next(iter(self._remembered.values())).at_ms < before_ms:
             self._remembered.popitem(last=False)

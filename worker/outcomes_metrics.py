@@ -1,7 +1,8 @@
 """What the outcomes worker measures; docs/metrics.md is made from it."""
 
+import time
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
@@ -13,6 +14,8 @@ _WHAT = tuple(RankOutcomes.model_fields)
 _NOTHING = ("unmatched", "late", "not_in_list")
 # Beyond the tenth rank each has few impressions, and a series of its own.
 _RANKS = 10
+_ALL_RANKS = "all"
+_SHOW_SECONDS = 10.0
 
 Totals = Tally[tuple[str, str, str]]
 
@@ -30,9 +33,9 @@ class OutcomesMetrics:
         )
         self._rate = Gauge(
             "marquee_outcomes_rate",
-            "Share of the impressions of the last day that was clicked or watched, by release; bound is value, and low and high "
-            "of its 95 % interval (Wilson).",
-            ["release", "what", "bound"],
+            "Share of the impressions of the last day that was clicked or watched, by release and rank (all, 1 to 10, 11 for all "
+            "beyond); bound is value, and low and high of its 95 % interval (Wilson).",
+            ["release", "rank", "what", "bound"],
             registry=registry,
         )
         self._nothing = Counter(
@@ -58,37 +61,56 @@ class OutcomesMetrics:
         )
         for why in _NOTHING:
             self._nothing.labels(why)
-        self._told = Counts()
+        self._behind, self._shown_at = False, float("-inf")
 
     def leading(self, leads: bool) -> None:
         self._leads.set(leads)
 
     def committed(self, letters: int, join: Join) -> None:
-        """Tell what is final now."""
+        """Tell what is final now; `show` tells the counts."""
         self._letters.inc(letters)
         self._joined.inc(join.counts.joined)
         for why in _NOTHING:
             self._nothing.labels(why).inc(getattr(join.counts, why))
         join.counts = Counts()
         self._remembered.set(len(join))
-        self._show(map(join.record, join.records))
+        self._behind = True
+
+    def show(self, join: Join) -> None:
+        """Tell the counts of the last day, where others were committed; they are thousands, so only now and then."""
+        if self._behind and time.monotonic() - self._shown_at >= _SHOW_SECONDS:
+            self._show(map(join.record, join.records))
+            self._behind, self._shown_at = False, time.monotonic()
 
     def _show(self, records: Iterable[OutcomesRecord]) -> None:
         totals: Totals = Tally()
-        shares: Totals = Tally()
         for record in records:
             for number, rank in enumerate(record.ranks, 1):
                 for what in _WHAT:
-                    count = getattr(rank, what)
-                    totals[record.release, str(min(number, _RANKS + 1)), what] += count
-                    shares[record.release, what, ""] += count
-        self._movies.clear()
-        for labels, count in totals.items():
-            self._movies.labels(*labels).set(count)
-        self._rate.clear()
-        for release in {release for release, _, _ in shares}:
-            shown = shares[release, "shown", ""]
-            for what in ("clicked", "watched") if shown else ():
-                interval = wilson(shares[release, what, ""], shown)
-                for bound, value in zip(("low", "value", "high"), interval, strict=True):
-                    self._rate.labels(release, what, bound).set(value)
+                    totals[record.release, str(min(number, _RANKS + 1)), what] += getattr(rank, what)
+        _replace(self._movies, totals.items())
+        for (release, _, what), count in list(totals.items()):
+            totals[release, _ALL_RANKS, what] += count
+        _replace(self._rate, _rates(totals))
+
+
+def _rates(totals: Totals) -> Iterator[tuple[tuple[str, ...], float]]:
+    """The value and its bounds of each rate that has an impression."""
+    for release, rank in {(release, rank) for release, rank, _ in totals}:
+        shown = totals[release, rank, "shown"]
+        for what in ("clicked", "watched") if shown else ():
+            interval = wilson(totals[release, rank, what], shown)
+            for bound, value in interval._asdict().items():
+                yield (release, rank, what, bound), value
+
+
+def _replace(gauge: Gauge, values: Iterable[tuple[tuple[str, ...], float]]) -> None:
+    """Have a gauge say these values, by its labels, and no others; whoever scrapes meanwhile misses none that stays."""
+    said = set()
+    for labels, value in values:
+        gauge.labels(*labels).set(value)
+        said.add(labels)
+    there = [tuple(sample.labels.values()) for metric in gauge.collect() for sample in metric.samples]
+    for labels in there:
+        if labels not in said:
+            gauge.remove(*labels)

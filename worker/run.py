@@ -1,19 +1,18 @@
 """A worker process: its parts in the order in which they start, and stop the other way round."""
 
 import logging
-import signal
 from contextlib import closing
 from importlib.metadata import version
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from schemas.errors import UnreachableError
 from schemas.settings import Settings
 from worker.answer import Answerer
 from worker.heartbeat import Heartbeat
 from worker.http import Health, serve
 from worker.identity import claim_identity
 from worker.latest import KEPT, Latest
+from worker.lifecycle import end_quietly, wait_for_topics
 from worker.metrics import Metrics
 from worker.milvus import Milvus
 from worker.page import Access, Page
@@ -22,13 +21,10 @@ from worker.serving import Serving
 from worker.shadow import Shadow
 from worker.stopping import Stopping, on_signals
 from worker.stream import Stream
-from worker.topics import ensure_topics
 from worker.trend import Trend
 from worker.withdrawals import Withdrawals
 
 log = logging.getLogger(__name__)
-
-_TOPICS_SECONDS = 5.0
 
 
 def run_worker(settings: Settings) -> None:
@@ -102,24 +98,3 @@ def _shadow(
         settings.names.dead_letters, serving, retriever, unseen, withheld=lambda: withdrawals.movies
     )
     return Shadow(beside.recommend, metrics)
-
-
-def end_quietly() -> None:
-    """All is done: a second signal, while the interpreter ends, must not turn exit code 0 into another."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    log.info("stopped")
-
-
-def wait_for_topics(settings: Settings, health: Health, stopping: Stopping) -> None:
-    """Make sure of the topics, for as long as Kafka takes to answer."""
-    while not stopping.is_set():
-        health.turn()
-        try:
-            ensure_topics(settings, _TOPICS_SECONDS)
-            break
-        except UnreachableError as error:
-            health.set("kafka", str(error))
-            log.warning("waiting for Kafka: %s", error)
-            stopping.wait(1.0)
-    health.set("kafka", None)

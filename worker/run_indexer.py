@@ -7,7 +7,7 @@ from worker.http import Health, serve
 from worker.identity import claim_identity
 from worker.indexer import Indexer
 from worker.indexer_metrics import IndexerMetrics
-from worker.run import end_quietly
+from worker.lifecycle import end_quietly
 from worker.stopping import on_signals
 
 log = logging.getLogger(__name__)

@@ -4,9 +4,9 @@ import logging
 
 from schemas.settings import Settings
 from worker.http import Health, serve
+from worker.lifecycle import end_quietly
 from worker.outcomes import Outcomes
 from worker.outcomes_metrics import OutcomesMetrics
-from worker.run import end_quietly
 from worker.stopping import on_signals
 
 log = logging.getLogger(__name__)

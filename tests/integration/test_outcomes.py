@@ -1,6 +1,7 @@
 """Outcomes workers that are killed at random: every pair counts once, and what cannot be read becomes a dead letter.
 
-`MARQUEE_TEST_KILLS=20 python -m pytest tests/integration/test_outcomes.py` kills as often as one likes.
+`MARQUEE_TEST_KILLS=20 python -m pytest tests/integration/test_outcomes.py -k kills` kills as often as one likes. Each kill is of
+the one that works, at any moment from when it has the turn: while it reads the last day again, counts or commits.
 """
 
 import json
@@ -25,12 +26,14 @@ from tests.commands import marquee
 from tests.processes import Process, wait_for
 from worker.topics import ensure_topics
 
-KILLS = int(os.environ.get("MARQUEE_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("MARQUEE_TEST_KILLS", "8"))
 EVENTS_A_KILL = 400
 PARTITIONS = 12
 RELEASES = ("20261121T101500-3f9c2a", "20261122T101500-a2c9f3")
 BAD = (b"{", b'{"event_id": "e", "movie_id": 1, "action": "ate"}', None)
 
+
+WORKS = "this outcomes worker works"
 
 Deed = dict[str, object]
 
@@ -113,6 +116,12 @@ def counted(settings: Settings) -> dict[str, dict[str, RankOutcomes]]:
     }
 
 
+def whose_turn(one: Process, other: Process) -> tuple[Process, Process]:
+    """Who works, once one does, and who stands by; a turn ends with its process alone."""
+    wait_for("a turn", lambda: WORKS in one.output or WORKS in other.output)
+    return (one, other) if WORKS in one.output else (other, one)
+
+
 @pytest.mark.timeout(60 + 60 * KILLS)
 def test_the_join_loses_and_doubles_nothing_under_kills(kafka_settings: Settings, tmp_path: Path) -> None:
     settings = kafka_settings
@@ -120,15 +129,16 @@ def test_the_join_loses_and_doubles_nothing_under_kills(kafka_settings: Settings
     people, chance = People(settings, seed=5), random.Random(6)
 
     def process() -> Process:
-        return Process("outcomes-worker", settings, tmp_path, MARQUEE_WORKER__SESSION_TIMEOUT_MS="16000")
+        return Process("outcomes-worker", settings, tmp_path, MARQUEE_OUTCOMES__SESSION_TIMEOUT_MS="6000")
 
     working, standing_by = process(), process()
     try:
         for _ in range(KILLS):
-            at_work = threading.Timer(chance.uniform(0.0, 4.0), working.kill)
-            at_work.start()
+            working, standing_by = whose_turn(working, standing_by)
+            death = threading.Timer(chance.uniform(0.0, 3.0), working.kill)
+            death.start()
             people.live(EVENTS_A_KILL)
-            at_work.join()
+            death.join()
             working, standing_by = standing_by, process()
         people.live(EVENTS_A_KILL)
 

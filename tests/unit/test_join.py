@@ -112,8 +112,7 @@ def test_a_day_later_nothing_is_kept() -> None:
     join = Join(remember=10)
     take(join, Answered("e", (1,), MINUTE))
     take(join, Did("later", 1, "clicked", MINUTE))
-    join.changed.clear()
-    join.forget(2 * WINDOW_MS)
+    join.committed(3 * WINDOW_MS)
 
     assert (len(join), join.records, join.counts.unmatched) == (0, {}, 1)
 

@@ -1,0 +1,56 @@
+"""What Prometheus is told of outcomes: by release and rank, with intervals, and nothing that is over."""
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from schemas.intervals import wilson
+from worker import outcomes_metrics
+from worker.join import WINDOW_MS, Join
+from worker.outcomes_metrics import OutcomesMetrics
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> CollectorRegistry:
+    monkeypatch.setattr(outcomes_metrics, "_SHOW_SECONDS", 0.0)
+    return CollectorRegistry()
+
+
+def rate(registry: CollectorRegistry, release: str, rank: str) -> tuple[float | None, ...]:
+    labels = {"release": release, "rank": rank, "what": "clicked"}
+    return tuple(
+        registry.get_sample_value("marquee_outcomes_rate", labels | {"bound": bound})
+        for bound in ("low", "value", "high")
+    )
+
+
+def test_rates_are_told_by_release_and_rank_for_as_long_as_they_count(registry: CollectorRegistry) -> None:
+    # Given ten lists of two, all of them seen, a first movie clicked in four of them
+    metrics, join = OutcomesMetrics(registry), Join(remember=100)
+    for number in range(10):
+        event = f"e{number}"
+        join.recommendation(event, "old", "F 25-34", [1, 2], HOUR_MS, new=True)
+        for movie in (1, 2):
+            join.feedback(event, movie, "shown", HOUR_MS, new=True)
+        if number < 4:
+            join.feedback(event, 1, "clicked", HOUR_MS, new=True)
+    metrics.committed(0, join)
+    metrics.show(join)
+
+    assert rate(registry, "old", "1") == tuple(wilson(4, 10))
+    assert rate(registry, "old", "2") == tuple(wilson(0, 10))
+    assert rate(registry, "old", "all") == tuple(wilson(4, 20))
+    movies = {"release": "old", "rank": "1", "what": "shown"}
+    assert registry.get_sample_value("marquee_outcomes_movies", movies) == 10
+    assert registry.get_sample_value("marquee_outcomes_joined_total") == 24
+
+    # When another release has answered, and a day is over
+    join.recommendation("later", "new", "F 25-34", [1], 2 * WINDOW_MS, new=True)
+    join.committed(3 * WINDOW_MS)
+    metrics.committed(0, join)
+    metrics.show(join)
+
+    # Then the first is told of no more
+    assert rate(registry, "old", "all") == (None, None, None)
+    assert registry.get_sample_value("marquee_outcomes_movies", movies) is None

@@ -1,0 +1,206 @@
+"""Reading recommendations and feedback into the join: the last day again first, counting nothing, and then what is new."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import cast
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from pydantic import ValidationError
+
+from schemas import kafka
+from schemas.feedback import OutcomesPositions, OutcomesRecord
+from schemas.recommendation import Recommendation
+from schemas.settings import Settings
+from worker.batch import Event, Record
+from worker.decode import Rejection, decode_feedback
+from worker.encode import encode_dead_letter
+from worker.errors import UndoneError
+from worker.join import WINDOW_MS, Join
+from worker.publish import CALL_SECONDS, raise_if_final
+from worker.segments import Segments
+from worker.stopping import Stopping
+
+log = logging.getLogger(__name__)
+
+_BATCH = 1_000
+_POLL_SECONDS = 0.1
+_QUIET_SECONDS = 30.0
+# The brokers' clocks may differ by this, and the last day is read again from a little earlier.
+_SLACK_MS = 600_000
+
+Place = tuple[str, int]  # topic and partition
+
+
+class Joining:
+    """Both topics, all of their partitions, and how far each is read."""
+
+    def __init__(
+        self, settings: Settings, join: Join, keep_place: Callable[[], None], stopping: Stopping
+    ) -> None:
+        """`keep_place` is called while the last day is read again, and may raise to end it."""
+        self._names = settings.names
+        self._join = join
+        self._keep_place, self._stopping = keep_place, stopping
+        self._next: dict[Place, int] = {}
+        self._read_to_ms: dict[Place, float] = {}  # inf at a partition's end
+        self.letters: list[Record] = []
+        """What could not be read since the last commit."""
+        self.dirty = False
+        """Whether anything was read since the last commit."""
+        self._segments = Segments(settings)
+        self._consumer = Consumer(
+            kafka.reader(
+                settings.kafka,
+                self._names.outcomes_group,
+                {"auto.offset.reset": "earliest", "enable.partition.eof": True},
+            )
+        )
+
+    def begin(self, positions: OutcomesPositions | None, records: Iterable[OutcomesRecord]) -> None:
+        """Stand where whoever committed these stood; at the topics' beginnings where nobody has.
+
+        Raises:
+            UndoneError: Kafka does not answer.
+            KafkaException: as the client's.
+        """
+        places = self._places(positions)
+        if positions is not None:
+            since_ms = max(0, int(positions.read_to.timestamp() * 1_000) - WINDOW_MS - _SLACK_MS)
+            for record in records:
+                if record.since.timestamp() * 1_000 >= since_ms:
+                    self._join.restore(record)
+            self._read_again(places, since_ms)
+        self._consumer.assign([TopicPartition(*place, offset) for place, offset in places.items()])
+        self._next = places
+
+    def take(self) -> None:
+        """Count what has come; waits a moment where nothing has."""
+        records = self._read(self._consumer.consume(_BATCH, _POLL_SECONDS), new=True)
+        for message in records:
+            self._next[_place(message)] = (message.offset() or 0) + 1
+        self.dirty = self.dirty or bool(records)
+
+    def positions(self) -> OutcomesPositions:
+        """How far is read, which includes all that was taken."""
+        return OutcomesPositions(
+            recommendations=self._offsets(self._names.recommendations),
+            feedback=self._offsets(self._names.feedback),
+            read_to=datetime.fromtimestamp(self._read_to() / 1_000, UTC),
+        )
+
+    def committed(self) -> None:
+        """What was taken is final."""
+        self.letters = []
+        self.dirty = False
+
+    def look_for_partitions(self) -> None:
+        """Raises UndoneError where partitions were added, which only another beginning reads."""
+        seen = self._consumer.list_topics(timeout=CALL_SECONDS).topics
+        topics = {topic for topic, _ in self._next} & seen.keys()
+        if sum(len(seen[topic].partitions) for topic in topics) > len(self._next):
+            raise UndoneError("partitions were added")
+
+    def close(self) -> None:
+        self._consumer.close()
+        self._segments.close()
+
+    def _places(self, positions: OutcomesPositions | None) -> dict[Place, int]:
+        """Every partition of both topics and where to go on counting."""
+        seen = self._consumer.list_topics(timeout=CALL_SECONDS).topics
+        known = {
+            self._names.recommendations: positions.recommendations if positions else [],
+            self._names.feedback: positions.feedback if positions else [],
+        }
+        return {
+            (topic, partition): offsets[partition] if partition < len(offsets) else 0
+            for topic, offsets in known.items()
+            for partition in range(len(seen[topic].partitions))
+        }
+
+    def _read_again(self, places: dict[Place, int], since_ms: int) -> None:
+        """Read what was read before, of the last day and as much as is remembered; nothing of it counts again."""
+        asked = [TopicPartition(*place, since_ms) for place in places]
+        found = self._consumer.offsets_for_times(asked, timeout=CALL_SECONDS)
+        begin = {
+            (p.topic, p.partition): max(p.offset, places[p.topic, p.partition] - self._join.remember)
+            for p in found
+            if p.offset >= 0  # negative where nothing has come since
+        }
+        unread = {place for place, offset in begin.items() if offset < places[place]}
+        self._consumer.assign([TopicPartition(*place, begin[place]) for place in unread])
+        heard_at = time.monotonic()
+        while unread and not self._stopping.is_set():
+            self._keep_place()
+            messages = self._consumer.consume(_BATCH, _POLL_SECONDS)
+            if messages:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > _QUIET_SECONDS:
+                raise UndoneError("the last day could not be read again")
+            old = [m for m in messages if m.error() is not None or (m.offset() or 0) < places[_place(m)]]
+            self._read(old, new=False)
+            unread -= {_place(m) for m in messages if (m.offset() or 0) >= places[_place(m)] - 1}
+        self._read_to_ms.clear()
+
+    def _read(self, messages: Sequence[Message], *, new: bool) -> list[Message]:
+        """Into the join, recommendations first; those that are records."""
+        records = [message for message in messages if self._is_record(message)]
+        answers = [message for message in records if message.topic() == self._names.recommendations]
+        self._take_recommendations(answers, new)
+        for message in records:
+            if message.topic() == self._names.feedback:
+                self._take_feedback(message, new)
+            self._read_to_ms[_place(message)] = message.timestamp()[1]
+        return records
+
+    def _is_record(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._read_to_ms[_place(message)] = float("inf")
+        else:
+            raise_if_final(error)
+            log.warning("Kafka: %s", error.str())
+        return False
+
+    def _take_recommendations(self, messages: Sequence[Message], new: bool) -> None:
+        read = [(message, _recommendation(message)) for message in messages]
+        sound = [(message, answer) for message, answer in read if answer is not None]
+        places = [(answer.source.partition, answer.source.offset) for _, answer in sound]
+        for (message, answer), segment in zip(sound, self._segments.of(places), strict=True):
+            movies = [movie.movie_id for movie in answer.movies]
+            at_ms = message.timestamp()[1]
+            self._join.recommendation(answer.event_id, answer.release, segment, movies, at_ms, new=new)
+
+    def _take_feedback(self, message: Message, new: bool) -> None:
+        found = decode_feedback(message.value())
+        if not isinstance(found, Rejection):
+            self._join.feedback(found.event_id, found.movie_id, found.action, message.timestamp()[1], new=new)
+        elif new:
+            event = cast(Event, message)
+            self.letters.append(encode_dead_letter(self._names.dead_letters, event, found, None))
+
+    def _offsets(self, topic: str) -> list[int]:
+        return [offset for place, offset in sorted(self._next.items()) if place[0] == topic]
+
+    def _read_to(self) -> float:
+        """The moment, in ms, before which everything was read: now, where all partitions are at their ends."""
+        behind = (self._read_to_ms.get(place, 0.0) for place in self._next)
+        return min(time.time() * 1_000, *behind)
+
+
+def _place(message: Message) -> Place:
+    topic, partition = message.topic(), message.partition()
+    assert topic is not None and partition is not None
+    return topic, partition
+
+
+def _recommendation(message: Message) -> Recommendation | None:
+    try:
+        return Recommendation.model_validate_json(message.value() or b"")
+    except ValidationError as error:
+        where = f"{message.topic()}-{message.partition()}-{message.offset()}"
+        log.warning("%s is no recommendation, and skipped: %s", where, error.errors()[0]["msg"])
+        return None
