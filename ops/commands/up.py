@@ -34,7 +34,7 @@ def up(
     store: Store = None,
     prefix: Prefix = None,
 ) -> None:
-    """Start Kafka, Milvus, an indexer and workers on this machine, and keep them running until Ctrl-C or SIGTERM.
+    """Start Kafka, Milvus, an indexer, workers and an outcomes worker here, and keep them running until Ctrl-C or SIGTERM.
 
     What runs where is printed, and written to DIR/up.json. Whatever dies is started again, at the same address. Data
     stays in DIR, and the next `marquee up` goes on with it. Where MARQUEE_KAFKA__BOOTSTRAP_SERVERS or

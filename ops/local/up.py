@@ -1,4 +1,4 @@
-"""Marquee on one machine, in the foreground: Kafka, Milvus, an indexer and workers, started again when they die."""
+"""Marquee on one machine, in the foreground: Kafka, Milvus and our own processes, started again when they die."""
 
 import fcntl
 import json
@@ -20,6 +20,7 @@ from schemas.settings import KafkaSettings, MilvusSettings, Settings
 
 MilvusKind = Literal["lite", "standalone"]
 
+OUTCOMES_WORKER = "outcomes-worker"
 UP_FILE = "up.json"
 LOCK_FILE = "up.lock"
 PORTS_FILE = "ports.json"
@@ -61,7 +62,8 @@ class Up:
         )
         self.milvus = None if uses_other_milvus(settings) else _local_milvus(self.directory, plan.milvus)
         self.settings = _settings_here(settings, self.kafka, self.milvus)
-        names = ["indexer", *(f"worker-{number}" for number in range(1, plan.workers + 1))]
+        workers = (f"worker-{number}" for number in range(1, plan.workers + 1))
+        names = ["indexer", *workers, OUTCOMES_WORKER]
         ports = kept_ports(self.directory / PORTS_FILE, names)
         self.roles = [Running(self._role(name, ports[name]), ports[name]) for name in names]
 
@@ -109,7 +111,7 @@ class Up:
         """End everything, those first who need the others."""
         self._up_file.unlink(missing_ok=True)
         indexer, *workers = (role.child for role in self.roles)
-        # 1. Workers, all at once: each commits what is in flight and leaves the group.
+        # 1. Workers of both kinds, all at once: each commits what is in flight and leaves the group.
         for worker in workers:
             worker.terminate()
         timeout_s = self.settings.worker.stop_timeout_s + STOP_MARGIN_S
@@ -143,15 +145,17 @@ class Up:
         return self.directory / UP_FILE
 
     def _role(self, name: str, port: int) -> ChildProcess:
-        role = name.partition("-")[0]
+        role, _, number = name.rpartition("-")
+        role = role if number.isdigit() else name
         environment = {
             "MARQUEE_PREFIX": self.settings.prefix,
             "MARQUEE_STORE": self.settings.store,
             "MARQUEE_KAFKA__BOOTSTRAP_SERVERS": self.settings.kafka.bootstrap_servers,
             "MARQUEE_MILVUS__URI": self.settings.milvus.uri,
-            f"MARQUEE_{role.upper()}__ID": name,
             "MARQUEE_HTTP__PORT": str(port),
         }
+        if role != OUTCOMES_WORKER:  # one works at a time, under a name that the deployment has for it
+            environment[f"MARQUEE_{role.upper()}__ID"] = name
         command = [sys.executable, "-m", "ops", role]
         return ChildProcess(name, command, log=self.directory / f"{name}.log", environment=environment)
 

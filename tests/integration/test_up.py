@@ -113,10 +113,10 @@ def test_it_says_what_runs_where(deployment: RunningUp) -> None:
     state = deployment.state()
     # Then every part is named, the worker's and indexer's ports are told apart, and the topics are there
     names = [process["name"] for process in state["processes"]]
-    assert names == ["kafka", "milvus-lite", "indexer", "worker-1", "worker-2"]
+    assert names == ["kafka", "milvus-lite", "indexer", "worker-1", "worker-2", "outcomes-worker"]
     ports = [process["http_port"] for process in state["processes"]]
     assert ports[:2] == [None, None]
-    assert len(set(ports[2:])) == 3
+    assert len(set(ports[2:])) == 4
     assert state["store"] == str(deployment.directory / "store")
     assert {"up.profiles", "up.recommendations", "up.releases"} <= topics(state)
     # And what it printed says the same
@@ -125,7 +125,7 @@ def test_it_says_what_runs_where(deployment: RunningUp) -> None:
         assert text in said
 
 
-@pytest.mark.parametrize("name", ["worker-1", "indexer", "milvus-lite", "kafka"])
+@pytest.mark.parametrize("name", ["worker-1", "indexer", "outcomes-worker", "milvus-lite", "kafka"])
 def test_who_is_killed_is_started_again_at_the_same_address(deployment: RunningUp, name: str) -> None:
     # Given a child that runs
     before = deployment.state()
@@ -210,7 +210,7 @@ def test_servers_that_are_named_are_used(kafka: LocalKafka, milvus_lite: MilvusL
     with up(tmp_path / "up", "--workers", "0", **environment) as running:
         # Then none of our own are started, and those are used
         state = running.state()
-        assert [process["name"] for process in state["processes"]] == ["indexer"]
+        assert [process["name"] for process in state["processes"]] == ["indexer", "outcomes-worker"]
         assert state["bootstrap_servers"] == kafka.bootstrap_servers
         assert state["milvus_uri"] == milvus_lite.uri
         assert "named.profiles" in topics(state)

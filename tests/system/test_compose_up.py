@@ -26,6 +26,10 @@ def test_an_event_from_outside_is_answered(deployed: Deployment) -> None:
     assert answer["retrieval"] == "milvus"
 
 
+def test_what_people_did_is_counted(deployed: Deployment) -> None:
+    wait_for("the outcomes worker scraped", lambda: deployed.query("marquee_outcomes_working") == [1.0])
+
+
 def test_a_second_worker_takes_its_share(deployed: Deployment) -> None:
     # Given
     deployed.up(workers=2)
@@ -35,9 +39,11 @@ def test_a_second_worker_takes_its_share(deployed: Deployment) -> None:
 
 
 def test_our_containers_run_without_root_and_cannot_write(deployed: Deployment) -> None:
-    containers = deployed.containers("worker") + deployed.containers("indexer")
+    containers = [
+        each for service in ("worker", "indexer", "outcomes-worker") for each in deployed.containers(service)
+    ]
 
-    assert len(containers) >= 2
+    assert len(containers) >= 3
     for container in containers:
         assert container["Config"]["User"] == "10001:10001"
         assert container["HostConfig"]["ReadonlyRootfs"] is True
