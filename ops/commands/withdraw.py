@@ -1,6 +1,7 @@
 """`marquee withdraw`, `marquee restore` and `marquee withdrawals`: movies that nobody gets, whatever the release."""
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,6 +36,7 @@ def withdraw(
     bootstrap_servers: BootstrapServers = None,
     prefix: Prefix = None,
     store: Store = None,
+    as_json: AsJson = False,
 ) -> None:
     """Have movies recommended to nobody, at once, without a new index.
 
@@ -59,7 +61,10 @@ def withdraw(
                 "withdraw them with --force for releases to come"
             )
     new = {id_: Withdrawal() for id_ in dict.fromkeys(ids) if id_ not in already}
-    _write(settings, new, "withdrawn", len(set(ids)), wait, timeout)
+    _tell(
+        _Done("withdrawn", list(new), sorted(set(ids) - set(new)), _write(settings, new, wait, timeout)),
+        as_json,
+    )
 
 
 def restore(
@@ -68,6 +73,7 @@ def restore(
     timeout: WaitTimeout = 90.0,
     bootstrap_servers: BootstrapServers = None,
     prefix: Prefix = None,
+    as_json: AsJson = False,
 ) -> None:
     """Have withdrawn movies recommended again, as they would be had they never been withdrawn.
 
@@ -86,17 +92,23 @@ def restore(
             f"{', '.join(map(str, missing))} {'is' if len(missing) == 1 else 'are'} not withdrawn, and nothing was restored: "
             "`marquee withdrawals` lists what is"
         )
-    _write(settings, dict.fromkeys(ids), "restored", len(set(ids)), wait, timeout)
+    restored = dict.fromkeys(ids)
+    _tell(_Done("restored", list(restored), [], _write(settings, restored, wait, timeout)), as_json)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What became of the ids, and the workers that have read it; None where they were not waited for."""
+
+    what: str
+    changed: list[int]
+    before: list[int]  # were so already
+    workers: list[str] | None
 
 
 def _write(
-    settings: "Settings",
-    movies: "Mapping[int, Withdrawal | None]",
-    what: str,
-    asked: int,
-    wait: bool,
-    timeout: float,
-) -> None:
+    settings: "Settings", movies: "Mapping[int, Withdrawal | None]", wait: bool, timeout: float
+) -> list[str] | None:
     from ops.withdrawing import CALL_SECONDS
     from producer.withdrawals import end_of_withdrawals, wait_for_workers, write_withdrawals
 
@@ -104,15 +116,22 @@ def _write(
         end = write_withdrawals(settings, movies, CALL_SECONDS)
     else:
         end = end_of_withdrawals(settings, CALL_SECONDS)
-    done = f"{what}: {len(movies)} of {asked}" if len(movies) < asked else f"{what}: {asked}"
-    said = f"{done} (the others were so before)" if len(movies) < asked else done
-    if not wait:
-        typer.echo(f"{said}; workers read it within a second")
+    return wait_for_workers(settings, end, timeout) if wait else None
+
+
+def _tell(done: _Done, as_json: bool) -> None:
+    if as_json:
+        shown = {done.what: done.changed, "before": done.before, "read_by": done.workers}
+        typer.echo(json.dumps(shown))
         return
-    workers = wait_for_workers(settings, end, timeout)
-    typer.echo(
-        f"{said}; read by {', '.join(workers) or 'nobody: no worker is live, those that start read it first'}"
-    )
+    said = f"{done.what}: {len(done.changed)}"
+    if done.before:
+        said += f" of {len(done.changed) + len(done.before)} (the others were so before)"
+    if done.workers is None:
+        typer.echo(f"{said}; workers read it within a second")
+    else:
+        nobody = "nobody: no worker is live, those that start read it first"
+        typer.echo(f"{said}; read by {', '.join(done.workers) or nobody}")
 
 
 def withdrawals(

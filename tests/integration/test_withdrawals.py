@@ -1,6 +1,8 @@
-"""A withdrawn movie is recommended to nobody: from Milvus, the cache or the exact copy, after a swap and after a restart."""
+"""A withdrawn movie is recommended to nobody: from Milvus, the cache or the exact copy, after a swap, a rollback and
+a restart."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from producer.recommendations import OutcomeReader, Result
 from producer.withdrawals import read_withdrawals, write_withdrawals
 from schemas import kafka
 from schemas.profile import ProfileEvent
+from schemas.release import ACTIVE_KEY, ActiveRecord
 from schemas.settings import Settings
 from schemas.withdrawal import Withdrawal
 from tests.activation import activate
@@ -46,10 +49,24 @@ def movies(result: Result) -> list[int]:
     return [movie.movie_id for movie in result.recommendation.movies]
 
 
+def serve(settings: Settings, active: ActiveRecord) -> None:
+    """Say that a release serves whose collection is there, as a rollback does."""
+    producer = Producer(kafka.producer(settings.kafka))
+    producer.produce(settings.names.releases, active.model_dump_json().encode(), ACTIVE_KEY)
+    assert producer.flush(30) == 0
+
+
 def test_a_withdrawn_movie_is_recommended_to_nobody(
     settings: Settings, reader: OutcomeReader, tmp_path: Path
 ) -> None:
     first = activate(settings)
+
+    def with_(collection: str, **profile: object) -> list[int]:
+        """What is recommended once the workers have gone over to a collection."""
+        while (answer := ask(settings, reader, **profile)).recommendation.collection != collection:
+            time.sleep(0.05)
+        return movies(answer)
+
     with Process("worker", settings, tmp_path, MARQUEE_WORKER__ID="w") as worker:
         worker.wait_ready()
         before = movies(ask(settings, reader, gender="F", k=8))
@@ -61,19 +78,18 @@ def test_a_withdrawn_movie_is_recommended_to_nobody(
         assert movies(ask(settings, reader, gender="F", k=8))[:6] == left
         # Every movie but two, which no search with a limit gives at once.
         assert not set(gone) & set(movies(ask(settings, reader, gender="F", recent=left, k=100)))
+        # After a swap, with a cache of its own, and after a rollback to the one whose cache has lists from before.
         swapped = activate(settings, epoch=2)
-        worker.wait_ready()
-        while (
-            answer := ask(settings, reader, gender="F", k=8)
-        ).recommendation.collection != swapped.collection:
-            assert answer.recommendation.collection == first.collection
-        assert movies(answer)[:6] == left
+        assert with_(swapped.collection, gender="F", k=8)[:6] == left
+        serve(settings, first.model_copy(update={"epoch": 3}))
+        assert with_(first.collection, gender="F", k=8)[:6] == left
     with Process("worker", settings, tmp_path, MARQUEE_WORKER__ID="w", MARQUEE_WORKER__RETRIEVAL="exact"):
         answer = ask(settings, reader, gender="F", k=8)
         assert answer.recommendation.retrieval == "exact"
         assert movies(answer)[:6] == left
 
-        assert marquee(settings, "restore", str(gone[0]), "--wait").returncode == 0
+        restored = marquee(settings, "restore", str(gone[0]), "--wait", "--json")
+        assert json.loads(restored.stdout) == {"restored": gone[:1], "before": [], "read_by": ["w"]}
 
         assert movies(ask(settings, reader, gender="F", k=8))[:7] == [gone[0], *left]
 
