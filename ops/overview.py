@@ -100,6 +100,7 @@ def _kafka(settings: Settings, metadata: ClusterMetadata) -> Part:
         names.dead_letters,
         names.release_commands,
         names.releases,
+        names.withdrawals,
     )
     detail = f"{_counted(len(metadata.brokers), 'broker')} at {settings.kafka.bootstrap_servers}"
     missing = [name for name in wanted if name not in metadata.topics]

@@ -129,7 +129,8 @@ def _show(console: "Console", protocol: "Protocol") -> None:
 
     from ops.evaluation.page import headlines
 
-    names = headlines(protocol)
+    # The distances stand in a table of their own.
+    names = [name for name in headlines(protocol) if not name.endswith("_distance")]
     table = Table(
         "",
         *(name.partition(".")[2] for name in names),

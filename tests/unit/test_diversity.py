@@ -154,7 +154,8 @@ def test_the_setting_turns_it_on_and_never_brings_back_what_was_left_out(strengt
     )
     retriever = Retriever(settings, Milvus(settings.milvus), Health(), Metrics(CollectorRegistry()))
     queries = np.random.default_rng(5).standard_normal((1, 6)).astype(np.float32)
-    wish, withheld = Wish(10, frozenset({1, 4, 7})), frozenset({10, 13})
+    first = index.best(queries, [Wish(5)], scale=SCALE, penalties_of=no_penalties).movie_ids.tolist()
+    wish, withheld = Wish(10, frozenset(first[:3])), frozenset(first[3:])
 
     found = retriever.lists(served, queries, [wish], lambda: True, withheld=withheld).lists
 
