@@ -94,9 +94,9 @@ def measured() -> Cost:
             for stage in STAGES:
                 with metrics.stage(stage):
                     pass
-            metrics.unknown(1, 1)
-            metrics.milvus_answers()
-            metrics.cache(1, 1, 1)
+            metrics.search.unknown(1, 1)
+            metrics.search.milvus_answers()
+            metrics.search.cache(1, 1, 1)
             metrics.transaction("committed")
             metrics.committed(answers, 0.1, 0.05)
             latest.committed(answers)

@@ -1,7 +1,7 @@
 """A release that answers without a deployment: exact search over its own vectors, the same code as the worker's."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -15,7 +15,6 @@ from worker.metrics import Metrics
 from worker.milvus import Milvus
 from worker.retrieval import Retriever
 from worker.served import ServedRelease
-from worker.serving import Serving
 
 
 class OfflineRelease:
@@ -34,7 +33,7 @@ class OfflineRelease:
         metrics = Metrics(CollectorRegistry())
         self._answerer = Answerer(
             settings.names.dead_letters,
-            cast(Serving, self),  # an answerer asks for the lineup alone
+            self,
             Retriever(settings, milvus, Health(), metrics),
             metrics,
         )

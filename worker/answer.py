@@ -14,13 +14,12 @@ from worker.cache import Found, profile_key
 from worker.decode import Rejection, decode
 from worker.encode import encode_dead_letter
 from worker.errors import AbandonedError, MixedReleasesError
-from worker.lineup import Lineup
+from worker.lineup import HasLineup, Lineup
 from worker.lists import NOTHING, Wish
 from worker.metrics import Metrics
 from worker.report import place
 from worker.retrieval import Retriever
 from worker.served import ServedRelease
-from worker.serving import Serving
 from worker.shadow import Shadow
 
 log = logging.getLogger(__name__)
@@ -32,7 +31,7 @@ class Answerer:
     def __init__(
         self,
         dead_letters: str,
-        serving: Serving,
+        serving: HasLineup,
         retriever: Retriever,
         metrics: Metrics,
         shadow: Shadow | None = None,
@@ -124,7 +123,7 @@ class Answerer:
         ]
 
     def _mixed(self, answer: Answer, served: ServedRelease) -> Answer:
-        self._metrics.mismatch(1)
+        self._metrics.release.mismatch(1)
         log.error(
             "the result of %s was not made by release %s alone",
             source_of(answer.event),
@@ -166,7 +165,7 @@ class Answerer:
                 extra=place(event, served.name),
             )
             if isinstance(error, MixedReleasesError):
-                self._metrics.mismatch(1)
+                self._metrics.release.mismatch(1)
             rejection = Rejection(Reason.PROCESSING_FAILED, f"{type(error).__name__}: {error}")
             return [self._dead_letter(event, rejection, served)]
 
@@ -177,7 +176,7 @@ class Answerer:
         is_ours: Callable[[], bool],
     ) -> list[Answer]:
         unknown = served.release.unknowns([profile for _, profile in readable])
-        self._metrics.unknown(unknown.users, unknown.movies)
+        self._metrics.search.unknown(unknown.users, unknown.movies)
         lists = self._lists([profile for _, profile in readable], served, is_ours)
         with self._metrics.stage("encode"):
             return [
@@ -198,7 +197,7 @@ class Answerer:
         found = served.cache.find(keys)
         wanted = {key: place for place, key in enumerate(keys) if found[place] is None}
         hits = len(found) - found.count(None)
-        self._metrics.cache(hits, len(keys) - hits - len(wanted), len(wanted))
+        self._metrics.search.cache(hits, len(keys) - hits - len(wanted), len(wanted))
         if not wanted:
             return [hit for hit in found if hit is not None]
         searched, lasting = self._search(

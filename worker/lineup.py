@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Protocol
 
 from schemas.release import TrialRecord
 from worker.batch import Event, source_of
@@ -45,6 +46,14 @@ class Lineup:
 
     def _on_trial(self, kind: str) -> Trial | None:
         return self.trial if self.trial and self.trial.record.kind == kind else None
+
+
+class HasLineup(Protocol):
+    """What knows which releases answer now."""
+
+    def lineup(self) -> Lineup:
+        """For one batch, which keeps it to its end."""
+        ...
 
 
 def share_of(release: str, key: bytes) -> float:

@@ -90,14 +90,14 @@ class Retriever:
             if self._answers.is_set():
                 try:
                     found = self._searched(served, vectors, wishes, withheld)
-                    self._metrics.milvus_answers()
+                    self._metrics.search.milvus_answers()
                     return found
                 except MilvusError as error:
                     self._close(served, error)
             if not is_ours():
                 raise AbandonedError
             if served.exact and self._exact_after != "never" and self._away() >= self._exact_after:
-                self._metrics.searched_exactly()
+                self._metrics.search.exactly()
                 break
             self._answers.wait(_LOOK_SECONDS)
         lists = _exactly(served, withheld)(vectors, wishes)
@@ -118,7 +118,7 @@ class Retriever:
             withheld=withheld,
             exactly=_exactly(served, withheld) if served.exact else None,
         )
-        self._metrics.short(len(ranked.short))
+        self._metrics.search.short(len(ranked.short))
         retrievals: list[Retrieval] = ["milvus"] * len(wishes)
         for place in ranked.exact:
             retrievals[place] = "exact"
@@ -128,7 +128,7 @@ class Retriever:
         return time.monotonic() - self._away_since
 
     def _close(self, served: ServedRelease, error: MilvusError) -> None:
-        self._metrics.search_retried()
+        self._metrics.search.retried()
         self._health.set("milvus", str(error))
         with self._lock:
             if not self._answers.is_set():
@@ -154,7 +154,7 @@ class Retriever:
         log.info("Milvus answers again, after %.1f s", self._away())
         self._health.set("milvus", None)
         self._answers.set()
-        self._metrics.milvus_answers()
+        self._metrics.search.milvus_answers()
 
 
 def _exactly(served: ServedRelease, withheld: frozenset[int]) -> SearchExactly:

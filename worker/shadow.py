@@ -64,7 +64,7 @@ class Shadow:
         try:
             self._waiting.put_nowait(_Shadowed(trial, readable, answers, seconds))
         except queue.Full:
-            self._metrics.shadow_skipped(len(readable))
+            self._metrics.shadow.skipped(len(readable))
 
     def _run(self) -> None:
         while True:
@@ -72,7 +72,7 @@ class Shadow:
             try:
                 self._answer_again(batch)
             except Exception as error:  # noqa: BLE001  nothing of a candidate may end what serves
-                self._metrics.shadow_skipped(len(batch.readable))
+                self._metrics.shadow.skipped(len(batch.readable))
                 # Its type alone: what it says may quote a profile.
                 log.warning("release %s as a shadow: %s", batch.trial.served.name, type(error).__name__)
 
@@ -88,9 +88,9 @@ class Shadow:
             if active.reason is None and other.reason is None
         ]
         for comparison in compared:
-            self._metrics.shadowed(comparison.overlap, comparison.score_shift)
-        self._metrics.shadow_failed(len(candidate) - len(compared))
-        self._metrics.shadow_batch(batch.seconds, seconds)
+            self._metrics.shadow.compared(comparison.overlap, comparison.score_shift)
+        self._metrics.shadow.failed(len(candidate) - len(compared))
+        self._metrics.shadow.batch(batch.seconds, seconds)
 
 
 def compare(active: bytes | None, candidate: bytes | None) -> Comparison:

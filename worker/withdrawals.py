@@ -82,5 +82,5 @@ class Withdrawals:
         if movies != self.movies:
             log.info("%d movies are withdrawn", len(movies))
             self.movies = movies
-            self._metrics.withdrawn(len(movies))
+            self._metrics.release.withdrawn(len(movies))
         self._heartbeat.withdrawals = self._reader.position

@@ -56,7 +56,7 @@ def served(settings: HttpSettings, answers: Sequence[Answer]) -> HttpServer:
     health.begun()
     health.set("milvus", HOSTILE)
     for _ in range(3):
-        metrics.serving("<b>release</b>", "c", 1)
+        metrics.release.serving("<b>release</b>", "c", 1)
         metrics.lag(0, 7)
         trend.look(time.time())
     return serve(settings, health, registry, Page("<i>worker</i>", Access(settings), trend, latest))

@@ -77,10 +77,10 @@ def test_what_was_committed_is_counted_by_outcome_and_reason(registry: Collector
 def test_the_fallback_is_in_use_until_milvus_answers(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry)
 
-    metrics.searched_exactly()
+    metrics.search.exactly()
     assert registry.get_sample_value("marquee_exact_fallback_in_use") == 1
 
-    metrics.milvus_answers()
+    metrics.search.milvus_answers()
     assert registry.get_sample_value("marquee_exact_fallback_in_use") == 0
     assert registry.get_sample_value("marquee_exact_fallbacks_total") == 1
 
@@ -88,8 +88,8 @@ def test_the_fallback_is_in_use_until_milvus_answers(registry: CollectorRegistry
 def test_one_release_serves_at_a_time(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry)
 
-    metrics.serving("a", "marquee_a_1", 1)
-    metrics.serving("b", "marquee_b_1", 2)
+    metrics.release.serving("a", "marquee_a_1", 1)
+    metrics.release.serving("b", "marquee_b_1", 2)
 
     since = "marquee_active_release_timestamp_seconds"
     assert registry.get_sample_value(since, {"release": "a", "collection": "marquee_a_1"}) is None

@@ -170,7 +170,7 @@ def test_a_point_is_what_happened_between_two_looks() -> None:
     trend.look(100.0)
 
     # When
-    metrics.serving("r", "c", 7)
+    metrics.release.serving("r", "c", 7)
     metrics.batch("size", 6)
     metrics.batch("drained", 2)
     metrics.committed([recommended(1), recommended(2), rejected(b"{")], seconds=0.5, commit_seconds=0.2)
