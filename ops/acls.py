@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal, get_args
 
 from schemas.topics import Names
@@ -50,7 +51,6 @@ def rights(role: Role, names: Names) -> list[Right]:
                 Right("topic", names.prefix, ("Describe",), prefixed=True),
                 Right("topic", names.release_commands, ("Read",)),
                 Right("topic", names.releases, ("Read", "Write")),
-                Right("topic", names.withdrawals, ("Read",)),
                 Right("group", names.indexer_group, ("Read",)),
                 Right("group", names.releases, ("Read",)),
                 Right(
@@ -93,11 +93,16 @@ def rights(role: Role, names: Names) -> list[Right]:
 
 
 def commands(role: Role, names: Names, principal: str, arguments: str) -> Iterator[str]:
-    """A `kafka-acls.sh` command a right; `arguments` come first (--bootstrap-server …)."""
-    for right in rights(role, names):
-        operations = " ".join(f"--operation {operation}" for operation in right.operations)
-        pattern = " --resource-pattern-type prefixed" if right.prefixed else ""
+    """`kafka-acls.sh` commands, one for rights that are alike; `arguments` come first (--bootstrap-server …)."""
+    for (resource, operations, prefixed), alike in groupby(sorted(rights(role, names), key=_kind), key=_kind):
+        allowed = " ".join(f"--operation {operation}" for operation in operations)
+        resources = " ".join(f"--{resource} {shlex.quote(right.name)}" for right in alike)
+        pattern = " --resource-pattern-type prefixed" if prefixed else ""
         yield (
-            f"kafka-acls.sh {arguments} --add --allow-principal {shlex.quote(principal)} {operations} "
-            f"--{right.resource} {shlex.quote(right.name)}{pattern}"
+            f"kafka-acls.sh {arguments} --add --allow-principal {shlex.quote(principal)} {allowed} "
+            f"{resources}{pattern}"
         )
+
+
+def _kind(right: Right) -> tuple[Resource, tuple[str, ...], bool]:
+    return right.resource, right.operations, right.prefixed

@@ -53,6 +53,7 @@ def build_app() -> typer.Typer:
         help="A streaming movie recommender: profile events in through Kafka, movie lists out, exactly once.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",  # of a docstring's lines, one paragraph
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name in COMMANDS:

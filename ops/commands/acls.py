@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 def acls(
     role: Annotated[
         list[str] | None,
-        typer.Argument(help="worker, indexer, producer, reader, admin; all where none is named."),
+        typer.Argument(help="worker, indexer, outcomes, producer, reader, admin; all where none is named."),
     ] = None,
     principal: Annotated[
         str, typer.Option(help="Who is given the rights; {role} stands for the role's name.")
@@ -28,8 +28,8 @@ def acls(
 ) -> None:
     """Print the `kafka-acls.sh` commands that give each role the rights that it needs, and no others.
 
-    Only the admin may create topics: have it run `marquee topics`, and set MARQUEE_KAFKA__CREATE_TOPICS=false for worker and
-    indexer. The admin's commands are topics, reindex, status, doctor, dead-letters, watch, recommend and verify.
+    Only the admin may create topics: have it run `marquee topics`, and set MARQUEE_KAFKA__CREATE_TOPICS=false for worker,
+    indexer and outcomes worker. The producer runs publish, the reader watch; every other command is the admin's.
     """
     from ops.acls import ROLES, commands
 

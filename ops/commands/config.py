@@ -22,11 +22,11 @@ def config(
 
     Secrets are hidden, also those inside of URLs and of librdkafka's own options. Exit code 2 where a setting is wrong.
     """
-    from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from ops.origins import in_force
+    from ops.printing import console
     from schemas.settings import load_settings
 
     shown = [setting for setting in in_force(load_settings()) if not changed or setting.origin != "default"]
@@ -34,8 +34,8 @@ def config(
         rows = {setting.variable: {"value": setting.value, "origin": setting.origin} for setting in shown}
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("Setting", "Value", "From", box=None)
+    table = Table(Column("Setting", no_wrap=True), "Value", "From", box=None)
     for setting in shown:
         value = "" if setting.value is None else str(setting.value)
         table.add_row(setting.variable, escape(value), escape(setting.origin))
-    Console().print(table)
+    console().print(table)

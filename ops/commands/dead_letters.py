@@ -231,9 +231,10 @@ def _summary(letter: "Letter") -> dict[str, object]:
 
 
 def _print_table(letters: "Iterator[Letter]") -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from ops.printing import console
 
     table = Table("Place", "At", "Reason", "Error", "Release", "Redriven", box=None)
     for letter in letters:
@@ -247,7 +248,7 @@ def _print_table(letters: "Iterator[Letter]") -> None:
             f"{letter.redriven_at:%Y-%m-%d %H:%M:%S}" if letter.redriven_at else "",
         )
     if table.row_count:
-        Console().print(table)
+        console().print(table)
     else:
         typer.echo("No dead letters.")
 

@@ -38,9 +38,8 @@ def diff(
 
     Needs the store alone: both answer by exact search, with the diversity that is set (MARQUEE_WORKER__DIVERSITY). Exit code 1 where a release or the profiles cannot be read.
     """
-    from rich.console import Console
-
     from ops.diff import compare, read_profiles
+    from ops.printing import console
 
     settings = settings_with(store=store)
     found = compare(
@@ -49,10 +48,10 @@ def diff(
     if as_json:
         typer.echo(json.dumps(found.as_json()))
         return
-    console = Console()
-    console.print(_table(found))
+    out = console()
+    out.print(_table(found))
     for changed in found.most_changed:
-        console.print(_lists(changed))
+        out.print(_lists(changed))
 
 
 def _table(found: "Difference") -> "Table":

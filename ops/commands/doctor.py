@@ -27,12 +27,12 @@ def doctor(
 
     Changes nothing. Exit code 1 where something is wrong; a note is no wrong.
     """
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from ops.doctor.machine import machine
     from ops.doctor.servers import servers
+    from ops.printing import console
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, milvus=milvus, store=store)
     findings = list(chain(machine(settings), servers(settings, timeout)))
@@ -45,6 +45,6 @@ def doctor(
             state = f"[{colours[found.state]}]{found.state}[/]"
             mend = f"\n[bold]→ {escape(found.mend)}[/]" if found.mend else ""
             table.add_row(state, found.part, escape(found.detail) + mend)
-        Console().print(table)
+        console().print(table)
     if any(found.state == "wrong" for found in findings):
         raise typer.Exit(1)

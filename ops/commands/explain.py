@@ -91,15 +91,16 @@ def _read(text: str) -> ProfileEvent:
 
 
 def _show(explained: "list[Explanation]", pulls: int) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from ops.printing import console
 
     shown = Table("Top", "Title", "Score", "pulled there by", "pushed away by")
     for place, each in enumerate(explained):
         toward = [pull for pull in each.pulls if pull.score > 0][:pulls]
         away = [pull for pull in reversed(each.pulls) if pull.score < 0][:1]
         shown.add_row(str(place), each.title, f"{each.score:.6f}", _text(toward), _text(away))
-    Console().print(shown)
+    console().print(shown)
 
 
 def _text(pulls: "list[Pull]") -> str:

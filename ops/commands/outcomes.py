@@ -45,9 +45,8 @@ def outcomes(
 
     Exit code 2 where Kafka cannot be reached.
     """
-    from rich.console import Console
-
     from ops.outcomes import canary_comparisons, rows_by
+    from ops.printing import console
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
     rows = rows_by(settings, by, since, timeout)
@@ -56,12 +55,10 @@ def outcomes(
         shown = {"outcomes": [row.as_json(by) for row in rows], "canary": [one.as_json() for one in compared]}
         typer.echo(json.dumps(shown))
         return
-    console = Console(width=None if Console().is_terminal else 160)
-    console.print(
-        _table(by, rows) if rows else "Nothing was counted: is a `marquee outcomes-worker` running?"
-    )
+    out = console()
+    out.print(_table(by, rows) if rows else "Nothing was counted: is a `marquee outcomes-worker` running?")
     for one in compared:
-        console.print(one.sentence(), highlight=False, markup=False, soft_wrap=True)
+        out.print(one.sentence(), highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(by: str, rows: "list[Row]") -> "Table":

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from ops.releases import ReleaseRow, TrialReport
 
-_PIPED_WIDTH = 200  # nothing is cut off for a program that reads the table
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -34,8 +33,7 @@ def releases(
 
     Exit code 2 where Kafka cannot be reached.
     """
-    from rich.console import Console
-
+    from ops.printing import console
     from ops.releases import release_rows
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, store=store, prefix=prefix)
@@ -44,11 +42,10 @@ def releases(
         shown = {"releases": [_as_json(row) for row in rows], "trial": trial.as_json() if trial else None}
         typer.echo(json.dumps(shown))
         return
-    terminal = Console()
-    console = terminal if terminal.is_terminal else Console(width=_PIPED_WIDTH)
-    console.print(_table(rows))
+    out = console()
+    out.print(_table(rows))
     if trial:
-        console.print(_sentence(trial))
+        out.print(_sentence(trial))
 
 
 def _as_json(row: "ReleaseRow") -> dict[str, object]:

@@ -30,19 +30,18 @@ def status(
 
     Exit code 0 where every part is well, 1 where one is not, 2 where Kafka cannot be reached.
     """
-    from rich.console import Console
-
     from ops.overview import overview
+    from ops.printing import console
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, milvus=milvus, store=store)
     seen = overview(settings, timeout)
     if as_json:
         typer.echo(json.dumps(_as_json(seen)))
     else:
-        console = Console()
+        out = console()
         for table in (_parts(seen), _releases(seen), _groups(seen)):
-            console.print(table)
-            console.print()
+            out.print(table)
+            out.print()
     if seen.problems:
         raise typer.Exit(1)
 

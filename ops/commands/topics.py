@@ -28,9 +28,9 @@ def topics(
 
     Exit code 2 where Kafka cannot be reached or refuses, or, with --check, where a topic is missing.
     """
-    from rich.console import Console
     from rich.table import Table
 
+    from ops.printing import console
     from schemas import registry
     from worker.topics import ensure_topics, topic_states
 
@@ -63,4 +63,4 @@ def topics(
             str(state.replicas),
             *(state.config[option] for option in shown),
         )
-    Console().print(table)
+    console().print(table)

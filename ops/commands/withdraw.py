@@ -144,9 +144,9 @@ def withdrawals(
 
     Exit code 2 where Kafka cannot be reached.
     """
-    from rich.console import Console
     from rich.table import Table
 
+    from ops.printing import console
     from ops.withdrawing import CALL_SECONDS, titles
     from producer.withdrawals import read_withdrawals
 
@@ -164,4 +164,4 @@ def withdrawals(
     table = Table("Movie", "Title", "Withdrawn (UTC)", box=None)
     for id_, at in since.items():
         table.add_row(str(id_), named.get(id_, ""), f"{at:%Y-%m-%d %H:%M:%S}" if at else "?")
-    Console().print(table if since else "No movie is withdrawn.")
+    console().print(table if since else "No movie is withdrawn.")

@@ -1,13 +1,20 @@
 """A Kafka that asks who we are, over TLS, and lets each role do what `marquee acls` says and nothing else."""
 
-import shlex
+import json
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import trustme
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
     AclBinding,
     AclOperation,
@@ -17,18 +24,21 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
     ResourceType,
 )
 
-from ops.acls import ROLES, Role, commands
+from ops.acls import ROLES, Role, rights
 from producer.commands import send_command, wait_for_outcome
+from producer.outcomes import outcomes
 from producer.profiles import publish_one
-from producer.recommendations import OutcomeReader, Result
+from producer.recommendations import DeadLetter, OutcomeReader, Result
 from schemas import kafka
 from schemas.errors import SettingsError
+from schemas.recommendation import Recommendation
 from schemas.release import ReleaseCommand
 from schemas.settings import Settings, load_settings
 from schemas.topics import Names
 from tests.commands import marquee
+from tests.integration.kafka_acls import carry_out
 from tests.integration.secure_kafka import PASSWORD, SecureKafka, secure_kafka
-from tests.processes import Process
+from tests.processes import Process, wait_for
 from worker.store import ReleaseStore
 from worker.topics import ensure_topics
 
@@ -125,120 +135,197 @@ def test_what_is_wrong_is_said_in_a_sentence_and_ends_with_2(guarded: SecureKafk
     assert "battery-staple" not in str(refusal.value)
 
 
-def grant(server: SecureKafka, role: Role) -> None:
-    """Carry out what `marquee acls` prints, by an AdminClient in place of kafka-acls.sh."""
-    bindings = []
-    for command in commands(role, Names(PREFIX), f"User:{role}", "--bootstrap-server host:1"):
-        words = shlex.split(command)
-        kind = next(word for word in words if word in ("--topic", "--group", "--transactional-id"))
-        pattern = "PREFIXED" if words[-2:] == ["--resource-pattern-type", "prefixed"] else "LITERAL"
-        for option, operation in pairwise(words):
-            if option == "--operation":
-                bindings.append(
-                    AclBinding(
-                        ResourceType[kind.removeprefix("--").replace("-", "_").upper()],
-                        words[words.index(kind) + 1],
-                        ResourcePatternType[pattern],
-                        words[words.index("--allow-principal") + 1],
-                        "*",
-                        AclOperation[_spelled(operation)],
-                        AclPermissionType.ALLOW,
-                    )
-                )
-    admin = server.super_user
-    for future in admin.create_acls(bindings, request_timeout=WAIT).values():
-        future.result()
-
-
-def _spelled(operation: str) -> str:
-    """DescribeConfigs as the enumeration spells it: DESCRIBE_CONFIGS."""
-    return "".join(f"_{letter}" if letter.isupper() else letter for letter in operation).strip("_").upper()
-
-
 @pytest.fixture
 def roles(guarded: SecureKafka, lite_settings: Settings, fusion_store: str) -> dict[Role, Settings]:
-    """Settings of each role on one deployment; each has its rights, and no other."""
-
-    def settings(role: Role) -> Settings:
-        own = load_settings(
+    """Settings of each role on one deployment; each has the rights that `marquee acls` prints, and no other."""
+    server = guarded.server.bootstrap_servers
+    printed = marquee(lite_settings, "acls", "--prefix", PREFIX, "--bootstrap-server", server)
+    said = carry_out(printed.stdout, guarded.folder)
+    assert said.count("Adding ACLs for resource") == sum(len(rights(role, Names(PREFIX))) for role in ROLES)
+    return {
+        role: load_settings(
             prefix=PREFIX,
             store=fusion_store,
             kafka={**scram(guarded, role), "create_topics": role == "admin"},
             milvus={"uri": lite_settings.milvus.uri},
         )
-        grant(guarded, role)
-        return own
-
-    return {role: settings(role) for role in ROLES}
+        for role in ROLES
+    }
 
 
-@pytest.mark.long
-def test_each_role_can_do_its_job_and_nothing_else(roles: dict[Role, Settings], tmp_path: Path) -> None:
+def test_each_role_can_do_its_job_and_nothing_else(
+    guarded: SecureKafka, roles: dict[Role, Settings], tmp_path: Path
+) -> None:
     ensure_topics(roles["admin"], WAIT)
     with (
         Process("indexer", roles["indexer"], tmp_path),
         Process("worker", roles["worker"], tmp_path) as worker,
+        Process("outcomes-worker", roles["outcomes"], tmp_path),
     ):
         command = ReleaseCommand(action="index", release=ReleaseStore(roles["admin"].store).names()[-1])
         send_command(roles["admin"], command, WAIT)
         assert wait_for_outcome(roles["admin"], command, 120).outcome == "done"
-        worker.wait_ready()
+        worker.wait_ready(WAIT)
         with OutcomeReader(roles["reader"], timeout_s=WAIT) as reader:
             good = publish_one(roles["producer"], {"user_id": 1}, timeout_s=WAIT)
-            assert isinstance(reader.outcome_of(good.partition, good.offset, WAIT), Result)
+            answer = reader.outcome_of(good.partition, good.offset, WAIT)
+            assert isinstance(answer, Result)
             bad = publish_one(roles["producer"], b"{", timeout_s=WAIT)
-            assert not isinstance(reader.outcome_of(bad.partition, bad.offset, WAIT), Result)
-        for arguments in (["status"], ["dead-letters", "redrive", "--all"], ["topics"]):
+            assert isinstance(reader.outcome_of(bad.partition, bad.offset, WAIT), DeadLetter)
+        say_what_was_done(roles["producer"], answer.recommendation)
+        wait_for("the counts", lambda: list(outcomes(roles["admin"], None, WAIT)), WAIT)
+        for arguments in ADMINS:
             done = marquee(roles["admin"], *arguments)
             assert done.returncode == 0, (arguments, done.stdout, done.stderr)
 
-    names = Names(PREFIX)
-    not_to_write: list[tuple[Role, str]] = [
-        ("worker", names.profiles),
-        ("worker", names.release_commands),
-        ("indexer", names.recommendations),
-        ("producer", names.recommendations),
-        ("reader", names.profiles),
-    ]
-    for role, topic in not_to_write:
-        assert write(roles[role], topic) == KafkaError.TOPIC_AUTHORIZATION_FAILED
-    not_to_read: list[tuple[Role, str]] = [
-        ("producer", names.profiles),
-        ("reader", names.releases),
-        ("indexer", names.profiles),
-    ]
-    for role, topic in not_to_read:
-        # Whichever right the broker misses first.
-        assert read(roles[role], topic) in {
-            KafkaError.TOPIC_AUTHORIZATION_FAILED,
-            KafkaError.GROUP_AUTHORIZATION_FAILED,
-        }
-    with pytest.raises(SettingsError, match="refused what a topic needs"):
-        allowed_to_create = roles["worker"].kafka.model_copy(update={"create_topics": True})
-        ensure_topics(roles["worker"].model_copy(update={"kafka": allowed_to_create}), WAIT)
+    assert_nothing_else(guarded, roles)
 
 
-def write(settings: Settings, topic: str) -> int | None:
-    """The error of trying."""
-    errors: list[KafkaError | None] = []
-
-    def delivered(error: KafkaError | None, _: Message) -> None:
-        errors.append(error)
-
-    producer = Producer(kafka.producer(settings.kafka, {"log_level": 0}))
-    try:
-        producer.produce(topic, b"{}", on_delivery=delivered)
-    except KafkaException as error:  # it may not even see the topic
-        return int(error.args[0].code())
-    producer.flush(WAIT)
-    return errors[0].code() if errors and errors[0] else None
+ADMINS = (
+    ["topics"],
+    ["status"],
+    ["releases"],
+    ["doctor"],
+    ["withdraw", "1", "--wait"],
+    ["withdrawals"],
+    ["recommend", "-u", "1"],
+    ["outcomes"],
+    ["dead-letters", "list"],
+    ["dead-letters", "redrive", "--all"],
+)
 
 
-def read(settings: Settings, topic: str) -> int | None:
-    """The error of trying."""
-    consumer = Consumer(kafka.reader(settings.kafka, f"{PREFIX}reader", {"log_level": 0}))
-    consumer.assign([TopicPartition(topic, 0, 0)])
-    message = consumer.poll(WAIT)
+def say_what_was_done(settings: Settings, answer: Recommendation) -> None:
+    """Feedback, one that can be read and one that cannot."""
+    producer = Producer(kafka.producer(settings.kafka))
+    deed = {"event_id": answer.event_id, "movie_id": answer.movies[0].movie_id, "action": "clicked"}
+    for value in (json.dumps(deed).encode(), b"{"):
+        producer.produce(settings.names.feedback, value)
+    assert producer.flush(WAIT) == 0
+
+
+NAMES = Names(PREFIX)
+READS: dict[Role, set[str]] = {
+    "worker": {NAMES.profiles, NAMES.releases, NAMES.withdrawals},
+    "indexer": {NAMES.release_commands, NAMES.releases},
+    "outcomes": {NAMES.profiles, NAMES.recommendations, NAMES.feedback, NAMES.outcomes},
+    "producer": set(),
+    "reader": {NAMES.recommendations, NAMES.dead_letters},
+    "admin": set(NAMES.topics),
+}
+WRITES: dict[Role, set[str]] = {
+    "worker": {NAMES.recommendations, NAMES.dead_letters, NAMES.releases},
+    "indexer": {NAMES.releases},
+    "outcomes": {NAMES.outcomes, NAMES.dead_letters},
+    "producer": {NAMES.profiles, NAMES.feedback},
+    "reader": set(),
+    "admin": set(NAMES.topics),
+}
+# Where one follows a compacted topic, brokers ask for the right to a group of that name.
+GROUPS: dict[Role, set[str]] = {
+    "worker": {"worker", "releases", "withdrawals"},
+    "indexer": {"indexer", "releases"},
+    "outcomes": {"outcomes"},
+    "producer": set(),
+    "reader": {"reader"},
+    "admin": {"worker", "indexer", "outcomes", "releases", "withdrawals", "reader"},
+}
+TRANSACTIONAL_IDS: dict[Role, set[str]] = {
+    "worker": {"worker.any"},
+    "indexer": {"indexer.any"},
+    "outcomes": {"outcomes"},
+    "producer": set(),
+    "reader": set(),
+    "admin": {"redrive"},
+}
+
+
+def assert_nothing_else(server: SecureKafka, roles: dict[Role, Settings]) -> None:
+    """Every role tries everything."""
+    groups, ids = set().union(*GROUPS.values()), set().union(*TRANSACTIONAL_IDS.values())
+    # To see that a topic may not be read takes a group that may be used.
+    any_group = AclBinding(
+        ResourceType.GROUP, PROBE, ResourcePatternType.LITERAL, "User:*", "*", AclOperation.READ, ALLOW
+    )
+    admin = server.super_user
+    for future in admin.create_acls([any_group], request_timeout=WAIT).values():
+        future.result()
+    for role, settings in roles.items():
+        assert readable(settings) == READS[role], role
+        assert writable(settings) == WRITES[role], role
+        assert {name for name in groups if may_use_group(settings, f"{PREFIX}{name}")} == GROUPS[role], role
+        assert {name for name in ids if may_take_id(settings, f"{PREFIX}{name}")} == TRANSACTIONAL_IDS[role]
+        if role != "admin":
+            kafka_settings = settings.kafka.model_copy(update={"create_topics": True})
+            with pytest.raises(SettingsError, match="refused what a topic needs"):
+                ensure_topics(settings.model_copy(update={"kafka": kafka_settings}), WAIT)
+
+
+PROBE = "probe"
+ALLOW = AclPermissionType.ALLOW
+
+
+def readable(settings: Settings) -> set[str]:
+    """The topics of which it may read the first partition."""
+    own = {"enable.partition.eof": True, "log_level": 0}
+    consumer = Consumer(kafka.reader(settings.kafka, PROBE, own))
+    # Of a topic that may not be seen a consumer says nothing at all.
+    seen = {
+        name for name in settings.names.topics if consumer.list_topics(name, WAIT).topics[name].error is None
+    }
+    consumer.assign([TopicPartition(name, 0, OFFSET_BEGINNING) for name in seen])
+    tried: dict[str | None, bool] = {}
+    while tried.keys() != seen:
+        message = consumer.poll(WAIT)
+        assert message is not None, (seen, tried)
+        error = message.error()
+        refused = error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+        tried.setdefault(message.topic(), not refused)
     consumer.close()
-    error = message.error() if message else None
-    return error.code() if error else None
+    return {name for name in seen if tried[name]}
+
+
+def writable(settings: Settings) -> set[str]:
+    """The topics to which it may write."""
+    written: set[str] = set()
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            written.add(str(message.topic()))
+        else:
+            assert error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED, error
+
+    # Without a right to any topic there is no idempotent producer, which would answer for the topics.
+    producer = Producer(kafka.producer(settings.kafka, {"enable.idempotence": False, "log_level": 0}))
+    for name in settings.names.topics:
+        try:
+            producer.produce(name, b"{}", b"probe", partition=0, on_delivery=delivered)
+        except KafkaException as refusal:  # it may not even see the topic
+            assert refusal.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    assert producer.flush(WAIT) == 0
+    return written
+
+
+def may_use_group(settings: Settings, group: str) -> bool:
+    """Whether it may ask for the group's offsets."""
+    consumer = Consumer(kafka.reader(settings.kafka, group, {"log_level": 0}))
+    try:
+        consumer.committed([TopicPartition(settings.names.profiles, 0)], WAIT)
+    except KafkaException as refusal:
+        assert refusal.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+        return False
+    finally:
+        consumer.close()
+    return True
+
+
+def may_take_id(settings: Settings, transactional_id: str) -> bool:
+    producer = Producer(
+        kafka.transactional_producer(settings.kafka, transactional_id, 10_000, {"log_level": 0})
+    )
+    try:
+        producer.init_transactions(WAIT)
+    except KafkaException as refusal:
+        assert refusal.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+        return False
+    return True

