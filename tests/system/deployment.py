@@ -44,6 +44,10 @@ class Deployment:
         """Run a command in a container of its own, as the head of docker-compose.yml shows."""
         return self.compose("run", "--rm", "--no-TTY", "indexer", *arguments)
 
+    def inside(self, service: str, *command: str) -> str:
+        """Run a program in the service's first container. Raises EngineError where it fails."""
+        return self.compose("exec", "--no-TTY", service, *command)
+
     def compose(self, *arguments: str) -> str:
         """`docker compose` on the file as it is."""
         options = ("--file", str(ROOT / "docker-compose.yml"), "--project-name", PROJECT)

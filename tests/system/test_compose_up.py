@@ -9,6 +9,7 @@ import pytest
 
 from tests.processes import wait_for
 from tests.system.deployment import Deployment
+from tests.system.engine import EngineError
 from tests.system.outside import answers, publish
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
@@ -46,9 +47,25 @@ def test_our_containers_run_without_root_and_cannot_write(deployed: Deployment) 
     assert len(containers) >= 3
     for container in containers:
         assert container["Config"]["User"] == "10001:10001"
-        assert container["HostConfig"]["ReadonlyRootfs"] is True
-        assert container["HostConfig"]["CapDrop"] == ["ALL"]
         assert container["State"]["Health"]["Status"] == "healthy"
+
+
+@pytest.mark.parametrize("service", ["worker", "indexer"])
+def test_what_runs_in_one_has_no_rights_and_nowhere_to_write(deployed: Deployment, service: str) -> None:
+    status = deployed.inside(service, "cat", "/proc/self/status")
+    said = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+
+    assert set(said["Uid"].split()) == {"10001"}
+    assert {int(said[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {0}
+    assert said["NoNewPrivs"] == "1"
+    with pytest.raises(EngineError, match="Read-only file system"):
+        deployed.inside(service, "touch", "/home/written")
+    deployed.inside(service, "touch", "/tmp/written")
+
+
+def test_a_worker_cannot_change_the_store(deployed: Deployment) -> None:
+    with pytest.raises(EngineError, match="Read-only file system"):
+        deployed.inside("worker", "touch", "/store/written")
 
 
 def test_it_ends_in_order_and_leaves_nothing(deployed: Deployment) -> None:
