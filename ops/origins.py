@@ -14,8 +14,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from schemas.settings import SECRETS_VARIABLE, Settings, config_file
+from schemas.settings import CONFIG_VARIABLE, SECRETS_VARIABLE, Settings, config_file
 
+# Of the tests, and what is no setting because it says where the settings are.
+_OTHERS = re.compile(rf"MARQUEE_(TEST|PADDLE)\w*|{CONFIG_VARIABLE}|{SECRETS_VARIABLE}")
 HIDDEN = "**********"
 # librdkafka's options that hold a secret themselves, not a file's name.
 _SECRET_OPTION = re.compile(r"password|secret|token|\.pem$|jaas|oauthbearer\.config", re.IGNORECASE)
@@ -41,6 +43,17 @@ def in_force(settings: Settings) -> Iterator[Setting]:
                 yield _setting(sources, (name, inner), getattr(value, inner))
         else:
             yield _setting(sources, (name,), value)
+
+
+def unknown_variables() -> list[str]:
+    """Variables that look like settings and are none: nobody reads them."""
+    groups = {_variable((name,)) for name in Settings.model_fields}
+    said = {name for name in os.environ if name.upper().startswith("MARQUEE_")}
+    return sorted(
+        name
+        for name in said
+        if not _OTHERS.fullmatch(name.upper()) and name.upper().partition("__")[0] not in groups
+    )
 
 
 def _setting(sources: "_Sources", path: tuple[str, ...], value: object) -> Setting:

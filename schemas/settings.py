@@ -376,6 +376,8 @@ def _explain(error: ValidationError) -> str:
     for problem in error.errors(include_url=False, include_context=False):
         path = [str(part) for part in problem["loc"]]
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "there is no such setting; `marquee config` lists them all"
         if not path:  # of several settings together; the sentence names them
             lines.append(message)
             continue

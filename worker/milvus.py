@@ -249,7 +249,7 @@ class Milvus:
                     f"{where} refused the token ({reason}); set MARQUEE_MILVUS__TOKEN"
                 ) from error
             took = time.monotonic() - began
-            raise MilvusError(f"{where} could not {what} within {took:.1f} s: {reason}") from error
+            raise MilvusError(f"{where} could not {what} (given up after {took:.1f} s): {reason}") from error
         except ValueError as error:  # the connection was closed by another thread
             raise MilvusError(f"{where} could not {what}: {error}") from error
 

@@ -25,14 +25,19 @@ def config(
     from rich.markup import escape
     from rich.table import Column, Table
 
-    from ops.origins import in_force
+    from ops.origins import in_force, unknown_variables
     from ops.printing import console
     from schemas.settings import load_settings
 
+    for name in unknown_variables():
+        typer.echo(f"{name} is no setting, and nobody reads it", err=True)
     shown = [setting for setting in in_force(load_settings()) if not changed or setting.origin != "default"]
     if as_json:
         rows = {setting.variable: {"value": setting.value, "origin": setting.origin} for setting in shown}
         typer.echo(json.dumps(rows, indent=2))
+        return
+    if not shown:
+        typer.echo("Nothing is set: every setting has its default.")
         return
     table = Table(Column("Setting", no_wrap=True), "Value", "From", box=None)
     for setting in shown:

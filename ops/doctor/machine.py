@@ -14,6 +14,7 @@ from ops.doctor.finding import Finding, note, ok, wrong
 from ops.local.cache import cache_folder
 from ops.local.kafka_jars import KAFKA_VERSION
 from ops.local.ports import is_free
+from ops.origins import unknown_variables
 from schemas.errors import SettingsError
 from schemas.settings import HttpSettings, Settings
 
@@ -22,12 +23,25 @@ _SECONDS = 30.0
 
 def machine(settings: Settings) -> Iterator[Finding]:
     """Everything that needs neither Kafka nor Milvus."""
+    yield _variables()
     yield _python()
     yield _packages()
     yield _paddle()
     yield _device(settings)
     yield _java()
     yield _port(settings.http)
+
+
+def _variables() -> Finding:
+    """A misspelt group is read by nobody; a misspelt setting of a group is refused before anything starts."""
+    unknown = unknown_variables()
+    if unknown:
+        return wrong(
+            "variables",
+            f"no setting: {', '.join(unknown)}",
+            "`marquee config` lists the settings, and what is in force",
+        )
+    return ok("variables", "each MARQUEE_… variable is a setting")
 
 
 def _python() -> Finding:

@@ -35,6 +35,16 @@ def test_a_port_that_a_worker_has_is_no_wrong() -> None:
         assert machine._port(HttpSettings(port=ours.port)).state == "note"
 
 
+def test_a_variable_that_nobody_reads_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MARQUEE_TEST_KILLS", "MARQUEE_KAFKA__PARTITIONS", "MARQUEE_STORE", "MARQUEE_CONFIG"):
+        monkeypatch.setenv(name, "1")
+    assert machine._variables().state == "ok"
+
+    monkeypatch.setenv("MARQUEE_KAFAK__PARTITIONS", "12")
+    found = machine._variables()
+    assert (found.state, found.detail) == ("wrong", "no setting: MARQUEE_KAFAK__PARTITIONS")
+
+
 def nvidia(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An nvidia-smi that names a card and its driver."""
     tool = folder / "nvidia-smi"
@@ -66,4 +76,4 @@ def test_every_other_check_finds_this_environment_well() -> None:
     found = {finding.part: finding.state for finding in machine.machine(load_settings(http={"port": 0}))}
     found.pop("gpu")
     assert set(found.values()) == {"ok"}
-    assert {"python", "packages", "paddle", "java", "port"} == found.keys()
+    assert {"variables", "python", "packages", "paddle", "java", "port"} == found.keys()
