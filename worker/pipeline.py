@@ -139,7 +139,6 @@ class Pipeline:
 
     def leave_behind(self) -> None:
         """Go on in a new thread, with a new producer; the call that hangs keeps the old ones, and is undone."""
-        log.warning("leaving a call behind that does not return; going on with a new producer")
         self._metrics.transaction("undone")
         with self._changed:
             self._left.append(self._hands)

@@ -187,6 +187,11 @@ class Stream:
             raise FatalKafkaError(
                 f"{call} hangs since {seconds:.0f} s although Kafka is there, and so do others; a new process can go on"
             )
+        log.warning(
+            "%s hangs since %.0f s although Kafka is there: going on without it, with a new producer",
+            call,
+            seconds,
+        )
         self._pipeline.leave_behind()
 
     # Polling.
