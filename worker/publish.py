@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 # One wait for a transactional id; it is repeated for as long as Kafka is away.
 CALL_SECONDS = 10.0
-# For a call within a transaction: while two of three brokers are left, nothing may stand still for 10 s.
+# For a call within a transaction, and a flush without one: while two of three brokers are left, nothing may stand still for 10 s.
 TRANSACTION_SECONDS = 5.0
 
 _REFUSED_FOR_WHAT_THEY_ARE = frozenset(
@@ -241,7 +241,7 @@ class AtLeastOnce:
             raise UndoneError("the partitions were lost before publishing")
         with self.calls.of("flush"):
             _produce(self._producer, [answer.record for answer in answers])
-            undelivered = self._producer.flush(CALL_SECONDS)
+            undelivered = self._producer.flush(TRANSACTION_SECONDS)
         errors = self._deliveries.take()
         for error in errors:
             raise_if_final(error)
