@@ -127,7 +127,6 @@ def test_the_promise_holds_by_a_wrong_clock(servers: Servers, fusion_store: str,
     assert result.faults == 2
 
 
-@pytest.mark.long
 def test_releases_take_over_from_each_other(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
     """Swaps between releases of three dimensions, a worker and an indexer killed, a canary, commands sent twice."""
     scenario = replace(SCENARIOS["swap"], small=Size(4, EVENTS))
@@ -145,7 +144,6 @@ def test_releases_take_over_from_each_other(servers: Servers, fusion_store: str,
     assert any("recomputed from the named one alone, 0 differ" in note for note in result.notes)
 
 
-@pytest.mark.long
 def test_a_withdrawn_movie_is_not_recommended(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
     """Withdrawals under load, each with a swap, the second also with a worker killed."""
     scenario = replace(SCENARIOS["withdraw"], small=Size(2, EVENTS))
