@@ -59,7 +59,7 @@ def explain(release: Release, event: ProfileEvent, diversity: float = 0.0) -> li
         vectors[:1],
         choice.pools([wish]),
         scale=release.manifest.score_scale,
-        penalties_of=Filters(release.catalogue).penalties,
+        asked=Filters(release.catalogue).asked,
     )
     best = choice.choose(pool, [wish], index)
     places = index.places(best.movie_ids)

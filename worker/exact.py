@@ -12,10 +12,10 @@ from itertools import chain
 import numpy as np
 
 from schemas.profile import Filter
-from worker.filters import Penalties
+from worker.filters import Hide
 from worker.lists import NOTHING, Ids, Lists, Places, Vectors, Wish, cut, published
 
-PenaltiesOf = Callable[[Filter], Penalties]
+Asked = Callable[[Sequence[Filter]], Hide]
 
 # Products at a time: of a catalogue of 4,000 movies, rows for 64 queries are 1 MB, which stays in a core's cache.
 _BLOCK_QUERIES = (16, 64)
@@ -55,16 +55,16 @@ class ExactIndex:
         wishes: Sequence[Wish],
         *,
         scale: float,
-        penalties_of: PenaltiesOf,
+        asked: Asked,
         withheld: frozenset[int] = NOTHING,
     ) -> Lists:
         """For each of the queries [n, dimension] the best of its wish, by published score, ties by movie id.
 
         Args:
-            penalties_of: what a filter adds to the products of the movies (`Filters.penalties`).
+            asked: what hides the movies that do not qualify for some filters (`Filters.asked`).
             withheld: movies that nobody gets.
         """
-        hidden = _Hidden.of(self, wishes, penalties_of, withheld)
+        hidden = _Hidden.of(self, wishes, asked, withheld)
         ks = np.array([wish.k for wish in wishes], np.int64)
         rows, places, products = self._candidates(queries, ks, _TIE / scale, hidden.hide)
         return cut(rows, self.movie_ids[places], published(products, scale), ks)
@@ -168,31 +168,41 @@ class _Hidden:
 
     queries: Places  # with `places`, the movies of single events, by query
     places: Places
-    penalties: dict[int, Penalties]  # of a query that has a filter
+    asking: Places  # the queries that have a filter
+    unqualified: Hide  # for those
     withheld: Places
 
     @classmethod
     def of(
-        cls, index: ExactIndex, wishes: Sequence[Wish], penalties_of: PenaltiesOf, withheld: frozenset[int]
+        cls, index: ExactIndex, wishes: Sequence[Wish], asked: Asked, withheld: frozenset[int]
     ) -> "_Hidden":
         lengths = [len(wish.never) for wish in wishes]
         never = np.fromiter(chain.from_iterable(wish.never for wish in wishes), np.int64, sum(lengths))
         places = index.places(never)
         known = places >= 0
         nobodys = index.places(np.array(sorted(withheld), np.int64))
-        penalties = {
-            number: penalties_of(wish.filter) for number, wish in enumerate(wishes) if wish.filter is not None
-        }
         queries = np.repeat(np.arange(len(wishes)), lengths)
-        return cls(queries[known], places[known], penalties, nobodys[nobodys >= 0])
+        filters = {number: wish.filter for number, wish in enumerate(wishes) if wish.filter is not None}
+        return cls(
+            queries[known],
+            places[known],
+            np.array(list(filters), np.intp),
+            asked(list(filters.values())),
+            nobodys[nobodys >= 0],
+        )
 
     def hide(self, products: Vectors, start: int) -> None:
         """Set to -inf what the queries from `start` on must not find in their products [queries, movies]."""
-        first, last = np.searchsorted(self.queries, (start, start + len(products)))
+        stop = start + len(products)
+        first, last = np.searchsorted(self.queries, (start, stop))
         products[self.queries[first:last] - start, self.places[first:last]] = -np.inf
         if len(self.withheld):
             products[:, self.withheld] = -np.inf
-        if self.penalties:
-            for number, row in enumerate(products, start):
-                if number in self.penalties:
-                    row += self.penalties[number]
+        first, last = np.searchsorted(self.asking, (start, stop))
+        if last - first == len(products):
+            self.unqualified(products, slice(first, last))
+        elif last > first:
+            rows = self.asking[first:last] - start
+            some = products[rows]
+            self.unqualified(some, slice(first, last))
+            products[rows] = some

@@ -164,6 +164,6 @@ def _exactly(served: ServedRelease, withheld: frozenset[int]) -> SearchExactly:
         vectors,
         wishes,
         scale=served.release.manifest.score_scale,
-        penalties_of=served.filters.penalties,
+        asked=served.filters.asked,
         withheld=withheld,
     )

@@ -101,7 +101,22 @@ class Deployment:
         )
 
     def ends(self, topic: str) -> Offsets:
-        """The offset after the last record of each partition, committed or not."""
+        """The offset after the last record of each partition, committed or not.
+
+        Raises:
+            MarqueeError: the broker did not tell; it is asked again where a leader has just changed, as one does that
+                was too busy for its heartbeats.
+        """
+        deadline = time.monotonic() + _ADMIN_SECONDS
+        while True:
+            try:
+                return self._asked_ends(topic)
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise MarqueeError(f"the ends of {topic} could not be had: {error}") from error
+                time.sleep(0.5)
+
+    def _asked_ends(self, topic: str) -> Offsets:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic, p): latest for p in range(self.settings.kafka.partitions)}
         found = self._admin.list_offsets(asked, request_timeout=_ADMIN_SECONDS)

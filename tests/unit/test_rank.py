@@ -69,7 +69,7 @@ class Movies:
 
     def exactly(self, queries: Vectors, wishes: Sequence[Wish], withheld: frozenset[int] = NOTHING) -> Lists:
         return self.index.best(
-            queries, wishes, scale=SCALE, penalties_of=self.filters.penalties, withheld=withheld
+            queries, wishes, scale=SCALE, asked=self.filters.asked, withheld=withheld
         )
 
     def best(self, queries: Vectors, wishes: Sequence[Wish], *, exact_too: bool = False) -> Ranked:
