@@ -1,18 +1,26 @@
-"""Where the worker's CPU goes at full load, as py-spy sees it from outside."""
+"""Where the worker's CPU goes at full load: of its threads by the kernel's count, of its functions as py-spy sees them.
 
+Functions are sampled while they hold the interpreter's lock: what waits holds none, and what works in a library without
+it (a matrix product, a search's round trip) is the thread's CPU less its functions'.
+"""
+
+import json
+import re
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from ops.bench.contenders import MARQUEE
 from ops.bench.deployment import Deployment
 from ops.bench.events import Draft, endless
 from ops.bench.trial import start, stop
-from ops.local.process import ChildProcess
 from schemas.errors import MarqueeError
 
 _HERTZ = 200
@@ -32,50 +40,90 @@ class Cost:
     with_callees: float
 
 
+@dataclass(frozen=True)
+class Profile:
+    """CPU microseconds an event by thread, the dearest first, and the functions that hold the interpreter's lock.
+
+    `locked` is the share of the time in which anything of the worker held it.
+    """
+
+    events_per_second: float
+    threads: dict[str, float]
+    locked: float
+    functions: list[Cost]
+
+
 def profile(
     deployment: Deployment, pool: Sequence[Draft], expected: float, seconds: float, folder: Path
-) -> list[Cost]:
+) -> Profile:
     """Sample one worker at full load for so long; `expected` events/s say how many to lay out.
 
     Raises:
         MarqueeError: py-spy is not there, or may not look at the worker.
     """
     events = int(expected * (_WARM_SECONDS + seconds + _SPARE_SECONDS))
-    topic = deployment.settings.names.recommendations
-    before = sum(deployment.ends(topic).values())
+
+    def done() -> int:
+        return sum(deployment.ends(deployment.settings.names.recommendations).values())
+
+    before = done()
     children = start(MARQUEE, deployment, deployment.publish(endless(pool), events), folder)
+    worker = children[0]
+    assert worker.pid is not None  # it was started
     try:
-        children[0].wait_until(lambda: sum(deployment.ends(topic).values()) > before, _READY_SECONDS)
+        worker.wait_until(lambda: done() > before, _READY_SECONDS)
         time.sleep(_WARM_SECONDS)
-        return costs(_record(children[0], seconds, folder / "profile.txt"))
+        names = _thread_names(worker.pid)
+        began, answered, cpu = time.monotonic(), done(), _thread_seconds(worker.pid, names)
+        stacks = _record(worker.pid, seconds, folder / "profile.txt")
+        answered, took = done() - answered, time.monotonic() - began
+        spent = _thread_seconds(worker.pid, names)
     finally:
         stop(children)
+    used = {name: 1e6 * (spent[name] - cpu.get(name, 0.0)) / max(1, answered) for name in spent}
+    threads = dict(sorted(used.items(), key=lambda thread: -thread[1]))
+    samples = sum(int(line.rpartition(" ")[2]) for line in stacks)
+    return Profile(answered / took, threads, samples / (_HERTZ * int(seconds)), costs(stacks))
 
 
-def _record(child: ChildProcess, seconds: float, output: Path) -> list[str]:
+def _thread_names(pid: int) -> dict[int, str]:
+    """The interpreter's names of its threads, by the kernel's number."""
+    said: list[dict[str, Any]] = json.loads(_spy("dump", "--json", "--pid", str(pid)))
+    return {thread["os_thread_id"]: thread["thread_name"] for thread in said if thread["thread_name"]}
+
+
+def _thread_seconds(pid: int, names: dict[int, str]) -> dict[str, float]:
+    """CPU seconds of each thread, those of one kind together."""
+    seconds: dict[str, float] = defaultdict(float)
+    for thread in psutil.Process(pid).threads():
+        comm = Path(f"/proc/{pid}/task/{thread.id}/comm")
+        try:
+            name = names.get(thread.id) or comm.read_text().strip()
+        except OSError:  # it has just ended
+            continue
+        seconds[re.sub(r"[_-]?\d+$", "", name)] += thread.user_time + thread.system_time
+    return seconds
+
+
+def _record(pid: int, seconds: float, output: Path) -> list[str]:
     """Collapsed stacks: `outermost (file:line);…;innermost (file:line) samples`."""
+    options = ["--gil", "--rate", str(_HERTZ), "--duration", str(int(seconds)), "--format", "raw"]
+    _spy("record", "--pid", str(pid), *options, "--output", str(output), timeout_s=seconds + _IDLE_SECONDS)
+    return output.read_text().splitlines()
+
+
+def _spy(*arguments: str, timeout_s: float = _IDLE_SECONDS) -> str:
     spy = Path(sys.executable).parent / "py-spy"
     if not spy.is_file():
         raise MarqueeError("the profile is taken by py-spy, which is missing; install marquee[bench]")
-    options = [
-        "--rate",
-        str(_HERTZ),
-        "--duration",
-        str(int(seconds)),
-        "--format",
-        "raw",
-        "--output",
-        str(output),
-    ]
-    command = [str(spy), "record", "--pid", str(child.pid), *options]
     said = subprocess.run(
-        command, capture_output=True, text=True, timeout=seconds + _IDLE_SECONDS, check=False
+        [str(spy), *arguments], capture_output=True, text=True, timeout=timeout_s, check=False
     )
     if said.returncode:
         raise MarqueeError(
             f"py-spy could not look at the worker ({said.stderr.strip()[-300:]}); run it as root"
         )
-    return output.read_text().splitlines()
+    return said.stdout
 
 
 def costs(stacks: Iterable[str]) -> list[Cost]:

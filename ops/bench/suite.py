@@ -14,7 +14,7 @@ from ops.bench.deployment import Deployment, Servers, deploy, servers
 from ops.bench.events import Draft, drafts
 from ops.bench.growth import Step
 from ops.bench.limits import measure_limits
-from ops.bench.profile import Cost
+from ops.bench.profile import Profile
 from ops.bench.profile import profile as sample
 from ops.bench.reference import Reference
 from ops.bench.release import bench_store
@@ -59,8 +59,8 @@ class Bench:
                 self._replicated(milvus)
         return self.results
 
-    def profile(self) -> list[Cost]:
-        """Where the worker's CPU goes at full load, the dearest functions first. Raises as `run`."""
+    def profile(self) -> Profile:
+        """Where the worker's CPU goes at full load. Raises as `run`."""
         store = bench_store(self.directory)
         with self._milvus() as milvus, self.deployed(milvus) as (_, deployment):
             self.say("sampling the worker at full load")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from confluent_kafka import KafkaError
 
 from ops.bench.contenders import Contender
 from ops.bench.deployment import Deployment, Offsets
@@ -191,9 +192,10 @@ def _moments(deployment: Deployment, before: Offsets) -> Seconds:
     moments: list[float] = []
     while open_partitions:
         for message in reader.consume(_READ_BATCH, 1.0):
-            if message.error() is None:
+            error = message.error()
+            if error is None:
                 moments.append(message.timestamp()[1] / 1_000)
-            else:  # the end of a partition
+            elif error.code() == KafkaError._PARTITION_EOF:
                 open_partitions.discard(message.partition() or 0)
     reader.close()
     return np.array(moments)

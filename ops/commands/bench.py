@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +15,7 @@ from schemas.errors import MarqueeError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ops.bench.profile import Cost
+    from ops.bench.profile import Profile
 
 _DEAREST = 10
 
@@ -103,15 +103,23 @@ def bench(
         raise typer.Exit(1)
 
 
-def _print_profile(costs: "list[Cost]", console: "Console", as_json: bool) -> None:
-    """The ten dearest."""
+def _print_profile(found: "Profile", console: "Console", as_json: bool) -> None:
+    """The threads, and the ten dearest functions."""
     from rich.table import Table
 
-    dearest = costs[:_DEAREST]
+    dearest = found.functions[:_DEAREST]
     if as_json:
-        typer.echo(json.dumps([asdict(cost) for cost in dearest], indent=2))
+        typer.echo(json.dumps(asdict(replace(found, functions=dearest)), indent=2))
         return
-    table = Table("function", "itself", "with what it calls", title="The worker's CPU at full load")
+    threads = Table(
+        "thread", "CPU µs an event", title=f"The worker at {found.events_per_second:,.0f} events/s"
+    )
+    for name, used in found.threads.items():
+        threads.add_row(name, f"{used:.1f}")
+    table = Table(
+        *("function", "itself", "with what it calls"),
+        title=f"What holds the interpreter's lock, which is held {found.locked:.0%} of the time",
+    )
     for cost in dearest:
         table.add_row(cost.function, f"{cost.own:.1%}", f"{cost.with_callees:.1%}")
-    console.print(table)
+    console.print(threads, table, sep="\n\n")
