@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 CALL_SECONDS = 10.0
 # For a call within a transaction, and a flush without one: while two of three brokers are left, nothing may stand still for 10 s.
 TRANSACTION_SECONDS = 5.0
+# How often it is looked up who we are in the group where no callback told of a change.
+NOTE_SECONDS = 0.1
 
 _REFUSED_FOR_WHAT_THEY_ARE = frozenset(
     {
@@ -74,7 +76,7 @@ class Publisher(Protocol):
 
     def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> None: ...
 
-    def settle(self) -> None: ...
+    def settle(self, *, regrouped: bool) -> None: ...
 
     def forget(self) -> None: ...
 
@@ -124,6 +126,7 @@ class ExactlyOnce:
         )
         self._consumer = consumer
         self._group: object = None
+        self._noted_at = 0.0
         self._producer: Producer | None = None
         self._deliveries = _Deliveries()
         self._starting = threading.Lock()  # of two producers the later one fences the earlier
@@ -184,12 +187,20 @@ class ExactlyOnce:
             # 5. Go back: the pipeline has a new producer take our id, then the stream reads every position back.
             raise
 
-    def settle(self) -> None:
+    def settle(self, *, regrouped: bool) -> None:
         """Note who we are in the group: after what the last poll has changed, and before anything of it is published.
+
+        The client answers from a thread of its own while we hold the interpreter's lock, a fifth of the time in which it
+        is held at all if it is asked at every poll. So it is asked when a callback told of a change, and now and then,
+        because KIP-848 changes the epoch without one. To be late is safe: the group refuses who we were.
 
         One who has just been put out of the group is nobody, and a group lets nobody's offsets pass: so who we were is
         kept, which it refuses.
         """
+        now = time.monotonic()
+        if not regrouped and self._group is not None and now < self._noted_at + NOTE_SECONDS:
+            return
+        self._noted_at = now
         group = self._consumer.consumer_group_metadata()
         if self._consumer.memberid():
             self._group = group
@@ -251,7 +262,7 @@ class AtLeastOnce:
             raise UndoneError(errors[0].str() if errors else "Kafka did not take the results in time")
         self._delivered.put(positions_after(answer.event for answer in answers))
 
-    def settle(self) -> None:
+    def settle(self, *, regrouped: bool) -> None:  # noqa: ARG002  positions may go at any time
         """Commit the positions after what was delivered; what fails is answered again by whoever gets it."""
         positions: dict[tuple[str, int], TopicPartition] = {}
         while not self._delivered.empty():

@@ -109,6 +109,7 @@ class Stream:
         self._taken_at = 0.0
         self._rewinding = False
         self._paused = False
+        self._regrouped = True  # since the publisher looked who we are in the group
 
     def run(self) -> None:
         """Consume until `stopping` is set, then leave the group.
@@ -146,7 +147,7 @@ class Stream:
     def _leave(self) -> None:
         """1. Finish what is in flight. 2. Leave the group. 3. End the threads, or the process where one hangs."""
         self._pipeline.drain(self._settings.worker.stop_timeout_s)
-        self._publisher.settle()
+        self._settle()
         self._pipeline.abandon()
         self._taken.clear()
         self._consumer.close()
@@ -173,10 +174,14 @@ class Stream:
         if not self._taken:
             self._pause(False)  # nothing waits for room any more: it was dropped, or handed over at a revoke
         self._poll()
-        self._publisher.settle()
+        self._settle()
         trigger = self._due()
         if trigger and self._room():
             self._hand_over(trigger)
+
+    def _settle(self) -> None:
+        regrouped, self._regrouped = self._regrouped, False
+        self._publisher.settle(regrouped=regrouped)
 
     def _watch_calls(self) -> None:
         """Leave a call behind that lasts although brokers are within reach (librdkafka issue 5456)."""
@@ -296,7 +301,7 @@ class Stream:
         )  # dropped; keeps our place
         if not self._pipeline.drain(0.0):
             return  # what is being committed must have ended before the offsets are read
-        self._publisher.settle()
+        self._settle()
         try:
             self._go_to(
                 committed_positions(self._consumer, self._consumer.assignment(), self._settings.worker)
@@ -332,6 +337,7 @@ class Stream:
         else:
             positions = []
         consumer.incremental_assign(positions)
+        self._regrouped = True
         # Either way: the client remembers a pause from the last time that a partition was ours.
         (consumer.pause if self._paused else consumer.resume)(positions)
         log.info("assigned %s", _numbers(partitions))
@@ -344,7 +350,8 @@ class Stream:
             log.warning("what is in flight did not end in time; dropping it, others will answer it")
             self._pipeline.abandon()
             self._rewinding = True
-        self._publisher.settle()
+        self._regrouped = True
+        self._settle()
         consumer.incremental_unassign(partitions)
         self._metrics.forget_lag()
         log.info("revoked %s", _numbers(partitions))
@@ -361,7 +368,7 @@ class Stream:
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._pipeline.abandon()
         self._publisher.forget()
-        self._rewinding = True
+        self._rewinding = self._regrouped = True
         consumer.incremental_unassign(partitions)
         self._metrics.forget_lag()
         log.warning("lost %s", _numbers(partitions))

@@ -15,7 +15,7 @@ Stream: Any = worker.stream.Stream
 def metadata_of_a_stranger() -> None:
     """Offsets go under the metadata of a consumer that never joined the group, so the group fences nobody."""
 
-    def settle(itself: Any) -> None:
+    def settle(itself: Any, **_: bool) -> None:
         if itself._group is None:
             group = itself._config["transactional.id"].rpartition(".")[0]
             servers = itself._config["bootstrap.servers"]

@@ -68,9 +68,7 @@ class Movies:
         return np.where(np.isfinite(scores), self.index.movie_ids[best], -1), scores
 
     def exactly(self, queries: Vectors, wishes: Sequence[Wish], withheld: frozenset[int] = NOTHING) -> Lists:
-        return self.index.best(
-            queries, wishes, scale=SCALE, asked=self.filters.asked, withheld=withheld
-        )
+        return self.index.best(queries, wishes, scale=SCALE, asked=self.filters.asked, withheld=withheld)
 
     def best(self, queries: Vectors, wishes: Sequence[Wish], *, exact_too: bool = False) -> Ranked:
         return best_lists(
