@@ -30,6 +30,7 @@ _MAX_GENRES = 64
 _MAX_GENRE_BYTES = 256
 _READ_NEWEST = 1  # a guarantee timestamp of 1 waits for nothing: a collection never changes once it is loaded
 _NOT_LOADED = 101
+_SCHEMA = {"fields": [{"name": "vector", "type": DataType.FLOAT_VECTOR}]}  # what the bytes of a query are
 _REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 _CHANNEL = {
     # gRPC waits up to two minutes before it tries a server again that was away.
@@ -76,7 +77,9 @@ class Milvus:
             anns_field="vector",
             param={"params": {"ef": max(limit, ef)}},
             limit=limit,
-            data=vectors,
+            # Bytes as they are: of an array it would pack each vector number by number, two thirds of our share.
+            data=[vector.tobytes() for vector in vectors],
+            schema=_SCHEMA,
             expr=expression,
             # Asked for nothing, Lite sends whole rows, vectors and all, at twice the time.
             output_fields=["movie_id"],

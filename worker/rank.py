@@ -1,5 +1,6 @@
 """From search to lists: the best `k` movies that qualify for a person, with the fewest and smallest searches."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def _groups(
     """What can be asked for in one call: by limit and filter, the places of the wishes."""
     groups: dict[tuple[int, Filter | None], list[int]] = defaultdict(list)
     for index, need in needs:
-        limit = next((limit for limit in LIMITS if limit >= need), LIMITS[-1])
+        limit = LIMITS[min(bisect_left(LIMITS, need), len(LIMITS) - 1)]
         groups[limit, wishes[index].filter].append(index)
     return groups
 
@@ -95,10 +96,10 @@ def _settle(
     ids, scores = _ordered(ids, published(raw, scale))
     ks = np.array([wish.k for wish in wishes])[:, None]
     qualifies = ids >= 0  # negative where the search had no more to give
-    for row, wish in enumerate(wishes):
-        if wish.never or withheld:
-            never = wish.never | withheld if withheld else wish.never
-            qualifies[row] &= [movie_id not in never for movie_id in ids[row].tolist()]
+    for row, (wish, found) in enumerate(zip(wishes, ids.tolist(), strict=True)):
+        # Few lists meet what they must not have, and only those are worth an array.
+        if not (wish.never.isdisjoint(found) and withheld.isdisjoint(found)):
+            qualifies[row] &= [movie_id not in wish.never and movie_id not in withheld for movie_id in found]
     listed = qualifies & (np.cumsum(qualifies, axis=1) <= ks)
     lengths = listed.sum(axis=1)
     last = np.where(listed, scores, np.inf).min(axis=1)
@@ -107,7 +108,9 @@ def _settle(
 
 
 def _ordered(ids: Ids, scores: Scores) -> tuple[Ids, Scores]:
-    """Highest score first, and by id among equals."""
+    """Highest score first, and by id among equals; they come so but for the equals, of which most batches have none."""
+    if (scores[:, 1:] < scores[:, :-1]).all():
+        return ids, scores
     order = np.lexsort((ids, -scores), axis=-1)
     return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
