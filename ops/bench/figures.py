@@ -1,6 +1,6 @@
 """From what was measured to the figures that are asked for: medians over rounds, ratios within rounds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ops.bench.contenders import EXACT, MARQUEE, PEERS, SEED
 from ops.bench.cores import Setup
@@ -25,6 +25,9 @@ BOUNDS = {
     "p99_ms_at_half": 60.0,
 }
 
+# Whichever of these is less is what is to be reached.
+EITHER = ("exact_events_per_second", "exact_over_echo")
+
 Rate = Callable[[Round], float | None]
 
 
@@ -48,6 +51,17 @@ def spreads(results: Results) -> dict[str, Spread | None]:
         "p99_ms_at_half": _latency(results, "half", "p99_ms"),
         "replicated_ratio": _replicated(results),
     }
+
+
+def reached(name: str, found: Mapping[str, Spread | None]) -> bool:
+    """Whether the median of a figure is what is to be reached."""
+    return any(_reached(other, found.get(other)) for other in (EITHER if name in EITHER else (name,)))
+
+
+def _reached(name: str, spread: Spread | None) -> bool:
+    if spread is None:
+        return False
+    return spread.median >= TARGETS[name] if name in TARGETS else spread.median <= BOUNDS[name]
 
 
 def _rate(name: str) -> Rate:

@@ -191,10 +191,23 @@ def test_the_report_says_figures_command_and_failures(results: Results, tmp_path
     assert written["over_best_peer"] == 4.0
     assert written["command"] == "marquee bench --quick"
     text = (tmp_path / "speed.md").read_text()
-    assert "| over_best_peer | 4 | 4–4 | 1 | ≥ 4 |" in text
+    assert "| over_best_peer | 4 | 4–4 | 1 | ≥ 4 | yes |" in text
+    assert "| milvus_shared_ratio | 0.7 | 0.6–0.8 | 2 | ≥ 0.8 | no |" in text
+    # 30,000 are less than 50,000, and more than a quarter of the echo, which is less.
+    assert "| exact_events_per_second | 30,000 | 30,000–30,000 | 1 | ≥ 50,000 (one of the two) | yes |" in text
     assert "bytewax failed: it could not be installed" in text
     for name in re.findall(r"\]\((.*?\.svg)\)", text):
         assert (tmp_path / name).is_file()
+
+
+def test_a_new_report_keeps_what_was_written_by_hand(results: Results, tmp_path: Path) -> None:
+    page = tmp_path / "speed.md"
+    page.write_text("old figures\n<!-- by hand -->\nwhy it is so\n")
+
+    Report("marquee bench", results, "2026-11-22T07:00:00+00:00", 300.0).write(tmp_path / "speed")
+
+    assert "old figures" not in page.read_text()
+    assert page.read_text().endswith("\n\n<!-- by hand -->\nwhy it is so\n")
 
 
 def test_plots_are_the_same_bytes_for_the_same_figures(results: Results, tmp_path: Path) -> None:
