@@ -24,7 +24,7 @@ _LOOKS_QUIET = 3
 _STALLED_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _SHORTEST_SECONDS = 0.25
-_READ_BATCH = 10_000
+_READ_BATCH, _READ_SECONDS = 10_000, 0.2
 KEPT_LISTS = 100
 
 
@@ -191,7 +191,7 @@ def _moments(deployment: Deployment, before: Offsets) -> Seconds:
     open_partitions = set(before)
     moments: list[float] = []
     while open_partitions:
-        for message in reader.consume(_READ_BATCH, 1.0):
+        for message in reader.consume(_READ_BATCH, _READ_SECONDS):
             error = message.error()
             if error is None:
                 moments.append(message.timestamp()[1] / 1_000)
