@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ops.bench.contenders import EXACT, MARQUEE, PEERS, SEED
+from ops.bench.contenders import EXACT, EXACT_PEER, MARQUEE, PEERS, SEED
 from ops.bench.cores import Setup
 from ops.bench.results import Results, Round
 from ops.bench.statistics import Spread, ratios
@@ -13,6 +13,7 @@ TARGETS = {
     "milvus_shared_ratio": 0.80,
     "over_seed": 30.0,
     "over_best_peer": 4.0,
+    "exact_over_peer": 4.0,
     "exact_events_per_second": 50_000.0,
     "exact_over_echo": 0.25,
     "replicated_ratio": 0.80,
@@ -40,6 +41,7 @@ def spreads(results: Results) -> dict[str, Spread | None]:
         "milvus_shared_ratio": _ratio(shared, marquee, lambda each: each.ceiling),
         "over_seed": _ratio(shared, marquee, _rate(SEED.name)),
         "over_best_peer": _ratio(shared, marquee, _best_peer),
+        "exact_over_peer": _ratio(shared, _rate(EXACT.name), _rate(EXACT_PEER.name)),
         "exact_events_per_second": Spread.of(
             [run.events_per_second for run in results.runs("shared", EXACT.name)]
         ),
