@@ -1,7 +1,7 @@
 """What diverse lists cost: `python -m ops.diversity_cost`, for docs/numbers.md. CPU time of one thread, the least of several turns."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from schemas.profile import Filter
 from worker.diversity import POOL, Diversity
 from worker.exact import ExactIndex
-from worker.filters import Penalties
+from worker.filters import Hide
 from worker.lists import Lists, Wish
 
 _QUERIES, _TURNS = 1_024, 7
@@ -27,7 +27,7 @@ def main(
     index = ExactIndex(np.arange(1, movies + 1), vectors)
 
     def best(wishes: list[Wish]) -> Lists:
-        return index.best(queries, wishes, scale=1.0, penalties_of=_nobody_asks)
+        return index.best(queries, wishes, scale=1.0, asked=_nobody_asks)
 
     typer.echo("k  plain  pool  choosing")
     with threadpool_limits(1):
@@ -43,7 +43,7 @@ def main(
             typer.echo(f"{k}  {'  '.join(f'{_microseconds(step):.1f}' for step in steps)}")
 
 
-def _nobody_asks(_: Filter) -> Penalties:
+def _nobody_asks(_: Sequence[Filter]) -> Hide:
     raise NotImplementedError
 
 

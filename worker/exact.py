@@ -44,7 +44,7 @@ class ExactIndex:
         """
         limit = min(limit, len(self.movie_ids))
         ks = np.full(len(queries), limit, np.int64)
-        rows, places, products = self._candidates(queries, ks, 0.0, lambda _products, _start: None)
+        rows, places, products = self._candidates(queries, ks, 0.0, _hide_nothing)
         best = cut(rows, places, products.astype(np.float64), ks)
         shape = len(queries), limit
         return self.movie_ids[best.movie_ids].reshape(shape), best.scores.astype(np.float32).reshape(shape)
@@ -162,6 +162,10 @@ def _kth_largest(values: Vectors, ks: Ids) -> Vectors:
     return np.where(ks <= width, parted, np.float32(-np.inf))
 
 
+def _hide_nothing(_products: Vectors, _part: object) -> None:
+    """Everything may be found."""
+
+
 @dataclass(frozen=True)
 class _Hidden:
     """What must not be found: movies of single events, rows that an event's filter keeps out, and what nobody gets."""
@@ -187,7 +191,7 @@ class _Hidden:
             queries[known],
             places[known],
             np.array(list(filters), np.intp),
-            asked(list(filters.values())),
+            asked(list(filters.values())) if filters else _hide_nothing,
             nobodys[nobodys >= 0],
         )
 

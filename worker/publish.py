@@ -8,6 +8,7 @@ into a consumer, so a second one would wait for a pause in the polling that neve
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue

@@ -16,7 +16,7 @@ from schemas.settings import WorkerSettings, load_settings
 from tests.unit.lists import lists_of
 from worker.diversity import POOL, Diversity
 from worker.exact import ExactIndex
-from worker.filters import Penalties
+from worker.filters import Hide
 from worker.http import Health
 from worker.lists import Pick, Wish
 from worker.metrics import Metrics
@@ -62,13 +62,13 @@ def index_of(movies: int, seed: int, *, cosine: bool) -> ExactIndex:
     return ExactIndex(np.arange(movies, dtype=np.int64) * 3 + 1, vectors)
 
 
-def no_penalties(_: Filter) -> Penalties:
+def nobody_asks(_: Sequence[Filter]) -> Hide:
     raise AssertionError("nobody has a filter")
 
 
 def found_by(index: ExactIndex, wishes: Sequence[Wish], seed: int) -> tuple[Any, list[list[Pick]]]:
     queries = np.random.default_rng(seed).standard_normal((len(wishes), 6)).astype(np.float32)
-    found = index.best(queries, wishes, scale=SCALE, penalties_of=no_penalties)
+    found = index.best(queries, wishes, scale=SCALE, asked=nobody_asks)
     return found, found.picks()
 
 
@@ -148,18 +148,18 @@ def test_the_setting_turns_it_on_and_never_brings_back_what_was_left_out(strengt
         Any,
         SimpleNamespace(
             exact=index,
-            filters=SimpleNamespace(penalties=no_penalties),
+            filters=SimpleNamespace(asked=nobody_asks),
             release=SimpleNamespace(manifest=SimpleNamespace(score_scale=SCALE)),
         ),
     )
     retriever = Retriever(settings, Milvus(settings.milvus), Health(), Metrics(CollectorRegistry()))
     queries = np.random.default_rng(5).standard_normal((1, 6)).astype(np.float32)
-    first = index.best(queries, [Wish(5)], scale=SCALE, penalties_of=no_penalties).movie_ids.tolist()
+    first = index.best(queries, [Wish(5)], scale=SCALE, asked=nobody_asks).movie_ids.tolist()
     wish, withheld = Wish(10, frozenset(first[:3])), frozenset(first[3:])
 
     found = retriever.lists(served, queries, [wish], lambda: True, withheld=withheld).lists
 
-    best = index.best(queries, [wish], scale=SCALE, penalties_of=no_penalties, withheld=withheld)
+    best = index.best(queries, [wish], scale=SCALE, asked=nobody_asks, withheld=withheld)
     assert len(found.picks()[0]) == 10
     assert not (wish.never | withheld) & set(found.movie_ids.tolist())
     assert (found.picks() == best.picks()) is (strength == 0.0)

@@ -23,7 +23,7 @@ def release(seed: int) -> ServedRelease:
 
 def lists_of(served: ServedRelease, queries: Vectors, ks: list[int]) -> Lists:
     assert served.exact is not None
-    filters = cast(Filters, SimpleNamespace(asked=lambda _: None))
+    filters = cast(Filters, SimpleNamespace(asked=None))
     return served.exact.best(queries, [Wish(k) for k in ks], scale=SCALE, asked=filters.asked)
 
 
