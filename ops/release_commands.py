@@ -99,6 +99,8 @@ def carry_out(
     """
     from producer.commands import send_command
 
+    if release is None:
+        _require_active(settings, action, min(timeout_s, SEND_SECONDS))
     command = _command(action, release, fields)
     send_command(settings, command, min(timeout_s, SEND_SECONDS))
     if not wait:
@@ -111,6 +113,14 @@ def carry_out(
         raise MarqueeError(f"{_words(command)} was {outcome.outcome}: {outcome.reason}")
     if not as_json:
         typer.echo(f"{_words(command)}: done{f' ({outcome.reason})' if outcome.reason else ''}")
+
+
+def _require_active(settings: "Settings", action: str, timeout_s: float) -> None:
+    """What became of a command is told in the record of its release: one that is about none would never be answered."""
+    from worker.records import read_releases
+
+    if read_releases(settings, timeout_s).active is None:
+        raise MarqueeError(f"no release is active, so there is nothing to {action}; see `marquee releases`")
 
 
 def _command(action: "Action", release: str | None, fields: dict[str, Any]) -> "ReleaseCommand":

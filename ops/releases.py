@@ -65,8 +65,18 @@ class TrialReport:
         return self.record.model_dump(mode="json") | figures
 
 
-def release_rows(settings: Settings, timeout_s: float) -> tuple[list[ReleaseRow], TrialReport | None]:
-    """The releases, newest first, with those of the store that nobody has indexed; and the trial, if there is one.
+@dataclass(frozen=True)
+class Overview:
+    """The releases, newest first, with those of the store that nobody has indexed; the trial, if there is one; and what
+    keeps live workers from a release, by worker."""
+
+    rows: list[ReleaseRow]
+    trial: TrialReport | None
+    problems: dict[str, str]
+
+
+def overview(settings: Settings, timeout_s: float) -> Overview:
+    """What there is to say of the releases now.
 
     Raises:
         UnreachableError: Kafka did not answer within `timeout_s`.
@@ -76,7 +86,8 @@ def release_rows(settings: Settings, timeout_s: float) -> tuple[list[ReleaseRow]
     store = ReleaseStore(settings.store)
     names = sorted({*view.releases, *store.names()}, reverse=True)
     rows = [_row(name, view, store) for name in names]
-    return rows, _trial(view) if view.trial else None
+    problems = {worker.worker: worker.problem for worker in view.live_workers() if worker.problem}
+    return Overview(rows, _trial(view) if view.trial else None, problems)
 
 
 def _row(name: str, view: ReleasesView, store: ReleaseStore) -> ReleaseRow:

@@ -3,16 +3,14 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 from schemas.errors import SettingsError
 from schemas.release import TRIAL_KEY, ReleaseCommand, ReleaseRecord, ReleaseState, release_key
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker import transitions
+from worker import admission, transitions
 from worker.checks import CheckError, compare_evaluations
 from worker.errors import AbandonedError, MilvusError, ReleaseError
 from worker.http import Health
@@ -20,10 +18,12 @@ from worker.indexing import Indexing
 from worker.job import Job
 from worker.milvus import Milvus
 from worker.patience import patiently
-from worker.retention import forgotten_workers, releases_to_retire, unneeded_collections
+from worker.scratch import Scratch
 from worker.store import ReleaseStore
 
 log = logging.getLogger(__name__)
+
+Outcome = Literal["refused", "ignored"]
 
 
 class RefusedCommandError(Exception):
@@ -42,25 +42,32 @@ class _Ready:
 class Commands:
     """Carries commands out, in the thread of a job."""
 
-    def __init__(self, settings: Settings, milvus: Milvus, health: Health) -> None:
+    def __init__(
+        self, settings: Settings, milvus: Milvus, store: ReleaseStore, scratch: Scratch, health: Health
+    ) -> None:
         self._settings = settings
-        self._names = settings.names
         self._milvus = milvus
+        self._store = store
+        self._scratch = scratch
         self._health = health
-        self._store = ReleaseStore(settings.store)
         self._indexing = Indexing(settings, milvus, health)
 
     def carry_out(self, command: ReleaseCommand, view: ReleasesView, job: Job) -> None:
         """Do what the command says, or nothing; either way its outcome is published with the place after it."""
-        release = _subject(command, view)
-        if release is None:
-            log.warning("%s %s: no release is named, and none is active", command.action, command.command_id)
+        # 1. Which release?
+        release, newer = admission.subject(command, view), admission.newer_records(view)
+        if release is None or admission.is_newer(release, view):
+            reason = newer or "no release is named, and none is active"
+            log.warning("%s %s is skipped: %s", command.action, command.command_id, reason)
             job.publish({}, done=True)
             return
-        ignored = _reason_to_ignore(command, view)
-        if ignored:
-            self._change_nothing(command, release, view, job, "ignored", ignored)
+        # 2. Is there anything to be done?
+        ignored = admission.reason_to_ignore(command, view)
+        if newer or ignored:
+            outcome: Outcome = "refused" if newer else "ignored"
+            self._change_nothing(command, release, view, job, outcome, newer or ignored or "")
             return
+        # 3. Do it.
         try:
             self._act(command, release, view, job)
         except (AbandonedError, SettingsError):
@@ -72,26 +79,6 @@ class Commands:
             log.exception("%s %s", command.action, release)
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
             self._change_nothing(command, release, job.publish({}), job, "refused", reason)
-
-    def sweep(self, job: Job) -> None:
-        """Drop what nobody needs: half-built collections, releases beyond those kept, records of dead workers."""
-        try:
-            # 1. What is there, before asking who we are: what is listed was not made by a successor.
-            there = self._milvus.collections(self._names.collection_prefix)
-            # 2. Take collections out of the records first, so that nobody goes back to what is being dropped.
-            view = job.publish({})
-            gone: dict[str, ReleaseRecord | None] = dict.fromkeys(forgotten_workers(view))
-            gone |= releases_to_retire(view, self._names, self._settings.indexer.keep_releases)
-            if gone:
-                view = job.publish(gone)
-            # 3. Drop.
-            for collection in unneeded_collections(view, self._names, there):
-                log.info("dropping the collection %s: nobody needs it", collection)
-                self._milvus.drop(collection)
-            self._health.set("milvus", None)
-        except MilvusError as error:
-            self._health.set("milvus", str(error))
-            log.warning("cleaning up is put off: %s", error)
 
     def _act(self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job) -> None:
         match command.action:
@@ -132,7 +119,7 @@ class Commands:
         # 1. Load the release: every hash is checked.
         worker = self._settings.worker
         loaded = self._store.load(release, device=worker.device, threads=worker.embed_threads)
-        with TemporaryDirectory(prefix="marquee-") as folder:
+        with self._scratch.folder() as folder:
             # 2. Build a collection of its own name.
             built = self._indexing.build(command, loaded, view, Path(folder), job)
             # 3. Check it, and compare the release with the active one.
@@ -201,7 +188,7 @@ class Commands:
         view = job.publish(transitions.activated(command, record, view, summary), done=True)
         log.info("release %s is active, epoch %d: %s", record.release, view.epoch, summary)
         try:
-            self._milvus.point_alias(self._names.active_alias, collection)
+            self._milvus.point_alias(self._settings.names.active_alias, collection)
         except MilvusError as error:
             log.warning("the alias for people stays behind: %s", error)
 
@@ -258,40 +245,9 @@ class Commands:
         release: str,
         view: ReleasesView,
         job: Job,
-        outcome: Literal["refused", "ignored"],
+        outcome: Outcome,
         reason: str,
     ) -> None:
         log.warning("%s of release %s is %s: %s", command.action, release, outcome, reason)
         record = transitions.unchanged(command, release, view.releases.get(release), outcome, reason)
         job.publish({release_key(release): record}, done=True)
-
-
-def _subject(command: ReleaseCommand, view: ReleasesView) -> str | None:
-    """The release that a command is about; where none is named, the one on trial, before the active one, or that itself."""
-    if command.release:
-        return command.release
-    if command.action == "end" and view.trial:
-        return view.trial.release
-    if view.active is None:
-        return None
-    return (
-        view.active.previous if command.action == "rollback" and view.active.previous else view.active.release
-    )
-
-
-def _reason_to_ignore(command: ReleaseCommand, view: ReleasesView) -> str | None:
-    seen = view.outcome(command.command_id)
-    if seen:
-        record, outcome = seen
-        return (
-            f"it was seen before, and {outcome.outcome} for release {record.release} at {_time(outcome.at)}"
-        )
-    if command.expected_epoch is not None and command.expected_epoch != view.epoch:
-        return f"it expected epoch {command.expected_epoch}, and epoch {view.epoch} is active"
-    if command.action == "rollback" and view.active and not (command.release or view.active.previous):
-        return "no release was active before this one"
-    return None
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"

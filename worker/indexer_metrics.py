@@ -45,6 +45,11 @@ class IndexerMetrics:
             ["action", "outcome"],
             registry=registry,
         )
+        self._unreadable = Counter(
+            "marquee_unreadable_release_commands",
+            "Records of release-commands that were skipped: no command, or one of a newer version.",
+            registry=registry,
+        )
         self._indexing: set[str] = set()
         for action in get_args(Action):
             for outcome in get_args(CommandOutcome.model_fields["outcome"].annotation):
@@ -58,6 +63,10 @@ class IndexerMetrics:
         """A command is under way."""
         self._busy.set(1)
         self._step_at.set_to_current_time()
+
+    def unreadable(self) -> None:
+        """A record was skipped, because it is no command that this version understands."""
+        self._unreadable.inc()
 
     def published(self, releases: Iterable[ReleaseRecord]) -> None:
         """Records were committed: a step of the command under way."""

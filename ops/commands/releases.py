@@ -34,18 +34,24 @@ def releases(
     Exit code 2 where Kafka cannot be reached.
     """
     from ops.printing import console
-    from ops.releases import release_rows
+    from ops.releases import overview
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, store=store, prefix=prefix)
-    rows, trial = release_rows(settings, timeout)
+    found = overview(settings, timeout)
     if as_json:
-        shown = {"releases": [_as_json(row) for row in rows], "trial": trial.as_json() if trial else None}
+        shown = {
+            "releases": [_as_json(row) for row in found.rows],
+            "trial": found.trial.as_json() if found.trial else None,
+            "problems": found.problems,
+        }
         typer.echo(json.dumps(shown))
         return
     out = console()
-    out.print(_table(rows))
-    if trial:
-        out.print(_sentence(trial))
+    out.print(_table(found.rows))
+    if found.trial:
+        out.print(_sentence(found.trial))
+    for worker, problem in found.problems.items():
+        out.print(f"{worker} {problem}", markup=False, highlight=False)
 
 
 def _as_json(row: "ReleaseRow") -> dict[str, object]:

@@ -1,6 +1,7 @@
 """An indexer dies at each step in turn: the next one finishes the work, once, and clears away what was left behind."""
 
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from producer.commands import send_command, wait_for_outcome
 from schemas.release import ReleaseCommand
 from schemas.settings import Settings
-from tests.processes import wait_for
+from tests.processes import Process, wait_for
 from worker.commands import Commands
 from worker.http import Health
 from worker.indexer import Indexer
@@ -29,12 +30,16 @@ TIMEOUT = 120.0
 
 # Where it dies: before or after which call, at its how manieth time (a sweep calls none of these but `write`).
 STEPS: list[tuple[str, Any, str, int]] = [
-    ("before", Milvus, "create", 1),
-    ("after", Milvus, "insert", 2),
-    ("before", Milvus, "finish", 1),
+    ("before", ReleaseStore, "load", 1),  # the command was taken, and nothing said
+    ("before", Milvus, "create", 1),  # `indexing` was published
+    ("after", Milvus, "insert", 2),  # half-built
+    ("before", Milvus, "finish", 1),  # filled
+    ("before", Milvus, "rows", 1),  # loaded, not checked
+    ("before", ReleaseStore, "evaluation", 1),  # checked, not compared
+    ("after", shutil, "copyfileobj", 1),  # the vectors are half-written
     ("after", ReleaseStore, "keep_vectors", 1),
-    ("before", Commands, "_activate", 1),
-    ("before", Milvus, "point_alias", 1),
+    ("before", Commands, "_activate", 1),  # `ready` was published
+    ("before", Milvus, "point_alias", 1),  # `active` was published
     ("after", StateWriter, "write", 1),
 ]
 
@@ -105,7 +110,7 @@ def test_it_dies_at_every_step(settings: Settings) -> None:
         outcome = wait_for_outcome(settings, command, TIMEOUT)
         assert outcome.outcome == "done", (step, outcome.reason)
 
-        # Exactly one activation, of a collection that is whole, and nothing but named collections is left.
+        # Exactly one activation, of a collection that is whole, and nothing is left but what records name.
         view = read_releases(settings, TIMEOUT)
         assert view.active is not None
         assert (view.active.release, view.epoch) == (release, number), step
@@ -115,8 +120,57 @@ def test_it_dies_at_every_step(settings: Settings) -> None:
 
         def clean(milvus: Milvus = milvus) -> bool:
             named = {record.collection for record in read_releases(settings, TIMEOUT).releases.values()}
-            return set(milvus.collections(settings.names.collection_prefix)) <= named
+            partial = list(Path(settings.store).glob("vectors/*.part"))
+            return set(milvus.collections(settings.names.collection_prefix)) <= named and not partial
 
         wait_for(f"clean after {step}", clean, deadline - time.monotonic())
         milvus.close()
         second.stop()
+
+
+@pytest.mark.timeout(300)
+def test_what_a_zombie_writes_is_fenced_and_its_half_built_collection_goes(
+    lite_settings: Settings, two_releases: Path, tmp_path: Path
+) -> None:
+    """Stopped in the middle of building for longer than its session; it wakes when another has done its work."""
+    settings = lite_settings
+    shutil.copytree(two_releases, settings.store)
+    ensure_topics(settings, TIMEOUT)
+    first, second = ReleaseStore(settings.store).names()
+    command = ReleaseCommand(action="index", release=first)
+    milvus = Milvus(settings.milvus)
+    names = settings.names
+    half_built, whole = names.collection(first, 1), names.collection(first, 2)
+    with Process(
+        "indexer",
+        settings,
+        tmp_path,
+        MARQUEE_INDEXER__ID="zombie",
+        MARQUEE_INDEXER__BATCH_MOVIES="1",  # so that building takes its time
+        MARQUEE_KAFKA__CLIENT='{"session.timeout.ms": 6000}',
+    ) as zombie:
+        send_command(settings, command, TIMEOUT)
+        wait_for("rows", lambda: half_built in milvus.collections(names.collection_prefix), TIMEOUT)
+        zombie.child.send_signal(signal.SIGSTOP)
+
+        other = Running(settings, "other")
+        try:
+            assert wait_for_outcome(settings, command, TIMEOUT).outcome == "done"
+            wait_for("the sweep", lambda: milvus.collections(names.collection_prefix) == [whole], TIMEOUT)
+            before = read_releases(settings, TIMEOUT)
+
+            zombie.child.send_signal(signal.SIGCONT)
+            wait_for("its finding out", lambda: "beginning again from what Kafka holds" in zombie.output)
+            wait_for("its standing by", lambda: "this indexer stands by" in zombie.output)
+            after = read_releases(settings, TIMEOUT)
+            assert (after.releases, after.active) == (before.releases, before.active)
+            assert milvus.collections(names.collection_prefix) == [whole]
+        finally:
+            other.stop()
+
+        # It is as good as any other from then on.
+        command = ReleaseCommand(action="index", release=second)
+        send_command(settings, command, TIMEOUT)
+        assert wait_for_outcome(settings, command, TIMEOUT).outcome == "done"
+        assert read_releases(settings, TIMEOUT).epoch == 2
+    milvus.close()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from ops.releases import TrialReport, release_rows
+from ops.releases import TrialReport, overview
 from producer.recommendations import OutcomeReader, Result
 from schemas import kafka as clients
 from schemas.recommendation import Recommendation
@@ -75,7 +75,7 @@ def on_trial_at_the_worker(settings: Settings, release: str) -> None:
 
 def comparison(settings: Settings) -> TrialReport | None:
     """What the workers have seen of the shadow, once they have seen something."""
-    _, trial = release_rows(settings, 60)
+    trial = overview(settings, 60).trial
     return trial if trial and trial.compared else None
 
 

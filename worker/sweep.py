@@ -1,0 +1,58 @@
+"""Cleaning up: what nobody needs any more, and what indexers that died left half-built."""
+
+import logging
+
+from schemas.release import ReleaseRecord
+from schemas.settings import Settings
+from worker.admission import newer_records
+from worker.errors import MilvusError, ReleaseError
+from worker.http import Health
+from worker.job import Job
+from worker.milvus import Milvus
+from worker.retention import forgotten_workers, releases_to_retire, unneeded_collections
+from worker.store import ReleaseStore
+
+log = logging.getLogger(__name__)
+
+
+class Sweep:
+    """Drops half-built collections, releases beyond those kept, records of dead workers; one run is one job."""
+
+    def __init__(self, settings: Settings, milvus: Milvus, store: ReleaseStore, health: Health) -> None:
+        self._names = settings.names
+        self._keep = settings.indexer.keep_releases
+        self._milvus = milvus
+        self._store = store
+        self._health = health
+
+    def __call__(self, job: Job) -> None:
+        """What cannot be done now, the next one does."""
+        try:
+            self._sweep(job)
+            self._health.set("milvus", None)
+        except MilvusError as error:
+            self._health.set("milvus", str(error))
+            log.warning("cleaning up is put off: %s", error)
+        except ReleaseError as error:
+            log.warning("cleaning up is put off: %s", error)
+
+    def _sweep(self, job: Job) -> None:
+        # 1. What is there, before asking who we are: what is listed was not made by a successor.
+        there = self._milvus.collections(self._names.collection_prefix)
+        # 2. Whether the commands are still ours, and everything that names a collection can be read.
+        view = job.publish({})
+        newer = newer_records(view, workers=True)
+        self._health.set("upgrade", newer)
+        if newer:
+            log.warning("cleaning up is put off: %s", newer)
+            return
+        # 3. Take collections out of the records first, so that nobody goes back to what is being dropped.
+        gone: dict[str, ReleaseRecord | None] = dict.fromkeys(forgotten_workers(view))
+        gone |= releases_to_retire(view, self._names, self._keep)
+        if gone:
+            view = job.publish(gone)
+        # 4. Drop.
+        for collection in unneeded_collections(view, self._names, there):
+            log.info("dropping the collection %s: nobody needs it", collection)
+            self._milvus.drop(collection)
+        self._store.remove_partial_vectors()
