@@ -1,45 +1,20 @@
-"""The indexer on a real Kafka and both Milvus servers: what commands do, and what a crash does not."""
+"""The indexer on a real Kafka and both Milvus servers: what commands do."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from confluent_kafka import Producer
-from prometheus_client import CollectorRegistry
 
-from producer.commands import send_command, wait_for_outcome
 from schemas import kafka as kafka_config
 from schemas.profile import ProfileEvent
-from schemas.release import CommandOutcome, ReleaseCommand, ReleaseState
-from schemas.releases import ReleasesView
+from schemas.release import ReleaseState
 from schemas.settings import Settings
+from tests.indexing import TIMEOUT, carry_out, collections, corrupt, indexer, names, view_of, with_store
 from worker.exact import ExactIndex
-from worker.http import Health
-from worker.indexer import Indexer
-from worker.indexer_metrics import IndexerMetrics
 from worker.milvus import Milvus
-from worker.records import read_releases
 from worker.store import ReleaseStore
-from worker.topics import ensure_topics
-
-TIMEOUT = 120.0
-
-
-def with_store(settings: Settings, two_releases: Path) -> Settings:
-    """Settings whose store is a copy, to be broken at will, and whose topics exist."""
-    shutil.copytree(two_releases, settings.store)
-    ensure_topics(settings, TIMEOUT)
-    return settings
 
 
 @pytest.fixture
@@ -52,66 +27,6 @@ def both(settings: Settings, two_releases: Path) -> Settings:
 def lite(lite_settings: Settings, two_releases: Path) -> Settings:
     """On Milvus Lite alone."""
     return with_store(lite_settings, two_releases)
-
-
-@contextmanager
-def indexer(settings: Settings, name: str = "first") -> Iterator[Health]:
-    health = Health()
-    running = Indexer(settings, name, health, IndexerMetrics(CollectorRegistry()))
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            running.run()
-        except BaseException as failure:  # noqa: BLE001  reported below
-            failures.append(failure)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield health
-    finally:
-        running.stop()
-        thread.join()
-    assert not failures
-
-
-def names(settings: Settings) -> list[str]:
-    return ReleaseStore(settings.store).names()
-
-
-def carry_out(settings: Settings, action: str, release: str | None = None, **fields: Any) -> CommandOutcome:
-    command = ReleaseCommand.model_validate({"action": action, "release": release} | fields)
-    send_command(settings, command, TIMEOUT)
-    return wait_for_outcome(settings, command, TIMEOUT)
-
-
-def view_of(settings: Settings) -> ReleasesView:
-    return read_releases(settings, TIMEOUT)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def collections(settings: Settings) -> list[str]:
-    client = Milvus(settings.milvus)
-    try:
-        return client.collections(settings.names.collection_prefix)
-    finally:
-        client.close()
-
-
-def corrupt(settings: Settings, release: str) -> None:
-    """Flip one bit in the middle of the movie tower's parameters."""
-    manifest = ReleaseStore(settings.store).manifest(release)
-    path = Path(settings.store) / release / manifest.towers.movie.parameters
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 def evaluate(settings: Settings, release: str, ndcg: float) -> None:
@@ -250,47 +165,6 @@ def test_a_malformed_command_is_skipped(lite: Settings) -> None:
     assert producer.flush(TIMEOUT) == 0
     with indexer(lite):
         assert carry_out(lite, "index", names(lite)[0]).outcome == "done"
-
-
-def test_the_collection_of_an_attempt_that_was_replaced_is_dropped(lite: Settings) -> None:
-    release = names(lite)[0]
-    with indexer(lite):
-        for _ in range(2):
-            carry_out(lite, "index", release)
-        until(lambda: collections(lite) == [lite.names.collection(release, 2)])
-    assert view_of(lite).epoch == 2
-
-
-def test_a_killed_indexers_work_is_finished_by_another(lite: Settings) -> None:
-    """Kill -9 in the middle of building; nothing half-built is ever active, and what is left behind goes."""
-    release = names(lite)[0]
-    command = ReleaseCommand(action="index", release=release)
-    environment = os.environ | {
-        "MARQUEE_KAFKA__BOOTSTRAP_SERVERS": lite.kafka.bootstrap_servers,
-        "MARQUEE_MILVUS__URI": lite.milvus.uri,
-        "MARQUEE_STORE": lite.store,
-        "MARQUEE_PREFIX": lite.prefix,
-        "MARQUEE_HTTP__PORT": "0",
-        "MARQUEE_INDEXER__BATCH_MOVIES": "1",  # so that building takes its time
-        "MARQUEE_WORKER__SESSION_TIMEOUT_MS": "16000",
-    }
-    main = [sys.executable, "-c", "from ops.cli import main; main()", "indexer"]
-    with subprocess.Popen(main, env=environment) as first:
-        send_command(lite, command, TIMEOUT)
-        until(lambda: bool(collections(lite)))
-        first.kill()
-    half_built = view_of(lite)
-    assert half_built.active is None
-    assert half_built.releases[release].state == ReleaseState.INDEXING
-
-    with indexer(lite, "second"):
-        outcome = wait_for_outcome(lite, command, TIMEOUT)
-        assert outcome.outcome == "done", outcome.reason
-        until(lambda: collections(lite) == [lite.names.collection(release, 2)])
-    view = view_of(lite)
-    assert view.active is not None
-    assert view.active.collection == lite.names.collection(release, 2)
-    assert view.epoch == 1
 
 
 def test_a_large_catalogue_has_an_hnsw_index_and_tells_its_recall(both: Settings) -> None:

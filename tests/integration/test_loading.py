@@ -1,0 +1,115 @@
+"""A release that a worker cannot load: what it served goes on, everybody hears of it, and what is mended is taken over."""
+
+import json
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from producer.recommendations import Outcome, Result
+from schemas import kafka as clients
+from schemas.manifest import MANIFEST_FORMAT
+from schemas.release import ACTIVE_KEY, ActiveRecord
+from schemas.settings import Settings
+from tests.activation import activate
+from tests.commands import marquee
+from tests.indexing import corrupt, with_store
+from tests.integration.test_worker import assert_each_once, everything, publish
+from tests.processes import Process, wait_for
+from worker.store import ReleaseStore
+
+FAILURES = 'marquee_release_load_failures_total{what="active"}'
+
+
+@pytest.fixture
+def settings(lite_settings: Settings, two_releases: Path) -> Settings:
+    return with_store(lite_settings, two_releases)
+
+
+def promote(settings: Settings, release: str, epoch: int) -> None:
+    """Say that a release serves, as an indexer does whose store is well."""
+    record = ActiveRecord(release=release, collection=settings.names.collection(release, epoch), epoch=epoch)
+    producer = Producer(clients.producer(settings.kafka))
+    producer.produce(settings.names.releases, record.model_dump_json(), ACTIVE_KEY)
+    assert producer.flush(60) == 0
+
+
+def problem_with(worker: Process, words: str) -> str:
+    """What keeps it from the active release, as soon as that has these words in it."""
+
+    def told() -> str | None:
+        problem = str(worker.readiness().get("problems", {}).get("release", ""))
+        return problem if words in problem else None
+
+    return wait_for(words, told)
+
+
+def made_by(outcomes: list[Outcome]) -> list[str]:
+    return [outcome.recommendation.release for outcome in outcomes if isinstance(outcome, Result)]
+
+
+def test_what_served_goes_on_until_the_next_can_be_loaded(settings: Settings, tmp_path: Path) -> None:
+    store = ReleaseStore(settings.store)
+    first, second = store.names()
+    activate(settings, release=first)
+    with Process("worker", settings, tmp_path, MARQUEE_WORKER__ID="w") as worker:
+        worker.wait_ready()
+
+        # Given a release of a newer version.
+        newer = Path(settings.store) / "29991231T000000-abcdef"
+        newer.mkdir()
+        (newer / "manifest.json").write_text(f'{{"format": {MANIFEST_FORMAT + 1}}}')
+        promote(settings, newer.name, 2)
+        assert newer.name in problem_with(worker, "upgrade Marquee")
+
+        # Given one with a flipped bit.
+        manifest = store.manifest(second)
+        parameters = store.fetch(manifest) / manifest.towers.movie.parameters
+        pristine = parameters.read_bytes()
+        corrupt(settings, second)
+        promote(settings, second, 3)
+        problem = problem_with(worker, "sha256")
+        assert problem.startswith(f"cannot serve release {second} of epoch 3")
+        assert worker.get("/health/ready")[0] == 503
+        assert worker.metric(FAILURES) >= 2
+        assert worker.metric("marquee_active_epoch") == 1
+
+        # Then everybody hears of it, and what served goes on.
+        said = wait_for("the heartbeat", lambda: _problems(settings).get("w"))
+        assert problem in said
+        assert f"w {problem}" in marquee(settings, "releases").stdout
+        sent = publish(settings, [json.dumps({"user_id": i + 1}).encode() for i in range(20)])
+        outcomes = everything(settings, len(sent))
+        assert_each_once(sent, outcomes)
+        assert set(made_by(outcomes)) == {first}
+
+        # When it is mended, it takes over.
+        parameters.write_bytes(pristine)
+        activate(settings, release=second, epoch=4)
+        worker.wait_ready()
+        assert worker.metric("marquee_active_epoch") == 4
+        wait_for("the heartbeat", lambda: not _problems(settings))
+        sent |= publish(settings, [b'{"user_id": 1}'])
+        assert made_by(everything(settings, len(sent))).count(second) == 1
+
+
+def _problems(settings: Settings) -> dict[str, str]:
+    found: dict[str, str] = json.loads(marquee(settings, "releases", "--json").stdout)["problems"]
+    return found
+
+
+def test_a_worker_that_cannot_load_what_is_active_waits_and_says_so(
+    settings: Settings, tmp_path: Path
+) -> None:
+    activate(settings)
+    store = Path(settings.store)
+    away = store.rename(store.with_name("away"))
+    with Process("worker", settings, tmp_path) as worker:
+        problem_with(worker, "is not in the store")
+        sent = publish(settings, [b'{"user_id": 1}'])
+        assert worker.metric(FAILURES) >= 1
+
+        away.rename(store)
+
+        assert_each_once(sent, everything(settings, 1))
+        worker.wait_ready()

@@ -1,0 +1,99 @@
+"""The release commands as an operator types them, with an indexer that carries them out."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schemas.settings import Settings
+from tests.commands import marquee
+from tests.indexing import corrupt, indexer, names, with_store
+from tests.processes import environment_of
+
+
+@pytest.fixture
+def settings(lite_settings: Settings, two_releases: Path) -> Settings:
+    return with_store(lite_settings, two_releases)
+
+
+def evaluate(settings: Settings, release: str, ndcg: float) -> None:
+    folder = Path(settings.store) / "evaluations"
+    folder.mkdir(exist_ok=True)
+    result = {"metric": "ndcg@10", "split": "users", "data": "d", "value": ndcg}
+    (folder / f"{release}.json").write_text(json.dumps({"release": release, "results": [result]}))
+
+
+def refused(settings: Settings, *arguments: str) -> str:
+    """What a command says that ends with exit code 1."""
+    done = marquee(settings, *arguments)
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    return done.stderr
+
+
+def done(settings: Settings, *arguments: str) -> str:
+    """What a command says that ends with exit code 0."""
+    done = marquee(settings, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def on_a_terminal(settings: Settings, *arguments: str) -> str:
+    """What a command writes to standard error where that is a terminal."""
+    ours, theirs = pty.openpty()
+    environment = environment_of(settings) | {"TERM": "xterm", "COLUMNS": "120"}
+    command = [sys.executable, "-m", "ops", *arguments]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=theirs) as child:
+        os.close(theirs)
+        written = b""
+        while True:
+            try:
+                written += os.read(ours, 4_096)
+            except OSError:  # the other end is closed
+                break
+    os.close(ours)
+    assert child.returncode == 0, written
+    return written.decode()
+
+
+def test_they_tell_what_became_of_them(settings: Settings) -> None:
+    first, second = names(settings)
+    with indexer(settings):
+        for action in ("rollback", "end"):
+            assert "no release is active" in refused(settings, action)
+        assert "is not in the store" in refused(settings, "reindex", "20200101T000000-000000", "--wait")
+
+        # A progress bar where somebody can see it.
+        shown = on_a_terminal(settings, "reindex", first, "--wait")
+        assert f"{first} active" in shown
+        assert "100 %" in shown
+        assert "expected epoch 0" in refused(settings, "reindex", first, "--wait", "--expected-epoch", "0")
+
+        # One that is worse takes over only by force, which is recorded.
+        evaluate(settings, first, 0.4)
+        evaluate(settings, second, 0.3)
+        worse = "ndcg@10 on users is 0.3000"
+        assert worse in refused(settings, "reindex", second, "--wait")
+        assert worse in _row(settings, second)["reason"]
+        assert f"forced, although {worse}" in done(settings, "reindex", second, "--wait", "--force")
+        assert f"forced, although {worse}" in _row(settings, second)["last_command"]
+
+        # One that is corrupt changes nothing.
+        corrupt(settings, first)
+        assert "sha256" in refused(settings, "reindex", first, "--wait")
+        table = done(settings, "releases")
+        for column in ("Release", "State", "Epoch", "Movies", "Dim", "Metrics", "Size", "Age", "Served by"):
+            assert column in table
+        rejected = next(line for line in table.splitlines() if "20200101T000000-000000" in line)
+        assert "rejected" in rejected
+        serving = next(line for line in table.splitlines() if second in line)
+        assert all(cell in serving for cell in ("active", " 2 ", " 250 ", " 200 ", "0.3000", "MB"))
+        assert "retired" in next(line for line in table.splitlines() if first in line)
+
+
+def _row(settings: Settings, release: str) -> dict[str, str]:
+    shown = json.loads(done(settings, "releases", "--json"))
+    return next(row for row in shown["releases"] if row["release"] == release)
