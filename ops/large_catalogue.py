@@ -107,6 +107,7 @@ def measure(
         "dimension": dimension,
         "index": record.index,
         "recall_at_5": record.recall_at_5,
+        "ef": record.ef,
         "seconds_until_served": round(seconds),
         **peaks,
     }

@@ -1,56 +1,31 @@
 """What each release command does, step by step. Every step that others see is one transaction."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from schemas.errors import SettingsError
 from schemas.release import TRIAL_KEY, ReleaseCommand, ReleaseRecord, ReleaseState, release_key
 from schemas.releases import ReleasesView
-from schemas.settings import Settings
+from schemas.topics import Names
 from worker import admission, transitions
-from worker.checks import CheckError, compare_evaluations
+from worker.candidates import Candidate, Candidates, RefusedCommandError
+from worker.checks import CheckError
 from worker.errors import AbandonedError, MilvusError, ReleaseError
-from worker.http import Health
-from worker.indexing import Indexing
 from worker.job import Job
 from worker.milvus import Milvus
-from worker.patience import patiently
-from worker.scratch import Scratch
-from worker.store import ReleaseStore
 
 log = logging.getLogger(__name__)
 
 Outcome = Literal["refused", "ignored"]
 
 
-class RefusedCommandError(Exception):
-    """A command that cannot be carried out; says why."""
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A release that can serve, what is published by then, and what its checks found."""
-
-    record: ReleaseRecord
-    view: ReleasesView
-    summary: str
-
-
 class Commands:
     """Carries commands out, in the thread of a job."""
 
-    def __init__(
-        self, settings: Settings, milvus: Milvus, store: ReleaseStore, scratch: Scratch, health: Health
-    ) -> None:
-        self._settings = settings
+    def __init__(self, names: Names, milvus: Milvus, candidates: Candidates) -> None:
+        self._names = names
         self._milvus = milvus
-        self._store = store
-        self._scratch = scratch
-        self._health = health
-        self._indexing = Indexing(settings, milvus, health)
+        self._candidates = candidates
 
     def carry_out(self, command: ReleaseCommand, view: ReleasesView, job: Job) -> None:
         """Do what the command says, or nothing; either way its outcome is published with the place after it."""
@@ -85,10 +60,12 @@ class Commands:
             case "index":
                 self._index(command, release, view, job)
             case "activate":
-                record = self._ready_again(release, view, job)
-                self._activate(command, record, view, job, self._evaluate(release, view, command.force))
+                record = self._candidates.again(release, view, job)
+                self._activate(
+                    command, record, view, job, self._candidates.evaluate(release, view, command.force)
+                )
             case "rollback":
-                self._activate(command, self._ready_again(release, view, job), view, job, "went back")
+                self._activate(command, self._candidates.again(release, view, job), view, job, "went back")
             case "retire":
                 self._retire(command, release, view, job)
             case "shadow" | "canary":
@@ -101,40 +78,19 @@ class Commands:
         before = view.releases.get(release)
         if before and before.command_id == command.command_id and before.state == ReleaseState.READY:
             try:
-                record = self._ready_again(release, view, job)
+                record = self._candidates.again(release, view, job)
             except RefusedCommandError as error:
                 log.warning("building %s again: %s", release, error)
             else:
-                summary = self._evaluate(release, view, command.force)
+                summary = self._candidates.evaluate(release, view, command.force)
                 self._activate(command, record, view, job, f"built and checked before a restart; {summary}")
                 return
         # 2. Build and check.
-        built = self._build(command, release, view, job, lambda: self._evaluate(release, view, command.force))
+        built = self._candidates.build(
+            command, release, view, job, lambda: self._candidates.evaluate(release, view, command.force)
+        )
         # 3. `active`, last.
         self._activate(command, built.record, built.view, job, built.summary)
-
-    def _build(
-        self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job, evaluate: Callable[[], str]
-    ) -> _Ready:
-        # 1. Load the release: every hash is checked.
-        worker = self._settings.worker
-        loaded = self._store.load(release, device=worker.device, threads=worker.embed_threads)
-        with self._scratch.folder() as folder:
-            # 2. Build a collection of its own name.
-            built = self._indexing.build(command, loaded, view, Path(folder), job)
-            # 3. Check it, and compare the release with the active one.
-            try:
-                checked = self._indexing.check(loaded, built, job)
-                compared = evaluate()
-            except CheckError:
-                self._indexing.drop(built.collection)
-                raise
-            # 4. Keep the vectors, for exact search.
-            sha256 = self._store.keep_vectors(release, built.vectors)
-        # 5. `ready`: from here on it can be activated without being built.
-        record = transitions.ready(built.record, built.collection, loaded.manifest, checked, sha256)
-        view = job.publish({release_key(release): record})
-        return _Ready(record, view, f"{checked.summary}; {compared}")
 
     def _try(
         self,
@@ -155,13 +111,13 @@ class Commands:
         def evaluate() -> str:
             if kind == "shadow":
                 return "no evaluation is asked for where answers reach nobody"
-            return self._evaluate(release, view, command.force)
+            return self._candidates.evaluate(release, view, command.force)
 
         try:
-            ready = _Ready(self._ready_again(release, view, job), view, evaluate())
+            ready = Candidate(self._candidates.again(release, view, job), view, evaluate())
         except RefusedCommandError as error:
             log.info("building %s for its %s: %s", release, kind, error)
-            ready = self._build(command, release, view, job, evaluate)
+            ready = self._candidates.build(command, release, view, job, evaluate)
         records = transitions.tried(command, kind, command.share, ready.record, ready.view, ready.summary)
         job.publish(records, done=True)
         log.info("release %s is on trial: %s, share %g", release, kind, command.share)
@@ -188,7 +144,7 @@ class Commands:
         view = job.publish(transitions.activated(command, record, view, summary), done=True)
         log.info("release %s is active, epoch %d: %s", record.release, view.epoch, summary)
         try:
-            self._milvus.point_alias(self._settings.names.active_alias, collection)
+            self._milvus.point_alias(self._names.active_alias, collection)
         except MilvusError as error:
             log.warning("the alias for people stays behind: %s", error)
 
@@ -204,40 +160,6 @@ class Commands:
         gone = transitions.with_outcome(transitions.retired(record), command, "done")
         job.publish({release_key(release): gone}, done=True)
         log.info("release %s is retired", release)
-
-    def _ready_again(self, release: str, view: ReleasesView, job: Job) -> ReleaseRecord:
-        """The record of a release whose collection is whole.
-
-        Raises:
-            RefusedCommandError: it has none, or not any more.
-        """
-        record = view.releases.get(release)
-        again = f"index it: `marquee reindex {release}`"
-        if record is None or record.collection is None:
-            raise RefusedCommandError(f"release {release} has no collection; {again}")
-        collection = record.collection
-        if collection not in patiently(job, self._health, lambda: self._milvus.collections(collection)):
-            raise RefusedCommandError(f"Milvus has lost the collection {collection}; {again}")
-        rows = patiently(job, self._health, lambda: self._milvus.rows(collection))
-        if rows != record.rows:
-            raise RefusedCommandError(f"{collection} has {rows} rows instead of {record.rows}; {again}")
-        return record
-
-    def _evaluate(self, release: str, view: ReleasesView, force: bool) -> str:
-        """Compare with the active release; a forced command passes, and says over what."""
-        active = view.active.release if view.active else None
-        if active is None or active == release:
-            return "no other release is active to compare with"
-        try:
-            return compare_evaluations(
-                self._store.evaluation(release),
-                self._store.evaluation(active),
-                self._settings.indexer.evaluation_tolerance,
-            )
-        except (CheckError, ReleaseError) as error:
-            if not force:
-                raise CheckError(str(error)) from None
-            return f"forced, although {error}"
 
     def _change_nothing(
         self,

@@ -4,6 +4,7 @@ import logging
 
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
+from worker.candidates import Candidates
 from worker.commands import Commands
 from worker.errors import UndoneError
 from worker.http import Health
@@ -35,7 +36,8 @@ class Indexer:
             f"{settings.kafka.bootstrap_servers} {settings.names.indexer_group} {indexer_id}"
         )
         store = ReleaseStore(settings.store)
-        self._commands = Commands(settings, self._milvus, store, self._scratch, health)
+        candidates = Candidates(settings, self._milvus, store, self._scratch, health)
+        self._commands = Commands(settings.names, self._milvus, candidates)
         self._sweep = Sweep(settings, self._milvus, store, health)
 
     def run(self) -> None:

@@ -138,6 +138,8 @@ def unchanged(
         record = record.model_copy(
             update={"state": ReleaseState.REJECTED, "reason": reason, "rejected_at": now()}
         )
+    elif record.collection is not None:
+        record = record.model_copy(update={"progress": 1.0})  # of the collection that it keeps
     return with_outcome(record, command, outcome, reason)
 
 
