@@ -37,10 +37,12 @@ class Range:
 
 @dataclass(frozen=True)
 class Replayed:
-    """How many events were answered, and how many of them became dead letters."""
+    """How many events were answered, and how many of them became dead letters; how many offsets that were asked for are
+    not kept any more."""
 
     events: int
     dead_letters: int
+    gone: int
 
 
 def replay(
@@ -76,8 +78,8 @@ def replay(
             raise MarqueeError(
                 f"{settings.names.profiles} has no partition {wanted.partition}, it has {len(numbers)}"
             )
-        spans = _spans(consumer, settings.names.profiles, chosen, wanted, timeout_s)
-        return _answer(consumer, settings.names.profiles, spans, release, write, batch, report)
+        spans, gone = _spans(consumer, settings.names.profiles, chosen, wanted, timeout_s)
+        return _answer(consumer, settings.names.profiles, spans, gone, release, write, batch, report)
     except KafkaException as exception:
         raise unreachable(settings.kafka, refusal, timeout_s, exception.args[0]) from None
     finally:
@@ -88,6 +90,7 @@ def _answer(
     consumer: Consumer,
     topic: str,
     spans: dict[int, tuple[int, int]],
+    gone: int,
     release: OfflineRelease,
     write: Write,
     batch: int,
@@ -109,7 +112,7 @@ def _answer(
             events += len(taken)
         done += stop - start
         report(done, total)
-    return Replayed(events, letters)
+    return Replayed(events, letters, gone)
 
 
 def _write(release: OfflineRelease, events: list[Event], write: Write) -> int:
@@ -135,9 +138,10 @@ def line(answer: Answer) -> bytes:
 
 def _spans(
     consumer: Consumer, topic: str, chosen: list[int], wanted: Range, timeout_s: float
-) -> dict[int, tuple[int, int]]:
-    """First offset and the one after the last, of each partition in which there is something to do."""
-    spans = {}
+) -> tuple[dict[int, tuple[int, int]], int]:
+    """First offset and the one after the last, of each partition in which there is something to do; and how many offsets
+    were asked for that retention has removed."""
+    spans, gone = {}, 0
     for partition in chosen:
         place = TopicPartition(topic, partition)
         watermarks = consumer.get_watermark_offsets(place, timeout=timeout_s)
@@ -146,10 +150,11 @@ def _spans(
         low, high = watermarks
         start = _offset(consumer, place, wanted.start, low, high, timeout_s)
         stop = _offset(consumer, place, wanted.stop, high, high, timeout_s)
+        gone += max(0, min(low, stop) - start)
         start, stop = max(low, start), min(high, stop)
         if start < stop:
             spans[partition] = (start, stop)
-    return spans
+    return spans, gone
 
 
 def _offset(

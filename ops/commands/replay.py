@@ -1,6 +1,7 @@
 """`marquee replay`: what a release would have answered to events of the past."""
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -80,11 +81,12 @@ def replay(
             report=lambda offsets, total: bar.update(task, completed=offsets, total=total),
         )
     if as_json:
-        typer.echo(json.dumps({"release": release, "events": done.events, "dead_letters": done.dead_letters}))
-    else:
-        typer.echo(
-            f"{done.events:,} events answered by {release}, {done.dead_letters:,} of them dead letters"
-        )
+        typer.echo(json.dumps({"release": release} | asdict(done)))
+        return
+    gone = f"; {done.gone:,} offsets before them are not kept any more" if done.gone else ""
+    typer.echo(
+        f"{done.events:,} events answered by {release}, {done.dead_letters:,} of them dead letters{gone}"
+    )
 
 
 def _place(text: str, default: str) -> int | datetime | None:

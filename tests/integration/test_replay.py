@@ -7,7 +7,9 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # re-exported
 
+from ops.replay import refuse_own
 from schemas import kafka as clients
+from schemas.errors import MarqueeError
 from schemas.settings import Settings
 from tests.commands import marquee
 from worker.store import ReleaseStore
@@ -33,10 +35,12 @@ def settings(kafka_settings: Settings, two_releases: Path) -> Settings:
     return settings
 
 
-def replayed(settings: Settings, out: str, *arguments: str) -> None:
+def replayed(settings: Settings, out: str, *arguments: str) -> dict[str, int]:
     release = ReleaseStore(settings.store).names()[0]
-    done = marquee(settings, "replay", "--release", release, "--out", out, *arguments)
+    done = marquee(settings, "replay", "--release", release, "--out", out, "--json", *arguments)
     assert done.returncode == 0, done.stderr
+    said: dict[str, int] = json.loads(done.stdout)
+    return said
 
 
 def test_two_replays_give_the_same_bytes(settings: Settings, tmp_path: Path) -> None:
@@ -61,11 +65,29 @@ def test_a_range_of_offsets_of_one_partition(settings: Settings, tmp_path: Path)
     assert offsets == [5, 6, 7, 8]
 
 
+def test_a_range_of_time(settings: Settings, tmp_path: Path) -> None:
+    out = str(tmp_path / "some.jsonl")
+    assert replayed(settings, out, "--from", "1h")["events"] == EVENTS
+    assert replayed(settings, out, "--to", "1h")["events"] == 0
+    assert replayed(settings, out, "--from", "2000-01-01T00:00:00", "--to", "1h")["events"] == 0
+
+
+def test_offsets_that_are_not_kept_any_more_are_told(settings: Settings, tmp_path: Path) -> None:
+    admin = AdminClient(clients.admin(settings.kafka))
+    for future in admin.delete_records([TopicPartition(settings.names.profiles, 0, 7)]).values():
+        future.result(60)
+
+    done = replayed(settings, str(tmp_path / "some.jsonl"), "--from", "4")
+
+    assert (done["gone"], done["events"]) == (3, EVENTS - 4 - 3 - 2 * 4)
+
+
 def test_a_replay_goes_into_a_topic_of_another_name_only(settings: Settings) -> None:
-    for own in (settings.names.recommendations, settings.names.profiles):
-        refused = marquee(settings, "replay", "--release", "any", "--out", own)
-        assert refused.returncode == 1
-        assert "is a topic of this deployment" in refused.stderr
+    for own in settings.names.topics:
+        with pytest.raises(MarqueeError, match="is a topic of this deployment"):
+            refuse_own(settings.names, own)
+    refused = marquee(settings, "replay", "--release", "any", "--out", settings.names.recommendations)
+    assert (refused.returncode, "is a topic of this deployment" in refused.stderr) == (1, True)
     topic = f"{settings.prefix}of-mine"
     admin = AdminClient(clients.admin(settings.kafka))
     for future in admin.create_topics([NewTopic(topic, 3, 1)]).values():
@@ -79,7 +101,7 @@ def test_a_replay_goes_into_a_topic_of_another_name_only(settings: Settings) -> 
     assert all(int(message.key() or b"") % 3 == message.partition() for message in found)
 
 
-def test_releases_are_compared(settings: Settings) -> None:
+def test_releases_are_compared(settings: Settings, tmp_path: Path) -> None:
     first, second = ReleaseStore(settings.store).names()
     same = json.loads(marquee(settings, "diff", first, first, "--count", "100", "--json").stdout)
     assert (same["overlap_at_5"], same["rank_shift"], same["score_shift"], same["unchanged"]) == (1, 0, 0, 1)
@@ -90,5 +112,13 @@ def test_releases_are_compared(settings: Settings) -> None:
     overlaps = [changed["overlap"] for changed in other["most_changed"]]
     assert overlaps == sorted(overlaps)
     assert second in marquee(settings, "diff", first, second, "--count", "20").stdout
+    profiles = tmp_path / "profiles.jsonl"
+    profiles.write_text('{"user_id": 1, "recent": []}\n{"age": "old"}\n\n{"gender": "F"}\n')
+    own = json.loads(marquee(settings, "diff", first, second, "--profiles", str(profiles), "--json").stdout)
+    assert (own["profiles"], own["unreadable"]) == (2, 1)
+    assert {json.dumps(each["profile"]) for each in own["most_changed"]} == {
+        '{"user_id": 1, "recent": []}',
+        '{"gender": "F"}',
+    }
     unknown = marquee(settings, "diff", first, "20200101T000000-000000")
     assert (unknown.returncode, "is not in the store" in unknown.stderr) == (1, True)
