@@ -1,6 +1,7 @@
 """The reference pages, made from the code that they describe: `python -m ops.reference` writes them, a test compares."""
 
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -229,6 +230,8 @@ def _what(field: FieldInfo) -> str:
 def _choices(annotation: object) -> list[object]:
     if get_origin(annotation) is Literal:
         return list(get_args(annotation))
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return [choice.value for choice in annotation]
     return [choice for inner in get_args(annotation) for choice in _choices(inner)]
 
 

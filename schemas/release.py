@@ -56,17 +56,22 @@ class Record(BaseModel):
 class ReleaseCommand(Record):
     """One command of the admin producer. Seen twice, or with a passed `expected_epoch`, it changes nothing."""
 
-    command_id: str = Field(default_factory=lambda: uuid4().hex, min_length=1, max_length=256)
-    action: Action
+    command_id: str = Field(
+        default_factory=lambda: uuid4().hex,
+        min_length=1,
+        max_length=256,
+        description="Of this command alone; one is made up where it is missing.",
+    )
+    action: Action = Field(description="What is to be done.")
     release: ReleaseName | None = Field(
-        None, description="The release it is about; `rollback` may leave it out."
+        None, description="The release it is about; `rollback` and `end` may leave it out."
     )
     share: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None, description="Of the traffic: shadow, canary."
     )
     force: bool = Field(False, description="Activate although the evaluation is below the active release's.")
     expected_epoch: int | None = Field(None, description="Do nothing if the active epoch is another by then.")
-    sent_at: datetime = Field(default_factory=now)
+    sent_at: datetime = Field(default_factory=now, description="When it was sent.")
 
 
 class CommandOutcome(BaseModel):
@@ -74,25 +79,29 @@ class CommandOutcome(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    command_id: str
-    action: Action
-    outcome: Literal["done", "refused", "ignored"]
-    reason: str | None = None
-    forced: bool = False
-    at: datetime = Field(default_factory=now)
+    command_id: str = Field(description="The command's own.")
+    action: Action = Field(description="The command's own.")
+    outcome: Literal["done", "refused", "ignored"] = Field(
+        description="Refused: it could not be done. Ignored: it was seen before, or came too late."
+    )
+    reason: str | None = Field(None, description="Why, or what was found, for a person.")
+    forced: bool = Field(False, description="Whether the command had `force`.")
+    at: datetime = Field(default_factory=now, description="When that was.")
 
 
 class ReleaseRecord(Record):
     """`release:<id>`: where a release is in its life."""
 
-    release: str
-    state: ReleaseState
+    release: str = Field(description="Its name.")
+    state: ReleaseState = Field(description="`retired` as soon as another release serves.")
     reason: str | None = Field(None, description="Why it was rejected.")
     progress: float = Field(0.0, ge=0, le=1, description="Share of the catalogue that is in the collection.")
-    collection: str | None = None
+    collection: str | None = Field(
+        None, description="Checked and whole; missing until there is one, or again."
+    )
     attempt: int = Field(0, ge=0, description="How often its indexing was begun.")
     rows: int | None = Field(None, description="Rows of the checked collection.")
-    dimension: int | None = None
+    dimension: int | None = Field(None, description="Of its vectors.")
     index: str | None = Field(None, description="FLAT, which is exact, or HNSW.")
     recall_at_5: float | None = Field(
         None, ge=0, le=1, description="Of the collection's searches, against exact search."
@@ -104,11 +113,13 @@ class ReleaseRecord(Record):
     )
     vectors_sha256: str | None = Field(None, description="Of STORE/vectors/RELEASE.npy.")
     epoch: int | None = Field(None, description="The active epoch that it was given last.")
-    indexing_at: datetime | None = None
-    ready_at: datetime | None = None
-    active_at: datetime | None = None
-    retired_at: datetime | None = None
-    rejected_at: datetime | None = None
+    indexing_at: datetime | None = Field(None, description="When its indexing was last begun.")
+    ready_at: datetime | None = Field(None, description="When its collection was last found whole.")
+    active_at: datetime | None = Field(None, description="When it last took over.")
+    retired_at: datetime | None = Field(
+        None, description="When another took over, or its collection was given up."
+    )
+    rejected_at: datetime | None = Field(None, description="When it was rejected.")
     command_id: str | None = Field(None, description="The command that is, or was last, carried out on it.")
     commands: list[CommandOutcome] = Field(
         default_factory=list, description="The last commands, newest last."
@@ -118,32 +129,32 @@ class ReleaseRecord(Record):
 class ActiveRecord(Record):
     """`active`: what serves. The epoch only grows."""
 
-    release: str
-    collection: str
-    epoch: int = Field(ge=1)
+    release: str = Field(description="The release that serves.")
+    collection: str = Field(description="The collection that workers search, by this name.")
+    epoch: int = Field(ge=1, description="One more with each release that takes over.")
     previous: str | None = Field(None, description="The release that served before, where `rollback` goes.")
-    since: datetime = Field(default_factory=now)
+    since: datetime = Field(default_factory=now, description="When it took over.")
 
 
 class TrialRecord(Record):
     """`trial`: the candidate that shadows or shares the traffic."""
 
-    kind: Literal["shadow", "canary"]
-    release: str
-    collection: str
-    share: float = Field(gt=0, le=1)
+    kind: Literal["shadow", "canary"] = Field(description="Whether its answers are compared, or published.")
+    release: str = Field(description="The candidate.")
+    collection: str = Field(description="The candidate's own.")
+    share: float = Field(gt=0, le=1, description="Of the batches (shadow), or of the keys (canary).")
     epoch: int = Field(
         ge=1, description="The active epoch beside which it is tried: another activation ends it."
     )
-    since: datetime = Field(default_factory=now)
+    since: datetime = Field(default_factory=now, description="When it began.")
 
 
 class WorkerRecord(Record):
     """`worker:<id>`: who serves what. Dead when the heartbeat is a minute old."""
 
-    worker: str
-    release: str | None = None
-    epoch: int | None = None
+    worker: str = Field(description="Its id.")
+    release: str | None = Field(None, description="The release that it serves.")
+    epoch: int | None = Field(None, description="The active epoch of that.")
     trial: str | None = Field(None, description="The release that it has on trial beside that.")
     collections: list[str] = Field(
         default_factory=list,
@@ -153,9 +164,9 @@ class WorkerRecord(Record):
         None, description="Offset after the last record of `withdrawals` that counts here."
     )
     http: str | None = Field(None, description="host:port of /metrics and /health.")
-    version: str
+    version: str = Field(description="Of Marquee.")
     problem: str | None = Field(
         None, description="Why it does not serve the active release, or the one on trial, if so."
     )
-    started_at: datetime
-    heartbeat_at: datetime = Field(default_factory=now)
+    started_at: datetime = Field(description="When this process began.")
+    heartbeat_at: datetime = Field(default_factory=now, description="When this was written.")
