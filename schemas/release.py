@@ -100,6 +100,9 @@ class ReleaseRecord(Record):
         None, description="Checked and whole; missing until there is one, or again."
     )
     attempt: int = Field(0, ge=0, description="How often its indexing was begun.")
+    tries: int = Field(
+        0, ge=0, description="How many indexers have begun to build it for the command under way."
+    )
     rows: int | None = Field(None, description="Rows of the checked collection.")
     dimension: int | None = Field(None, description="Of its vectors.")
     index: str | None = Field(None, description="FLAT, which is exact, or HNSW.")

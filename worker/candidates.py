@@ -18,6 +18,8 @@ from worker.patience import patiently
 from worker.scratch import Scratch
 from worker.store import ReleaseStore
 
+_TRIES = 5  # indexers that may end over one command
+
 
 class RefusedCommandError(Exception):
     """A command that cannot be carried out; says why."""
@@ -44,6 +46,7 @@ class Candidates:
         self._scratch = scratch
         self._health = health
         self._indexing = Indexing(settings, milvus, health)
+        self._begun: set[str] = set()  # ids of the commands that this process has begun to build for
 
     def build(
         self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job, evaluate: Callable[[], str]
@@ -53,25 +56,39 @@ class Candidates:
         Raises:
             CheckError, ReleaseError: it must not serve, or cannot; nothing has changed.
         """
-        # 1. Load the release: every hash is checked.
+        # 1. Say that it is begun, which counts the indexers that die of it: what comes after it must not wait for ever.
+        view = self._begin(command, release, view, job)
+        # 2. Load the release: every hash is checked.
         worker = self._settings.worker
         loaded = self._store.load(release, device=worker.device, threads=worker.embed_threads)
         with self._scratch.folder() as folder:
-            # 2. Build a collection of its own name.
+            # 3. Build a collection of its own name.
             built = self._indexing.build(command, loaded, view, Path(folder), job)
-            # 3. Check it, and compare the release with the active one.
+            # 4. Check it, and compare the release with the active one.
             try:
                 checked = self._indexing.check(loaded, built, job)
                 compared = evaluate()
             except CheckError:
                 self._indexing.drop(built.collection)
                 raise
-            # 4. Keep the vectors, for exact search.
+            # 5. Keep the vectors, for exact search.
             sha256 = self._store.keep_vectors(release, built.vectors)
-        # 5. `ready`: from here on it can be activated without being built.
+        # 6. `ready`: from here on it can be activated without being built.
         record = transitions.ready(built.record, built.collection, loaded.manifest, checked, sha256)
         view = job.publish({release_key(release): record})
         return Candidate(record, view, f"{checked.summary}; {compared}")
+
+    def _begin(self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job) -> ReleasesView:
+        if command.command_id in self._begun:
+            return view  # by this process, which has lost Kafka and not its life
+        record = transitions.tried_again(command, release, view.releases.get(release))
+        if record.tries > _TRIES:
+            raise CheckError(
+                f"{_TRIES} indexers have begun to build it and ended before it was done; see their logs (was there enough "
+                "memory?), and send the command again"
+            )
+        self._begun.add(command.command_id)
+        return job.publish({release_key(release): record})
 
     def again(self, release: str, view: ReleasesView, job: Job) -> ReleaseRecord:
         """The record of a release whose collection is whole.

@@ -4,7 +4,7 @@ import logging
 from typing import Literal
 
 from schemas.errors import SettingsError
-from schemas.release import TRIAL_KEY, ReleaseCommand, ReleaseRecord, ReleaseState, release_key
+from schemas.release import TRIAL_KEY, ReleaseCommand, ReleaseRecord, release_key
 from schemas.releases import ReleasesView
 from schemas.topics import Names
 from worker import admission, transitions
@@ -75,8 +75,7 @@ class Commands:
 
     def _index(self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job) -> None:
         # 1. A predecessor may have come as far as `ready` with this very command.
-        before = view.releases.get(release)
-        if before and before.command_id == command.command_id and before.state == ReleaseState.READY:
+        if transitions.is_built_for(command, view.releases.get(release)):
             try:
                 record = self._candidates.again(release, view, job)
             except RefusedCommandError as error:

@@ -26,6 +26,14 @@ BUILDING = ("index", "shadow", "canary")  # actions that build a collection wher
 _OUTCOMES_KEPT = 50  # of a release: a command is known for seen as long as its outcome is kept
 
 
+def tried_again(command: ReleaseCommand, release: str, before: ReleaseRecord | None) -> ReleaseRecord:
+    """One more indexer begins to build it for this command; what it was until then, it stays."""
+    record = before or ReleaseRecord(release=release, state=ReleaseState.INDEXING)
+    tries = record.tries if record.command_id == command.command_id else 0
+    begins = {"command_id": command.command_id, "tries": tries + 1, "indexing_at": now()}
+    return _building(record).model_copy(update=begins)
+
+
 def begun(command: ReleaseCommand, release: str, before: ReleaseRecord | None) -> ReleaseRecord:
     """A new attempt at indexing. A release with a collection keeps it and its state until the new one is ready."""
     record = before or ReleaseRecord(release=release, state=ReleaseState.INDEXING)
@@ -35,9 +43,13 @@ def begun(command: ReleaseCommand, release: str, before: ReleaseRecord | None) -
         "indexing_at": now(),
         "command_id": command.command_id,
     }
-    if record.collection is None:
-        changed |= {"state": ReleaseState.INDEXING, "reason": None}
-    return record.model_copy(update=changed)
+    return _building(record).model_copy(update=changed)
+
+
+def _building(record: ReleaseRecord) -> ReleaseRecord:
+    if record.collection is not None:
+        return record
+    return record.model_copy(update={"state": ReleaseState.INDEXING, "reason": None})
 
 
 def ready(
@@ -59,6 +71,13 @@ def ready(
             "ready_at": now(),
         }
     )
+
+
+def is_built_for(command: ReleaseCommand, record: ReleaseRecord | None) -> bool:
+    """Whether this very command has come as far as `ready`; a collection of before it does not count."""
+    if record is None or record.command_id != command.command_id or record.state != ReleaseState.READY:
+        return False
+    return bool(record.ready_at and record.indexing_at and record.ready_at >= record.indexing_at)
 
 
 def activated(

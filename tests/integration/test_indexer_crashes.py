@@ -22,6 +22,7 @@ from worker.indexer import Indexer
 from worker.indexer_metrics import IndexerMetrics
 from worker.milvus import Milvus
 from worker.records import read_releases
+from worker.release import Release
 from worker.state import StateWriter
 from worker.store import ReleaseStore
 from worker.topics import ensure_topics
@@ -126,6 +127,34 @@ def test_it_dies_at_every_step(settings: Settings) -> None:
         wait_for(f"clean after {step}", clean, deadline - time.monotonic())
         milvus.close()
         second.stop()
+
+
+def test_a_command_that_no_indexer_survives_is_refused_in_the_end(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise nobody could go back to another release: commands are taken in their order."""
+    first, second = ReleaseStore(settings.store).names()
+    command = ReleaseCommand(action="index", release=first)
+    send_command(settings, command, TIMEOUT)
+    load = ReleaseStore.load
+
+    def deadly(store: ReleaseStore, release: str, **options: Any) -> Release:
+        if release == first:
+            raise Death
+        return load(store, release, **options)
+
+    monkeypatch.setattr(ReleaseStore, "load", deadly)
+    for number in range(5):
+        Running(settings, f"victim-{number}").wait_for_death()
+    survivor = Running(settings, "survivor")
+    outcome = wait_for_outcome(settings, command, TIMEOUT)
+    assert outcome.outcome == "refused"
+    assert "5 indexers have begun" in (outcome.reason or "")
+
+    command = ReleaseCommand(action="index", release=second)
+    send_command(settings, command, TIMEOUT)
+    assert wait_for_outcome(settings, command, TIMEOUT).outcome == "done"
+    survivor.stop()
 
 
 @pytest.mark.timeout(300)

@@ -10,6 +10,7 @@ from schemas.release import (
     ReleaseRecord,
     ReleaseState,
     TrialRecord,
+    now,
 )
 from schemas.releases import ReleasesView
 from worker import transitions
@@ -54,6 +55,25 @@ def test_building_the_active_release_anew_keeps_the_one_to_go_back_to() -> None:
     active = records[ACTIVE_KEY]
     assert isinstance(active, ActiveRecord)
     assert (active.collection, active.epoch, active.previous) == ("b_2", 4, "a")
+
+
+def test_indexers_that_begin_for_a_command_are_counted() -> None:
+    first = transitions.tried_again(command(command_id="1"), "b", None)
+    assert (first.state, first.tries) == (ReleaseState.INDEXING, 1)
+    assert transitions.tried_again(command(command_id="1"), "b", first).tries == 2
+    assert transitions.tried_again(command(command_id="2"), "b", first).tries == 1
+    kept = transitions.tried_again(command(command_id="3"), "b", ready("b"))
+    assert (kept.state, kept.collection) == (ReleaseState.READY, "b_1")
+
+
+def test_only_what_a_command_itself_has_built_spares_it_the_building() -> None:
+    earlier = ready("b", command_id="1", indexing_at=now(), ready_at=now())
+    assert transitions.is_built_for(command(command_id="1"), earlier)
+    assert not transitions.is_built_for(command(command_id="2"), earlier)
+    begun = transitions.begun(command(command_id="2"), "b", earlier)
+    assert (begun.state, begun.collection) == (ReleaseState.READY, "b_1")
+    assert not transitions.is_built_for(command(command_id="2"), begun)
+    assert not transitions.is_built_for(command(command_id="2"), None)
 
 
 def test_a_new_attempt_has_a_new_number() -> None:
