@@ -51,7 +51,7 @@ def releases(
     if found.trial:
         out.print(_sentence(found.trial))
     for worker, problem in found.problems.items():
-        out.print(f"{worker} {problem}", markup=False, highlight=False)
+        out.print(f"{worker} {problem}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _as_json(row: "ReleaseRow") -> dict[str, object]:
