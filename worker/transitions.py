@@ -130,10 +130,10 @@ def tried(
     trial = TrialRecord(
         kind=kind, release=record.release, collection=record.collection, share=share, epoch=view.epoch
     )
+    # One that served before and goes on trial again is ready to serve, and not retired.
+    ready_again = record.model_copy(update={"command_id": command.command_id, "state": ReleaseState.READY})
     return {
-        release_key(record.release): with_outcome(
-            record.model_copy(update={"command_id": command.command_id}), command, "done", summary
-        ),
+        release_key(record.release): with_outcome(ready_again, command, "done", summary),
         TRIAL_KEY: trial,
     }
 

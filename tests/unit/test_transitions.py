@@ -120,8 +120,11 @@ def test_the_outcomes_that_are_kept_are_the_newest() -> None:
 
 def test_a_trial_stands_beside_an_epoch_and_ends_with_it() -> None:
     view = serving("a", 7)
-    records = transitions.tried(command(action="canary"), "canary", 0.1, ready("b"), view, "fine")
-    trial = records[TRIAL_KEY]
+    retired = ready("b", state=ReleaseState.RETIRED)
+    records = transitions.tried(command(action="canary"), "canary", 0.1, retired, view, "fine")
+    trial, candidate = records[TRIAL_KEY], records["release:b"]
+    assert isinstance(candidate, ReleaseRecord)
+    assert candidate.state == ReleaseState.READY
     assert isinstance(trial, TrialRecord)
     assert (trial.kind, trial.release, trial.collection, trial.share, trial.epoch) == (
         "canary",
