@@ -67,7 +67,7 @@ def wait_for_outcome(
         NoOutcomeError: there is none within `timeout_s`.
         UnreachableError, SettingsError, MarqueeError: as `send_command`.
     """
-    view = ReleasesView()
+    view, under_way = ReleasesView(), None
     deadline = time.monotonic() + timeout_s
     with Reader(
         settings, [settings.names.releases], start="beginning", timeout_s=connect_timeout_s
@@ -77,10 +77,17 @@ def wait_for_outcome(
                 change = view.apply(message.key(), message.value())
                 if change is None or not isinstance(change.record, ReleaseRecord):
                     continue
-                if progress and change.record.command_id == command.command_id:
-                    progress(change.record)
+                if change.record.command_id == command.command_id:
+                    under_way = change.record
+                    if progress:
+                        progress(change.record)
                 if found := view.outcome(command.command_id):
                     return found[1]
+    if under_way:
+        raise NoOutcomeError(
+            f"the command is still being carried out after {timeout_s:g} s ({under_way.release} is {under_way.state.value}, "
+            f"{under_way.progress:.0%} indexed) and goes on: follow it with `marquee releases`, or wait longer (--timeout)"
+        )
     raise NoOutcomeError(
         f"nothing became of the command within {timeout_s:g} s; see whether `marquee indexer` runs and is ready "
         f"(/health/ready), and look again with `marquee status`"

@@ -5,14 +5,18 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from producer.commands import NoOutcomeError, send_command, wait_for_outcome
+from schemas.release import ReleaseCommand
 from schemas.settings import Settings
 from tests.commands import marquee
-from tests.indexing import corrupt, indexer, names, with_store
+from tests.indexing import TIMEOUT, corrupt, indexer, names, until, view_of, with_store
 from tests.processes import environment_of
+from worker.milvus import Milvus
 
 
 @pytest.fixture
@@ -57,6 +61,24 @@ def on_a_terminal(settings: Settings, *arguments: str) -> str:
     os.close(ours)
     assert child.returncode == 0, written
     return written.decode()
+
+
+def test_they_tell_whether_anybody_is_at_work_when_time_is_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ReleaseCommand(action="index", release=names(settings)[0])
+    send_command(settings, command, TIMEOUT)
+    with pytest.raises(NoOutcomeError, match="see whether `marquee indexer` runs"):
+        wait_for_outcome(settings, command, 1.0)
+
+    go_on, finish = threading.Event(), Milvus.finish
+    monkeypatch.setattr(Milvus, "finish", lambda *given: (go_on.wait(TIMEOUT), finish(*given)))
+    with indexer(settings):
+        until(lambda: command.release in view_of(settings).releases)
+        with pytest.raises(NoOutcomeError, match="and goes on: follow it"):
+            wait_for_outcome(settings, command, 10.0)
+        go_on.set()
+        assert wait_for_outcome(settings, command, TIMEOUT).outcome == "done"
 
 
 def test_they_tell_what_became_of_them(settings: Settings) -> None:
