@@ -25,7 +25,7 @@ from worker.rank import best_lists
 from worker.release import Release
 from worker.store import ReleaseStore
 
-EVENTS = 1_000
+EVENTS, ASKING = 1_200, 1_000
 GENRES = (
     "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy", "Horror",
     "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western", "No such genre",
@@ -33,27 +33,39 @@ GENRES = (
 
 
 def asking(movies: list[int]) -> list[dict[str, Any]]:
-    """Events that each ask for something else, some of them for what nothing meets."""
+    """Events of which each asks for what no other does, some for what nothing meets; and every sixth asks for nothing."""
     rng = random.Random(5)
+    asked: set[str] = set()
     events = []
     for number in range(EVENTS):
+        event: dict[str, Any] = {
+            "user_id": number + 1,
+            "age": rng.randint(1, 80),
+            "k": rng.choice([1, 5, 5, 5, 10, 100]),
+            "recent": rng.sample(movies, rng.choice([0, 10, 50])),
+            "exclude": [],
+            "filter": None,
+        }
+        if number % 6:
+            event["filter"] = wanted(rng, asked)
+            event["exclude"] = rng.sample(movies, rng.choice([1, 5, 100]))
+        events.append(event)
+    assert len(asked) == ASKING
+    return events
+
+
+def wanted(rng: random.Random, asked: set[str]) -> dict[str, Any]:
+    """A filter that was not asked for before."""
+    while True:
         first = rng.randint(1900, 2000)
-        wanted = {
+        drawn = {
             "genres": rng.sample(GENRES, rng.randint(0, 3)) or None,
             "not_genres": rng.sample(GENRES, rng.randint(0, 2)) or None,
             "years": rng.choice([None, [first, first + rng.randint(0, 60)]]),
         }
-        events.append(
-            {
-                "user_id": number + 1,
-                "age": rng.randint(1, 80),
-                "k": rng.choice([1, 5, 5, 5, 10, 100]),
-                "recent": rng.sample(movies, rng.choice([0, 10, 50])),
-                "exclude": rng.sample(movies, rng.choice([0, 5, 100])),
-                "filter": rng.choice([None, wanted, wanted, wanted]),
-            }
-        )
-    return events
+        if any(drawn.values()) and str(drawn) not in asked:
+            asked.add(str(drawn))
+            return drawn
 
 
 class Catalogue:
