@@ -8,6 +8,7 @@ import pytest
 
 from ops.data.movielens import MovieLens, load
 from ops.training.continuing import start_from
+from ops.training.continuing_cost import older_part
 from ops.training.fit import Hyperparameters
 from ops.training.loop import TrainingError
 from ops.training.next_movie import SequenceHyperparameters
@@ -83,3 +84,25 @@ def test_what_does_not_fit_is_refused(fusion_store: str, generated_data: Path) -
         train_fusion(
             load(generated_data), store, Hyperparameters(epochs=1), start=replace(start, weights=grown)
         )
+
+
+def test_the_older_part_is_the_first_ratings_and_their_movies(generated_data: Path) -> None:
+    data = load(generated_data)
+
+    older = older_part(data, 0.5)
+
+    first = np.sort(data.ratings.timestamps)[: len(older.ratings)]
+    assert 0.5 <= len(older.ratings) / len(data.ratings) < 0.51
+    assert np.array_equal(np.sort(older.ratings.timestamps), first)
+    rated = {
+        (user, data.movies.titles[movie])
+        for user, movie, at in zip(
+            data.ratings.users.tolist(), data.ratings.movies.tolist(), data.ratings.timestamps, strict=True
+        )
+        if at <= first[-1]
+    }
+    assert rated == {
+        (user, older.movies.titles[movie])
+        for user, movie in zip(older.ratings.users.tolist(), older.ratings.movies.tolist(), strict=True)
+    }
+    assert len(older.movies) == len({title for _, title in rated})
