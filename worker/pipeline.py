@@ -76,6 +76,7 @@ class Pipeline:
         self._waiting: deque[_Submitted] = deque()
         self._closing = False
         self._answerers = ThreadPoolExecutor(ANSWERERS, thread_name_prefix="answer")
+        self.waits_for = ""  # why nothing can be published for the moment
         self._hands = _Hands()
         self._left: list[_Hands] = []
 
@@ -261,9 +262,11 @@ class Pipeline:
         while hands is self._hands and not self._closing:
             try:
                 self._publisher.start()
+                self.waits_for = ""
                 return
             except UndoneError as error:
-                log.warning("waiting for our transactional id: %s", error)
+                self.waits_for = f"Kafka has not given us our transactional id yet: {error}"
+                log.warning(self.waits_for)
                 self._metrics.transaction("undone")
                 time.sleep(RETRY_SECONDS)
 

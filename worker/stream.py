@@ -299,8 +299,11 @@ class Stream:
         self._events(
             self._consumer.consume(self._settings.worker.batch_events, 0.01)
         )  # dropped; keeps our place
+        # What is being committed must have ended before the offsets are read.
         if not self._pipeline.drain(0.0):
-            return  # what is being committed must have ended before the offsets are read
+            if self._pipeline.waits_for:
+                self._health.set("publish", self._pipeline.waits_for)
+            return
         self._settle()
         try:
             self._go_to(

@@ -170,6 +170,7 @@ def test_what_was_undone_is_settled_before_anybody_goes_on(
 
     assert pipeline.drain(SECONDS)
     assert publisher.starts == 3
+    assert not pipeline.waits_for
 
 
 class Hanging:
