@@ -286,11 +286,11 @@ class Trial:
             self.wait(_ASK_SECONDS)
 
     def quiet(self) -> None:
-        """Wait until everybody is at work, and partitions have stopped moving between the workers."""
+        """Wait until everybody is at work, and no partition has moved for as long as a group waits for its dead."""
         seen = -1
         while self.rebalances != seen or not all(worker.at_work for worker in self.wanted):
             seen = self.rebalances
-            self.wait(_QUIET_SECONDS)
+            self.wait(self.session_seconds)
 
     def progress(self) -> None:
         """Wait until each partition has something new."""
