@@ -38,7 +38,7 @@ BOOTCAMP_PROFILES = ((0, 1, 10), (6, 0, 16))
 UP_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0  # `marquee up` ends its children one after the other
 ANSWER_TIMEOUT_S = 60.0
-# A fifth of what `marquee train` takes for ml-1m: most of the way, in minutes.
+# Fewer than `marquee train` takes for ml-1m: most of the way, in minutes.
 EPOCHS = 4
 SHOWN_METRICS = (
     "marquee_events_total",

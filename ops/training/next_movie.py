@@ -34,7 +34,7 @@ PROFILE = ("user_id", "gender", "age", "occupation")
 class SequenceHyperparameters:
     """What can be chosen; the defaults are for ml-1m."""
 
-    epochs: int = 20
+    epochs: int = 10
     patience: int = 4  # epochs that bring nothing, before it stops
     batch: int = 2_400  # movies a step
     learning_rate: float = 2e-3  # at its highest
