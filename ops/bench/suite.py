@@ -221,6 +221,8 @@ class Bench:
     def _replicated(self, milvus: MilvusStandalone) -> None:
         pool = _pool(bench_store(self.directory))
         with self.deployed(milvus, nodes=3) as (_, deployment):
+            # These brokers have only just begun, and those of the one node had run for minutes before they were measured.
+            self._attempt("replicated, warming", MARQUEE, deployment, pool, self._without_latency)
             for number in range(self.plan.rounds):
                 part = f"replicated, round {number + 1}"
                 run = self._attempt(part, MARQUEE, deployment, pool, self._without_latency)
