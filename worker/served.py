@@ -61,7 +61,8 @@ class ServedRelease:
 
     def made(self, record: Record) -> bool:
         """Whether a recommendation names this release and this collection."""
-        return self._names in (record.value or b"")
+        # They stand near the end, where looking backwards finds them in half the time.
+        return (record.value or b"").rfind(self._names) >= 0
 
     @cached_property
     def _names(self) -> bytes:
