@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -61,9 +62,17 @@ class Report:
             "machine": machine(),
             "versions": versions(),
             "spreads": {name: found and asdict(found) for name, found in self.figures.items()},
-            "results": asdict(self.results),
+            "results": self._measured(),
         }
         return json.dumps(content | about, indent=2)
+
+    def _measured(self) -> dict[str, Any]:
+        """All that was measured, but for the lists, of which only the agreement is of interest."""
+        content = asdict(self.results)
+        runs = [run for each in content["rounds"] for run in each["measured"].values()]
+        for run in [*runs, *content["replicated"], *(point["measured"] for point in content["points"])]:
+            del run["lists"]
+        return content
 
     def tables(self) -> list[Table]:
         """For a terminal."""
