@@ -141,6 +141,9 @@ def write_properties(node: Node, nodes: list[Node], extra: Mapping[str, str]) ->
         # A node killed with -9 may come back only when its old session is over: 4 s instead of 12 (Kafka's 9,000).
         "broker.session.timeout.ms": 1_500,
         "broker.heartbeat.interval.ms": 300,
+        # Of requests among brokers. A transaction's end is told to each partition's leader; one that is cut off, or stands
+        # still, holds it up for so long (Kafka's 30 s), and with it the next transaction.
+        "request.timeout.ms": 4_000,
         # Of a small heap, Kafka's 128 MB would be a quarter.
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
     } | dict(extra)
