@@ -44,7 +44,7 @@ class Linear(paddle.nn.Linear):  # type: ignore[misc]
     def forward(self, values: Tensor) -> Tensor:
         """[..., from] gives [..., to]."""
         if not self.training:
-            return super().forward(values)
+            return paddle.nn.functional.linear(values, self.weight, self.bias)
         return _Biased.apply(paddle.matmul(values, self.weight), self.bias)
 
 
