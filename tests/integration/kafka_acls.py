@@ -38,7 +38,7 @@ def _write_tool(file: Path) -> None:
 
     tools = made_once(f"kafka-tools-{KAFKA_VERSION}", _fetch)
     java = [str(JAVA), *QUICK, "-cp", f"{kafka_jars()}/*:{tools}/*", _COMMAND]
-    file.write_text(f'#!/bin/sh\nexec {" ".join(java)} "$@"\n')
+    file.write_text(f'#!/bin/sh\nexec {" ".join(java)} "$@" </dev/null\n')
     file.chmod(0o755)
 
 

@@ -139,7 +139,8 @@ def test_what_is_wrong_is_said_in_a_sentence_and_ends_with_2(guarded: SecureKafk
 def roles(guarded: SecureKafka, lite_settings: Settings, fusion_store: str) -> dict[Role, Settings]:
     """Settings of each role on one deployment; each has the rights that `marquee acls` prints, and no other."""
     server = guarded.server.bootstrap_servers
-    printed = marquee(lite_settings, "acls", "--prefix", PREFIX, "--bootstrap-server", server)
+    printed = marquee(lite_settings, "acls", "--prefix", PREFIX, "--bootstrap-servers", server)
+    assert printed.returncode == 0, printed.stderr
     said = carry_out(printed.stdout, guarded.folder)
     assert said.count("Adding ACLs for resource") == sum(len(rights(role, Names(PREFIX))) for role in ROLES)
     return {
