@@ -155,8 +155,9 @@ def roles(guarded: SecureKafka, lite_settings: Settings, fusion_store: str) -> d
 
 
 def test_each_role_can_do_its_job_and_nothing_else(
-    guarded: SecureKafka, roles: dict[Role, Settings], tmp_path: Path
+    guarded: SecureKafka, roles: dict[Role, Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MARQUEE_HTTP__PORT", "0")  # the doctor looks whether it is free
     ensure_topics(roles["admin"], WAIT)
     with (
         Process("indexer", roles["indexer"], tmp_path),
