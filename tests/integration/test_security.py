@@ -309,15 +309,14 @@ def writable(settings: Settings) -> set[str]:
 
 
 def may_use_group(settings: Settings, group: str) -> bool:
-    """Whether it may ask for the group's offsets."""
-    consumer = Consumer(kafka.reader(settings.kafka, group, {"log_level": 0}))
+    """Whether it may know of the group; a consumer that may not would ask again until its timeout."""
+    admin = AdminClient(kafka.admin(settings.kafka, {"log_level": 0}))
     try:
-        consumer.committed([TopicPartition(settings.names.profiles, 0)], WAIT)
+        admin.describe_consumer_groups([group], request_timeout=WAIT)[group].result()
     except KafkaException as refusal:
-        assert refusal.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED
-        return False
-    finally:
-        consumer.close()
+        code = refusal.args[0].code()
+        assert code in (KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.GROUP_ID_NOT_FOUND), refusal
+        return bool(code != KafkaError.GROUP_AUTHORIZATION_FAILED)
     return True
 
 
