@@ -36,7 +36,8 @@ def up(
 ) -> None:
     """Start Kafka, Milvus, an indexer, workers and an outcomes worker here, and keep them running until Ctrl-C or SIGTERM.
 
-    What runs where is printed, and written to DIR/up.json. Whatever dies is started again, at the same address. Data
+    What runs where is printed, and written to DIR/up.json: at the usual ports where they are free (9092, 19530, 9464), else at others,
+    and then the variables for commands beside it are printed too. Whatever dies is started again, at the same address. Data
     stays in DIR, and the next `marquee up` goes on with it. Where MARQUEE_KAFKA__BOOTSTRAP_SERVERS or
     MARQUEE_MILVUS__URI is set, that server is used instead of one of our own.
     """
@@ -67,6 +68,9 @@ def up(
                 with console.status("Starting …"):
                     deployment.start()
                 console.print(_table(deployment))
+                if exports := deployment.exports():
+                    console.print("For commands beside it:")
+                    console.print("\n".join(exports), soft_wrap=True, highlight=False, markup=False)
                 console.print(f"Logs and up.json are in {deployment.directory}. Ctrl-C ends everything.")
                 deployment.supervise(lambda: bool(interrupts))
         finally:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,15 +14,17 @@ from typing import Literal
 
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
-from ops.local.ports import kept_ports
+from ops.local.ports import is_free, kept_ports
 from ops.local.process import ChildProcess, LocalError
 from ops.local.supervisor import Supervisor
-from schemas.settings import KafkaSettings, MilvusSettings, Settings
+from schemas.settings import HttpSettings, KafkaSettings, MilvusSettings, Settings
 
 MilvusKind = Literal["lite", "standalone"]
 
 OUTCOMES_WORKER = "outcomes-worker"
 UP_FILE = "up.json"
+# Of the settings' defaults.
+KAFKA_PORT, MILVUS_PORT = 9_092, 19_530
 LOCK_FILE = "up.lock"
 PORTS_FILE = "ports.json"
 TOPICS_TIMEOUT_S = 60.0
@@ -58,13 +61,18 @@ class Up:
         self.directory = plan.directory.absolute()
         self.plan = plan
         self.kafka = (
-            None if uses_other_kafka(settings) else LocalKafka(self.directory / "kafka", nodes=plan.nodes)
+            None
+            if uses_other_kafka(settings)
+            else LocalKafka(self.directory / "kafka", nodes=plan.nodes, port=usual_port(KAFKA_PORT))
         )
         self.milvus = None if uses_other_milvus(settings) else _local_milvus(self.directory, plan.milvus)
         self.settings = _settings_here(settings, self.kafka, self.milvus)
         workers = (f"worker-{number}" for number in range(1, plan.workers + 1))
         names = ["indexer", *workers, OUTCOMES_WORKER]
-        ports = kept_ports(self.directory / PORTS_FILE, names)
+        first_port = usual_port(HttpSettings().port)
+        ports = kept_ports(
+            self.directory / PORTS_FILE, names, {"worker-1": first_port} if first_port else None
+        )
         self.roles = [Running(self._role(name, ports[name]), ports[name]) for name in names]
 
     @property
@@ -125,6 +133,21 @@ class Up:
         if self.kafka:
             self.kafka.stop()
 
+    def exports(self) -> list[str]:
+        """Lines for a shell in which commands are to find all this; none where the defaults do."""
+        here, default = self.settings, Settings.model_construct()
+        said = {
+            "PREFIX": (here.prefix, default.prefix),
+            "KAFKA__BOOTSTRAP_SERVERS": (here.kafka.bootstrap_servers, default.kafka.bootstrap_servers),
+            "MILVUS__URI": (here.milvus.uri, default.milvus.uri),
+            "STORE": (here.store, str(Path(default.store).absolute())),
+        }
+        return [
+            f"export MARQUEE_{name}={shlex.quote(value)}"
+            for name, (value, usual) in said.items()
+            if value != usual
+        ]
+
     def write(self) -> None:
         """Write `up.json`, whole or not at all; `pid` is null where a child is dead at that moment."""
         content = {
@@ -158,6 +181,11 @@ class Up:
             environment[f"MARQUEE_{role.upper()}__ID"] = name
         command = [sys.executable, "-m", "ops", role]
         return ChildProcess(name, command, log=self.directory / f"{name}.log", environment=environment)
+
+
+def usual_port(port: int) -> int | None:
+    """A port of the settings' defaults in a new folder, so that commands beside it need no settings; None where it is taken."""
+    return port if is_free(port) else None
 
 
 def uses_other_kafka(settings: Settings) -> bool:
@@ -195,7 +223,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 def _local_milvus(directory: Path, kind: MilvusKind) -> LocalMilvus:
     server = MilvusLite if kind == "lite" else MilvusStandalone
-    return server(directory / f"milvus-{kind}")
+    return server(directory / f"milvus-{kind}", usual_port(MILVUS_PORT))
 
 
 def _settings_here(settings: Settings, kafka: LocalKafka | None, milvus: LocalMilvus | None) -> Settings:
