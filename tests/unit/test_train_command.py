@@ -43,7 +43,7 @@ def test_the_sequence_model_is_trained_where_nothing_is_said(
     app: typer.Typer, generated_data: Path, tmp_path: Path
 ) -> None:
     folders = ["--data", str(generated_data), "--store", str(tmp_path), "--checkpoints", str(tmp_path / "c")]
-    small = ["--epochs", "1", "--dimension", "8", "--batch", "4000"]
+    small = ["--epochs", "2", "--dimension", "8", "--batch", "4000"]
 
     result = CliRunner().invoke(app, ["train", *folders, *small, "--split", "leave-one-out", "--json"])
 
@@ -52,6 +52,8 @@ def test_the_sequence_model_is_trained_where_nothing_is_said(
     manifest = ReleaseStore(str(tmp_path)).manifest(figures["release"])
     assert (manifest.model, manifest.metric, manifest.data.split) == ("sequence", "IP", "leave-one-out")
     assert manifest.training["validation_ndcg@10"]["sequence"] == figures["ndcg@10"]
+    assert "2 epochs take about 5 s" in result.stderr
+    assert "epoch 1: NDCG@10 0." in result.stderr
     assert not list((tmp_path / "c").iterdir())  # of what is a release no checkpoint is needed
 
 
