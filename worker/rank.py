@@ -17,7 +17,7 @@ SearchExactly = Callable[[Vectors, Sequence[Wish]], Lists]
 
 # A search costs by its limit (one of 50 five times one of 5, one of 300 twenty times), and one call has one limit and one
 # filter for all its queries. So wishes are sorted into these, and asked again where they came up short.
-LIMITS = (6, 10, 20, 51, 110, 310, 1_300, 5_200, 16_384)  # 16,384 is the most that Milvus gives
+LIMITS = (6, 10, 20, 64, 110, 310, 1_300, 5_200, 16_384)  # 16,384 is the most that Milvus gives
 
 
 @dataclass(frozen=True, slots=True)
