@@ -20,7 +20,7 @@ def stars_protocol(
 ) -> Protocol:
     """RMSE on the random 10 %, beside the mean ratings. Profiles are whole and without a history."""
     split = random_split(data.ratings, seed)
-    predicted = stars.slope * _scores(recommender, split.test, len(data.users)) + stars.intercept
+    predicted = predicted_stars(recommender, stars, split.test, len(data.users))
     users = len(np.unique(split.test.users))
     beside = baselines(split.not_test, split.test, len(data.users), len(data.movies))
     return Protocol(
@@ -33,6 +33,13 @@ def stars_protocol(
         baselines={name: {RMSE: Figure(value=value, users=users)} for name, value in beside.items()},
         differences={},
     )
+
+
+def predicted_stars(
+    recommender: Recommender, stars: Stars, ratings: Ratings, users: int
+) -> NDArray[np.float64]:
+    """What the release says of ratings [n], for people whose profiles are whole and who bring no history."""
+    return stars.slope * _scores(recommender, ratings, users) + stars.intercept
 
 
 def _scores(recommender: Recommender, ratings: Ratings, users: int) -> NDArray[np.float64]:
