@@ -11,7 +11,7 @@ from schemas.errors import SettingsError, UnreachableError
 from schemas.release import ACTIVE_KEY, RECORD_FORMAT, ActiveRecord, TrialRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker import memory
+from worker import interpreter
 from worker.heartbeat import Heartbeat
 from worker.http import Health
 from worker.lineup import Lineup, Trial
@@ -183,7 +183,7 @@ class Serving:
         error = loading.exception()
         if error is None:
             self._loaded.add(loading.result())
-            memory.settle()
+            interpreter.settle()
             return loading.result()
         if isinstance(error, SettingsError):
             raise error

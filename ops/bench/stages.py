@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from ops.bench.release import USERS, bench_store
 from ops.data.titles import GENRES
 from schemas.settings import Settings, load_settings
-from worker import memory
+from worker import interpreter
 from worker.answer import Answerer
 from worker.batch import Event
 from worker.http import Health
@@ -88,7 +88,7 @@ def microseconds(settings: Settings, served: ServedRelease, polled: list[Event])
     lineup = cast(Any, _Fixed(Lineup(served, 1)))
     answerer = Answerer("dead-letters", lineup, retriever, metrics)
     fewest: dict[str, float] = defaultdict(lambda: float("inf"))
-    memory.settle()
+    interpreter.settle()
     for start in list(range(0, len(polled), BATCH)) * ROUNDS:
         metrics.seconds.clear()
         with metrics.stage("all"):
