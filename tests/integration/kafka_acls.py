@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ops.local.cache import made_once
@@ -12,24 +13,29 @@ _COMMAND = "org.apache.kafka.tools.AclCommand"
 
 
 def carry_out(commands: str, folder: Path) -> str:
-    """Run lines that call `kafka-acls.sh`, as an operator pastes them into a shell; what the tool said.
+    """Run each line, which calls `kafka-acls.sh`, in a shell; what the tool said.
 
     Args:
         folder: where the tool lies, and what the commands name without a path.
     """
     _write_tool(folder / "kafka-acls.sh")
     (folder / "admin.properties").write_text("security.protocol=PLAINTEXT\n")
+    with ThreadPoolExecutor(4) as several:  # each mostly waits for the broker
+        return "".join(several.map(lambda line: _run(line, folder), commands.splitlines()))
+
+
+def _run(line: str, folder: Path) -> str:
     done = subprocess.run(
-        ["bash", "-e"],
-        input=commands,
+        ["bash", "-c", line],
         cwd=folder,
         env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, (line, done.stdout, done.stderr)
     return done.stdout
 
 
@@ -38,7 +44,7 @@ def _write_tool(file: Path) -> None:
 
     tools = made_once(f"kafka-tools-{KAFKA_VERSION}", _fetch)
     java = [str(JAVA), *QUICK, "-cp", f"{kafka_jars()}/*:{tools}/*", _COMMAND]
-    file.write_text(f'#!/bin/sh\nexec {" ".join(java)} "$@" </dev/null\n')
+    file.write_text(f'#!/bin/sh\nexec {" ".join(java)} "$@"\n')
     file.chmod(0o755)
 
 
