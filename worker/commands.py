@@ -123,8 +123,10 @@ class Commands:
 
     def _end(self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job) -> None:
         """End the trial; the candidate stays ready."""
-        if view.trial is None or view.trial.release != release:
-            raise RefusedCommandError(f"release {release} is not on trial")
+        if view.trial is None:
+            raise RefusedCommandError("no release is on trial")
+        if view.trial.release != release:
+            raise RefusedCommandError(f"release {release} is not on trial, {view.trial.release} is")
         record = transitions.with_outcome(
             view.releases[release], command, "done", f"its {view.trial.kind} has ended"
         )

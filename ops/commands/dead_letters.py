@@ -155,7 +155,7 @@ def redrive(
     if as_json:
         typer.echo(json.dumps({"published": done.published, "lost": done.lost}))
     else:
-        typer.echo(f"{done.published:,} events published again to {settings.names.profiles}.")
+        typer.echo(f"{_events(done.published)} published again to {settings.names.profiles}.")
     _explain_lost(done.lost)
 
 
@@ -173,8 +173,12 @@ def _print_dry_run(settings: "Settings", selection: "Selection", timeout: float,
         )
     else:
         _print_table(iter(whole))
-        typer.echo(f"{len(whole):,} events would be published again to {settings.names.profiles}.")
+        typer.echo(f"{_events(len(whole))} would be published again to {settings.names.profiles}.")
     _explain_lost(lost)
+
+
+def _events(number: int) -> str:
+    return f"{number:,} event" if number == 1 else f"{number:,} events"
 
 
 def _explain_lost(lost: list[str]) -> None:

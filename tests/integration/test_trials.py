@@ -117,7 +117,7 @@ def test_from_shadow_to_canary_to_activation_and_back(settings: Settings, tmp_pa
         )
         refused = marquee(settings, "end")
         assert refused.returncode == 1
-        assert "is not on trial" in refused.stderr
+        assert "no release is on trial" in refused.stderr
 
         # What was on trial takes over without being built again, and the way back is one command.
         command(settings, "activate", second)
