@@ -13,13 +13,14 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from ops.data.generate import Sizes, generate
 from ops.data.movielens import MovieLens, load
+from ops.evaluation.intervals import mean_figure
 from ops.evaluation.measure import ndcg_of_lists
 from ops.evaluation.recommend import Recommender
 from ops.evaluation.stars import predicted_stars
-from ops.training.baselines import rmse
 from ops.training.continuing import Start, start_from
 from ops.training.fit import Hyperparameters, use_threads
 from ops.training.holdout import hold_out
@@ -27,6 +28,8 @@ from ops.training.next_movie import hyperparameters_for
 from ops.training.train import Source, train_fusion, train_sequence
 from worker.release import Release
 from worker.store import ReleaseStore
+
+Floats = NDArray[np.float64]
 
 _SPLIT = "leave-one-out"
 
@@ -43,7 +46,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the trainings, and of generated data.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes every core.")] = 1,
 ) -> None:
-    """Print, as JSON: quality (NDCG@10, or RMSE in stars, on everybody's last movie) and time of both trainings, and what is new to the release."""
+    """Print, as JSON: what both trainings reach on everybody's last two movies and take, and how sure the difference is (95 %)."""
     use_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         if data is None:
@@ -51,20 +54,22 @@ def main(
             generate(data, seed, Sizes())
         whole, store = load(data), ReleaseStore(str(Path(folder, "store")))
         before = older_part(whole, older)
-        first = _train(model, before, store, seed)
+        first, _ = _train(model, before, store, seed)
         start = start_from(store, first["release"], model)
-        fresh = _train(model, whole, store, seed)
-        further = _train(model, start.with_movies_of(whole), store, seed, start)
+        fresh, ours = _train(model, whole, store, seed)
+        further, theirs = _train(model, start.with_movies_of(whole), store, seed, start)
+    apart = mean_figure(theirs - ours)
     shown = {
         "model": model,
-        "metric": "rmse" if model == "fusion" else "ndcg@10",
+        "measured": "squared error of stars" if model == "fusion" else "ndcg@10",
         "ratings": len(whole.ratings),
         "new_ratings": len(whole.ratings) - len(before.ratings),
         "new_users": len(np.unique(whole.ratings.users)) - len(np.unique(before.ratings.users)),
         "new_movies": len(whole.movies) - len(before.movies),
         "older_part": {name: first[name] for name in ("epochs", "seconds", "cpu_seconds")},
-        "from_nothing": fresh,
-        "going_on": further,
+        "from_nothing": fresh | {"quality": round(float(ours.mean()), 4)},
+        "going_on": further | {"quality": round(float(theirs.mean()), 4)},
+        "difference": [apart.value, apart.low, apart.high],
         "cpu_ratio": round(further["cpu_seconds"] / fresh["cpu_seconds"], 3),
     }
     typer.echo(json.dumps(shown, indent=2))
@@ -87,8 +92,8 @@ def older_part(data: MovieLens, share: float) -> MovieLens:
 
 def _train(
     model: str, data: MovieLens, store: ReleaseStore, seed: int, start: Start | None = None
-) -> dict[str, Any]:
-    """What a training reached, and the CPU seconds that it took, to which other work on the machine does not add."""
+) -> tuple[dict[str, Any], Floats]:
+    """How long a training took, and what it reached; other work on the machine does not add to its CPU seconds."""
     hyper: Any = Hyperparameters() if model == "fusion" else hyperparameters_for(len(data.ratings))
     hyper = replace(start.suited(hyper) if start else hyper, seed=seed)
     source = Source(data, Path(), _SPLIT)
@@ -97,22 +102,24 @@ def _train(
         trained = train_fusion(data, store, hyper, source=source, start=start)
     else:
         trained = train_sequence(source, store, hyper, start=start)
-    return {
+    took = {
         "release": trained.manifest.release,
         "cpu_seconds": round(time.process_time() - began, 1),
         "seconds": round(trained.seconds, 1),
         "epochs": trained.epochs,
-        "quality": round(_quality(store.load(trained.manifest.release), data), 4),
     }
+    return took, _measured(store.load(trained.manifest.release), data)
 
 
-def _quality(release: Release, data: MovieLens) -> float:
-    """On everybody's last movie, which no training here has seen: NDCG@10, or RMSE in stars."""
+def _measured(release: Release, data: MovieLens) -> Floats:
+    """NDCG@10, or the squared errors in stars, of the last two movies of everybody, which no training here learnt from."""
     holdout, recommender = hold_out(data, Path(), _SPLIT), Recommender(release, data)
     if release.manifest.stars is None:
-        return float(ndcg_of_lists(recommender.lists(holdout.test), holdout.test).mean())
-    last = data.ratings.take(np.setdiff1d(np.arange(len(data.ratings)), holdout.not_test))
-    return rmse(predicted_stars(recommender, release.manifest.stars, last, len(data.users)), last.stars)
+        asked = (holdout.test, holdout.validation)
+        return np.concatenate([ndcg_of_lists(recommender.lists(cases), cases) for cases in asked])
+    last = data.ratings.take(np.setdiff1d(np.arange(len(data.ratings)), holdout.train))
+    errors: Floats = predicted_stars(recommender, release.manifest.stars, last, len(data.users)) - last.stars
+    return errors**2
 
 
 if __name__ == "__main__":
