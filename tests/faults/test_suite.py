@@ -115,6 +115,7 @@ def test_the_promise_holds_on_a_full_disk(fusion_store: str, tmp_path: Path) -> 
     assert result.faults == 1
 
 
+@pytest.mark.long
 def test_the_promise_holds_by_a_wrong_clock(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
     """A wrong clock takes a C compiler."""
     scenario = replace(SCENARIOS["clock"], small=Size(2, EVENTS), protocols=("consumer",))
