@@ -28,10 +28,11 @@ from worker.report import report_dead_letters
 
 log = logging.getLogger(__name__)
 
-# One is searched in Milvus while another is decoded and embedded; more only wait for each other.
-ANSWERERS = 2
-# Batches between poll and commit: two being answered, one being published, one ready to be.
-DEPTH = 4
+# Two are searched for in Milvus, which may give both back together, while a third is encoded and the next embedded: with
+# two in all, Milvus has nothing to do meanwhile.
+ANSWERERS = 3
+# Batches between poll and commit: those being answered, one being published, two ready to be.
+DEPTH = 6
 
 # Between two questions for a transactional id, while Kafka does not answer.
 RETRY_SECONDS = 0.5
