@@ -96,8 +96,8 @@ class Pipeline:
 
     @property
     def answers_at_once(self) -> bool:
-        """Whether a batch submitted now would be answered now, and not wait behind others."""
-        return self._answering < ANSWERERS
+        """Whether a batch submitted now would be answered now, and not wait behind others; the last place is for full ones."""
+        return self._answering < ANSWERERS - 1
 
     def submit(self, events: Sequence[Event], trigger: Trigger) -> None:
         """Take a batch; the caller has seen that there is room, or waits for all of it to end."""
