@@ -45,6 +45,21 @@ _CHANNEL = {
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 
+def connect(settings: MilvusSettings) -> MilvusClient:
+    """pymilvus' own client, for what `Milvus` does not do; raises what pymilvus does.
+
+    The connection is its own: pymilvus shares one by address, with the options of whoever came first.
+    """
+    return MilvusClient(
+        uri=settings.uri,
+        token=settings.token.get_secret_value() if settings.token else "",
+        timeout=settings.timeout_s,
+        grpc_options=_CHANNEL,
+        dedicated=True,
+        **_tls(settings),
+    )
+
+
 class Milvus:
     """One connection, made when first needed; any number of threads may share it.
 
@@ -217,15 +232,7 @@ class Milvus:
     def _connected(self) -> MilvusClient:
         with self._connecting:
             if self._client is None:
-                token = self._settings.token
-                self._client = MilvusClient(
-                    uri=self._settings.uri,
-                    token=token.get_secret_value() if token else "",
-                    timeout=self._timeout,
-                    grpc_options=_CHANNEL,
-                    dedicated=True,
-                    **_tls(self._settings),
-                )
+                self._client = connect(self._settings)
             return self._client
 
     def _loaded(self, collection: str, call: Callable[[], T]) -> T:

@@ -10,11 +10,11 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pymilvus import MilvusClient
 
 from schemas.profile import DEFAULT_K, ProfileEvent
 from schemas.recommendation import SCORE_PLACES, Retrieval
 from schemas.settings import Settings, load_settings
+from worker.milvus import connect
 from worker.store import ReleaseStore
 
 Hits = list[list[tuple[int, float]]]  # of each query: movie id and what the metric gives, best first
@@ -39,7 +39,7 @@ class Job:
     def __init__(self, settings: Settings, release: str, collection: str, mode: Mode = "milvus") -> None:
         self._settings, self._collection, self._mode = settings, collection, mode
         self._release = ReleaseStore(settings.store).load(release, device="cpu")
-        self._milvus = MilvusClient(settings.milvus.uri)
+        self._milvus = connect(settings.milvus)
         catalogue = self._release.catalogue
         self._ids = catalogue.movie_ids
         self._movies = {

@@ -2,6 +2,7 @@
 
 import sys
 from abc import ABC, abstractmethod
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -87,14 +88,14 @@ class LocalMilvus(ABC):
         if not is_open(self.port):
             return False
         import grpc  # type: ignore[import-untyped]
-        from pymilvus import MilvusClient, MilvusException
+        from pymilvus import MilvusException
+
+        from schemas.settings import MilvusSettings
+        from worker.milvus import connect
 
         try:
-            client = MilvusClient(self.uri, timeout=CALL_TIMEOUT_S, dedicated=True)
-            try:
+            with closing(connect(MilvusSettings(uri=self.uri, timeout_s=CALL_TIMEOUT_S))) as client:
                 client.list_collections(timeout=CALL_TIMEOUT_S)
-            finally:
-                client.close()
         except (MilvusException, grpc.RpcError):
             return False
         return True

@@ -1,12 +1,12 @@
 """The indexer on a real Kafka and both Milvus servers: what commands do."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from confluent_kafka import Producer
-from pymilvus import MilvusClient
 
 from ops.large_catalogue import write_store
 from schemas import kafka as kafka_config
@@ -15,7 +15,7 @@ from schemas.release import ReleaseState
 from schemas.settings import Settings
 from tests.indexing import TIMEOUT, carry_out, collections, corrupt, indexer, names, view_of, with_store
 from worker.exact import ExactIndex
-from worker.milvus import Milvus
+from worker.milvus import Milvus, connect
 from worker.store import ReleaseStore
 from worker.topics import ensure_topics
 
@@ -194,8 +194,5 @@ def test_a_large_catalogue_has_an_hnsw_index_and_tells_its_recall(settings: Sett
 
 def index_type(settings: Settings, collection: str) -> str:
     """What Milvus itself says of a collection."""
-    client = MilvusClient(settings.milvus.uri)
-    try:
+    with closing(connect(settings.milvus)) as client:
         return str(client.describe_index(collection, "vector")["index_type"])
-    finally:
-        client.close()

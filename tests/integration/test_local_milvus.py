@@ -1,37 +1,30 @@
 """Local Milvus, Lite and Standalone: data outlives kill -9, servers run side by side, a failed start says why."""
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
-from pymilvus import MilvusClient
 
 from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
 from ops.local.ports import free_port
 from ops.local.process import LocalError
+from schemas.settings import MilvusSettings
+from worker.milvus import connect
 
 ROWS = 20
 Server = Callable[..., LocalMilvus]
 both = pytest.mark.parametrize("server", [MilvusLite, MilvusStandalone])
 
 
-@contextmanager
-def connected(milvus: LocalMilvus) -> Iterator[MilvusClient]:
-    # Lite closes idle connections that ping, and pymilvus shares one by address with whoever made it before.
-    client = MilvusClient(
-        milvus.uri, timeout=60, dedicated=True, grpc_options={"grpc.keepalive_permit_without_calls": False}
-    )
-    try:
-        yield client
-    finally:
-        client.close()
+def settings_of(milvus: LocalMilvus) -> MilvusSettings:
+    return MilvusSettings(uri=milvus.uri, timeout_s=60)
 
 
 def fill(milvus: LocalMilvus, collection: str) -> None:
-    with connected(milvus) as client:
+    with closing(connect(settings_of(milvus))) as client:
         client.create_collection(collection, dimension=4, metric_type="IP")
         client.insert(collection, [{"id": row, "vector": [float(row)] * 4} for row in range(ROWS)])
         client.flush(collection)
@@ -50,7 +43,7 @@ def test_data_outlives_kill_9(server: Server, tmp_path: Path) -> None:
         # Then it is another process at the same address, and has the collection
         assert milvus.uri == uri
         assert milvus.pid != pid
-        with connected(milvus) as client:
+        with closing(connect(settings_of(milvus))) as client:
             assert client.list_collections() == ["movies"]
             assert client.get_collection_stats("movies")["row_count"] == ROWS
 
@@ -61,9 +54,9 @@ def test_two_servers_do_not_share_anything(milvus: LocalMilvus, tmp_path: Path) 
         # When one gets a collection
         fill(milvus, "of_the_first")
         # Then the other has none
-        with connected(other) as client:
+        with closing(connect(settings_of(other))) as client:
             assert client.list_collections() == []
-        with connected(milvus) as client:
+        with closing(connect(settings_of(milvus))) as client:
             assert "of_the_first" in client.list_collections()
             client.drop_collection("of_the_first")
 

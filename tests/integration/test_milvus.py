@@ -2,18 +2,18 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pymilvus import MilvusClient
 
 from ops.local.milvus import LocalMilvus, MilvusLite
 from schemas.errors import SettingsError
 from schemas.settings import MilvusSettings
 from worker.errors import MilvusError
 from worker.exact import ExactIndex
-from worker.milvus import Metric, Milvus, Vectors
+from worker.milvus import Metric, Milvus, Vectors, connect
 
 MOVIES, DIMENSION = 500, 16
 
@@ -62,9 +62,10 @@ def test_columns_are_what_the_public_api_gives(client: Milvus, milvus: LocalMilv
 
     ids, scores = client.search("it_public", queries, 10, expression)
 
-    public = MilvusClient(uri=milvus.uri)
-    answer = public.search("it_public", queries.tolist(), filter=expression, limit=10, anns_field="vector")
-    public.close()
+    with closing(connect(MilvusSettings(uri=milvus.uri))) as public:
+        answer = public.search(
+            "it_public", queries.tolist(), filter=expression, limit=10, anns_field="vector"
+        )
     assert ids.tolist() == [[hit.id for hit in hits] for hits in answer] if ids.size else not any(answer)
     assert scores == pytest.approx(
         np.array([[hit["distance"] for hit in hits] for hits in answer]).reshape(scores.shape), abs=1e-6

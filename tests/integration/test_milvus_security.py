@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import trustme
 import yaml
-from pymilvus import MilvusClient, MilvusException
+from pymilvus import MilvusException
 
 from ops.local.milvus import MilvusStandalone
 from ops.local.milvus_standalone import is_healthy
@@ -15,7 +15,7 @@ from schemas.errors import SettingsError
 from schemas.settings import MilvusSettings
 from tests.processes import wait_for
 from worker.errors import MilvusError
-from worker.milvus import Milvus
+from worker.milvus import Milvus, connect
 
 pytestmark = pytest.mark.timeout(600)
 TOKEN = "root:Milvus"  # the one that a new server has
@@ -90,4 +90,4 @@ def test_without_a_certificate_nothing_is_answered(guarded: MilvusSettings) -> N
     with pytest.raises(MilvusError):
         collections(alone)
     with pytest.raises(MilvusException):
-        MilvusClient(guarded.uri.replace("https", "http"), token=TOKEN, timeout=3.0, dedicated=True)
+        connect(MilvusSettings(uri=guarded.uri.replace("https", "http"), token=TOKEN, timeout_s=3.0))
