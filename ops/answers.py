@@ -8,6 +8,8 @@ from schemas.errors import MarqueeError
 from schemas.recommendation import Recommendation, RecommendedMovie
 from schemas.settings import Settings
 
+# For the cause of a silence, each part of the deployment is looked at: on a busy machine that takes seconds.
+_LOOK_SECONDS = 10.0
 _COLUMNS = ("Top", "Ids", "Title", "Score")
 
 
@@ -48,10 +50,13 @@ def ask(settings: Settings, profile: Profile, timeout_s: float) -> tuple[Result,
 
 
 def _cause(settings: Settings) -> str:
-    """What can be seen of why nobody answers."""
+    """What can be seen of why nobody answers; that nothing can is a cause as well."""
     from ops.overview import overview  # brings Paddle along, which a person who is answered need not wait for
 
-    seen = overview(settings, timeout_s=5.0)
+    try:
+        seen = overview(settings, timeout_s=_LOOK_SECONDS)
+    except MarqueeError as error:
+        return str(error)
     waiting = sum(group.total_lag for group in seen.groups if group.name == settings.names.worker_group)
     causes = [*seen.problems, *([f"{waiting:,} events wait for the workers"] if waiting else [])]
     return "; ".join(causes) or "every part looks well; see the worker's log"

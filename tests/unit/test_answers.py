@@ -1,7 +1,16 @@
-"""The table of an answer."""
+"""The table of an answer, and what is said where none comes."""
 
-from ops.answers import movie_table
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+
+from ops.answers import ask, movie_table
+from producer.profiles import Delivery
+from producer.recommendations import NoAnswerError
+from schemas.errors import UnreachableError
 from schemas.recommendation import Recommendation, RecommendedMovie, Source
+from schemas.settings import Settings
 
 
 def recommendation(*movies: tuple[int, str, float]) -> Recommendation:
@@ -29,3 +38,18 @@ def test_the_table_is_the_seeds() -> None:
 
 def test_an_empty_list_is_a_table_without_rows() -> None:
     assert movie_table(recommendation()) == "Top\tIds\tTitle\tScore"
+
+
+def test_a_silence_is_no_answer_though_its_cause_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silence(*_: object) -> None:
+        raise NoAnswerError("no answer came")
+
+    def away(*_: object, **__: object) -> None:
+        raise UnreachableError("Kafka did not answer")
+
+    reader = SimpleNamespace(outcome_of=silence)
+    monkeypatch.setattr("ops.answers.OutcomeReader", lambda *_, **__: nullcontext(reader))
+    monkeypatch.setattr("ops.answers.publish_one", lambda *_, **__: Delivery("", 0, 0, 0))
+    monkeypatch.setattr("ops.overview.overview", away)
+    with pytest.raises(NoAnswerError, match="no answer came: Kafka did not answer"):
+        ask(Settings(), {}, 1.0)
