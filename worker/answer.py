@@ -13,7 +13,7 @@ from worker.batch import Answer, Event, source_of
 from worker.cache import Found, profile_key
 from worker.decode import Rejection, decode
 from worker.encode import encode_dead_letter
-from worker.errors import AbandonedError, MixedReleasesError
+from worker.errors import AbandonedError, MixedReleasesError, SupersededError
 from worker.lineup import HasLineup, Lineup
 from worker.lists import NOTHING, Wish
 from worker.metrics import Metrics
@@ -48,15 +48,39 @@ class Answerer:
     def answer(self, events: Sequence[Event], is_ours: Callable[[], bool]) -> list[Answer]:
         """The answer of each event, in order; one release makes them all, but for the events that a canary takes.
 
-        Waits and tries again for as long as Milvus is away and the batch is ours.
+        Waits and tries again for as long as Milvus is away and the batch is ours; if another release serves meanwhile, with
+        that.
 
         Raises:
             AbandonedError: the batch is not ours any more.
             SettingsError: Milvus refused who we are.
         """
-        lineup = self._serving.lineup()
         with self._metrics.stage("decode"):
             decoded = [decode(event.value()) for event in events]
+        while True:
+            lineup = self._serving.lineup()
+            try:
+                return self._answer(events, decoded, lineup, self._unless_superseded(lineup, is_ours))
+            except SupersededError:
+                log.info("beginning a batch again with what serves now")
+
+    def _unless_superseded(self, lineup: Lineup, is_ours: Callable[[], bool]) -> Callable[[], bool]:
+        """For a batch that waits: Milvus may have lost what it waits for, and have the one that serves in its place."""
+
+        def still() -> bool:
+            if self._serving.lineup() != lineup:
+                raise SupersededError
+            return is_ours()
+
+        return still
+
+    def _answer(
+        self,
+        events: Sequence[Event],
+        decoded: Sequence[ProfileEvent | Rejection],
+        lineup: Lineup,
+        is_ours: Callable[[], bool],
+    ) -> list[Answer]:
         readable = [
             (event, profile)
             for event, profile in zip(events, decoded, strict=True)
@@ -150,7 +174,7 @@ class Answerer:
             return []
         try:
             return self._recommend_together(readable, served, is_ours)
-        except (AbandonedError, MarqueeError):
+        except (AbandonedError, SupersededError, MarqueeError):
             raise  # no event's fault: a token that Milvus refuses must not make dead letters of them all
         except Exception as error:  # whatever an event can cause must not stop the others
             if len(readable) > 1:

@@ -27,5 +27,9 @@ class RefusedError(Exception):
     """The broker refused these records for what they are, and none is committed: try fewer at a time."""
 
 
+class SupersededError(Exception):
+    """The batch waits for Milvus, and another release serves by now: begin it again with that."""
+
+
 class AbandonedError(Exception):
     """The batch is no longer ours: drop it; whoever has its partitions answers it."""

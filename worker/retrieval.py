@@ -4,6 +4,7 @@ import logging
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -38,11 +39,26 @@ class FoundLists:
     milvus_away: bool
 
 
+class _Way:
+    """To the collection of one release: open, or closed since when."""
+
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+        self.answers.set()
+        self.away_since = 0.0
+
+    @property
+    def away(self) -> float:
+        """Seconds."""
+        return time.monotonic() - self.away_since
+
+
 class Retriever:
     """Finds the lists of a batch; several threads may use one.
 
-    The first search that fails closes the way to Milvus for all batches. A probe of its own tries until Milvus answers,
-    so that no batch pays for finding out; meanwhile batches wait, and after `milvus.exact_after_s` go the exact way.
+    The first search that fails closes the way to its collection for all batches. A probe of its own tries until that
+    answers, so that no batch pays for finding out; meanwhile batches wait, and after `milvus.exact_after_s` go the exact
+    way. Each release has a way of its own: what Milvus has lost of one must not keep others from it.
     """
 
     def __init__(self, settings: Settings, milvus: Milvus, health: Health, metrics: Metrics) -> None:
@@ -54,9 +70,7 @@ class Retriever:
         self._health = health
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._answers = threading.Event()
-        self._answers.set()
-        self._away_since = 0.0
+        self._ways: weakref.WeakKeyDictionary[ServedRelease, _Way] = weakref.WeakKeyDictionary()
 
     def lists(
         self,
@@ -86,22 +100,23 @@ class Retriever:
         is_ours: Callable[[], bool],
         withheld: frozenset[int],
     ) -> FoundLists:
-        while not self._exact_only:
-            if self._answers.is_set():
+        if self._exact_only:
+            return _found_exactly(served, vectors, wishes, withheld, milvus_away=False)
+        way = self._way(served)
+        while True:
+            if way.answers.is_set():
                 try:
                     found = self._searched(served, vectors, wishes, withheld)
                     self._metrics.search.milvus_answers()
                     return found
                 except MilvusError as error:
-                    self._close(served, error)
+                    self._close(served, way, str(error))
             if not is_ours():
                 raise AbandonedError
-            if served.exact and self._exact_after != "never" and self._away() >= self._exact_after:
+            if served.exact and self._exact_after != "never" and way.away >= self._exact_after:
                 self._metrics.search.exactly()
-                break
-            self._answers.wait(_LOOK_SECONDS)
-        lists = _exactly(served, withheld)(vectors, wishes)
-        return FoundLists(lists, ["exact"] * len(wishes), milvus_away=not self._exact_only)
+                return _found_exactly(served, vectors, wishes, withheld, milvus_away=True)
+            way.answers.wait(_LOOK_SECONDS)
 
     def _searched(
         self, served: ServedRelease, vectors: Vectors, wishes: Sequence[Wish], withheld: frozenset[int]
@@ -124,37 +139,63 @@ class Retriever:
             retrievals[place] = "exact"
         return FoundLists(ranked.lists, retrievals, milvus_away=False)
 
-    def _away(self) -> float:
-        return time.monotonic() - self._away_since
-
-    def _close(self, served: ServedRelease, error: MilvusError) -> None:
-        self._metrics.search.retried()
-        self._health.set("milvus", str(error))
+    def _way(self, served: ServedRelease) -> _Way:
         with self._lock:
-            if not self._answers.is_set():
-                return  # another batch has noticed as well
-            self._answers.clear()
-            self._away_since = time.monotonic()
-        log.warning("waiting for Milvus: %s", error)
-        threading.Thread(target=self._probe, args=(served,), name="milvus-probe", daemon=True).start()
+            return self._ways.setdefault(served, _Way())
 
-    def _probe(self, served: ServedRelease) -> None:
-        """Search until Milvus answers, then open the way again."""
-        query = np.zeros((1, served.release.manifest.dimension), dtype=np.float32)
-        query[0, 0] = 1.0
+    def _close(self, served: ServedRelease, way: _Way, problem: str) -> None:
+        self._metrics.search.retried()
+        self._health.set("milvus", problem)
+        with self._lock:
+            if not way.answers.is_set():
+                return  # another batch has noticed as well
+            way.answers.clear()
+            way.away_since = time.monotonic()
+        log.warning("waiting for Milvus: %s", problem)
+        # It must not keep a release that nothing else holds any more.
+        threading.Thread(
+            target=self._probe, args=(weakref.ref(served), way), name="milvus-probe", daemon=True
+        ).start()
+
+    def _probe(self, probed: "weakref.ref[ServedRelease]", way: _Way) -> None:
+        """Search until Milvus answers or the release is gone, then open the way again."""
         backoff = _FIRST_BACKOFF_SECONDS
         while True:
             time.sleep(backoff * random.uniform(0.5, 1.0))
             backoff = min(2 * backoff, _LONGEST_BACKOFF_SECONDS)
-            try:
-                self._milvus.search(served.collection, query, 1)
+            served = probed()
+            if served is None or self._answers(served):
                 break
-            except MilvusError as error:
-                self._health.set("milvus", str(error))
-        log.info("Milvus answers again, after %.1f s", self._away())
-        self._health.set("milvus", None)
-        self._answers.set()
-        self._metrics.search.milvus_answers()
+            del served
+        log.info(
+            "Milvus %s, after %.1f s", "answers again" if served else "need not answer any more", way.away
+        )
+        way.answers.set()
+        with self._lock:
+            if all(way.answers.is_set() for way in self._ways.values()):
+                self._health.set("milvus", None)
+                self._metrics.search.milvus_answers()
+
+    def _answers(self, served: ServedRelease) -> bool:
+        query = np.zeros((1, served.release.manifest.dimension), dtype=np.float32)
+        query[0, 0] = 1.0
+        try:
+            self._milvus.search(served.collection, query, 1)
+        except MilvusError as error:
+            self._health.set("milvus", str(error))
+            return False
+        return True
+
+
+def _found_exactly(
+    served: ServedRelease,
+    vectors: Vectors,
+    wishes: Sequence[Wish],
+    withheld: frozenset[int],
+    *,
+    milvus_away: bool,
+) -> FoundLists:
+    return FoundLists(_exactly(served, withheld)(vectors, wishes), ["exact"] * len(wishes), milvus_away)
 
 
 def _exactly(served: ServedRelease, withheld: frozenset[int]) -> SearchExactly:

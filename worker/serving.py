@@ -42,6 +42,7 @@ class Serving:
         self._lineup: Lineup | None = None
         # Also what batches under way still hold: their collections must not be dropped.
         self._loaded: weakref.WeakSet[ServedRelease] = weakref.WeakSet()
+        self._loading: str | None = None  # the collection of what is being loaded
         # What could not be loaded, and when it is tried again; what comes in its place is tried at once.
         self._failed: tuple[ActiveRecord | TrialRecord | None, float] = None, 0.0
         self._newer: int | None = None
@@ -174,12 +175,14 @@ class Serving:
                 return served
         record = view.releases.get(wanted.release)
         sha256, ef = (record.vectors_sha256, record.ef) if record else (None, None)
+        self._loading = wanted.collection
         loading = self._loader.begin(wanted.release, wanted.collection, sha256, ef)
         # A large release takes longer to come than this worker may be silent.
         while not wait([loading], _FOLLOW_SECONDS).done:
             if self._stopping.is_set():
                 return None
             self._beat()
+        self._loading = None
         error = loading.exception()
         if error is None:
             self._loaded.add(loading.result())
@@ -205,4 +208,8 @@ class Serving:
         log.error("%s", problem)
 
     def _beat(self) -> None:
-        self._heartbeat.beat(sorted({served.collection for served in self._loaded}))
+        """Which collections must not be dropped; what is being loaded is about to be searched."""
+        collections = {served.collection for served in self._loaded} | (
+            {self._loading} if self._loading else set()
+        )
+        self._heartbeat.beat(sorted(collections))

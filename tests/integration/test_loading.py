@@ -16,6 +16,7 @@ from tests.commands import marquee
 from tests.indexing import corrupt, with_store
 from tests.integration.test_worker import assert_each_once, everything, publish
 from tests.processes import Process, wait_for
+from worker.milvus import Milvus
 from worker.store import ReleaseStore
 
 FAILURES = 'marquee_release_load_failures_total{what="active"}'
@@ -113,3 +114,25 @@ def test_a_worker_that_cannot_load_what_is_active_waits_and_says_so(
 
         assert_each_once(sent, everything(settings, 1))
         worker.wait_ready()
+
+
+def test_events_that_wait_for_a_lost_collection_are_answered_by_the_next_release(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Given a worker without a copy of the vectors: it has nothing but Milvus to answer from."""
+    first, second = ReleaseStore(settings.store).names()
+    active = activate(settings, release=first)
+    milvus = Milvus(settings.milvus)
+    with Process("worker", settings, tmp_path, MARQUEE_WORKER__EXACT_MAX_MB="0") as worker:
+        worker.wait_ready()
+        milvus.drop(active.collection)
+        sent = publish(settings, [json.dumps({"user_id": i + 1}).encode() for i in range(20)])
+        wait_for("its finding out", lambda: "milvus" in worker.readiness()["problems"])
+
+        activate(settings, release=second, epoch=2)
+
+        outcomes = everything(settings, len(sent))
+        assert_each_once(sent, outcomes)
+        assert set(made_by(outcomes)) == {second}
+        worker.wait_ready()
+    milvus.close()

@@ -171,3 +171,43 @@ def test_the_oldest_lists_make_room() -> None:
     values(of, b'{"user_id":5}', b'{"user_id":4}', b'{"user_id":1}')
 
     assert search.asked == [5, 1]
+
+
+def test_a_batch_that_waits_for_milvus_begins_again_with_what_serves_by_then() -> None:
+    first, second = (
+        SimpleNamespace(
+            release=SimpleNamespace(
+                embed_profiles=lambda profiles: np.zeros((len(profiles), 2), dtype=np.float32),
+                unknowns=lambda _: Unknowns(0, 0),
+            ),
+            name=name,
+            encoder=SimpleNamespace(encode=encode, movies=movies),
+            cache=ListCache(0),
+            made=lambda record: bool(record.value),
+            foreign=lambda _vectors, _lists: 0,
+        )
+        for name in ("r-1", "r-2")
+    )
+    serving = [Lineup(cast(Any, first), 1), Lineup(cast(Any, first), 1), Lineup(cast(Any, second), 2)]
+    searched = []
+
+    def lists(
+        served: Any, _vectors: object, wishes: Sequence[Wish], is_ours: Callable[[], bool], **_: object
+    ) -> FoundLists:
+        searched.append(served.name)
+        while served is first:  # whose collection is lost
+            assert is_ours()
+        return found([[Pick(7, 1.0)] for _ in wishes])
+
+    def lineup() -> Lineup:
+        return serving.pop(0) if len(serving) > 1 else serving[0]
+
+    of = Answerer(
+        "dead-letters",
+        cast(Any, SimpleNamespace(lineup=lineup)),
+        cast(Any, SimpleNamespace(lists=lists)),
+        Metrics(CollectorRegistry()),
+    )
+
+    assert values(of, b'{"user_id":1}', b'{"user_id":2}', b"{")[:2] == [b"7milvus", b"7milvus"]
+    assert searched == ["r-1", "r-2"]

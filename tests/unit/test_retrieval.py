@@ -1,0 +1,108 @@
+"""The way to Milvus: each release's own, closed by the first search that fails, opened by a probe."""
+
+import gc
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from schemas.settings import load_settings
+from worker.errors import AbandonedError, MilvusError
+from worker.exact import ExactIndex
+from worker.http import Health
+from worker.lists import Ids, Vectors, Wish
+from worker.metrics import Metrics
+from worker.retrieval import Retriever
+from worker.served import ServedRelease
+
+MOVIES, DIMENSION = 50, 8
+QUERIES = np.ones((2, DIMENSION), np.float32)
+WISHES = [Wish(3), Wish(5)]
+
+
+class HalfLost:
+    """A Milvus that has lost some collections."""
+
+    def __init__(self, *lost: str) -> None:
+        self.lost = set(lost)
+
+    def search(
+        self, collection: str, queries: Vectors, limit: int, *_: object, **__: object
+    ) -> tuple[Ids, Vectors]:
+        if collection in self.lost:
+            raise MilvusError(f"could not search {collection}")
+        return index(collection).search(queries, limit)
+
+
+def index(collection: str) -> ExactIndex:
+    vectors = np.random.default_rng(len(collection)).normal(size=(MOVIES, DIMENSION)).astype(np.float32)
+    return ExactIndex(np.arange(1, MOVIES + 1), vectors)
+
+
+def served(collection: str, *, copy: bool = True) -> ServedRelease:
+    manifest = SimpleNamespace(score_scale=1.0, movies=MOVIES, dimension=DIMENSION, release=collection)
+    release, nothing = cast(Any, SimpleNamespace(manifest=manifest)), cast(Any, None)
+    one = ServedRelease(release, collection, nothing, index(collection) if copy else None, nothing)
+    vars(one)["filters"] = SimpleNamespace(asked=lambda _: None)
+    return one
+
+
+@pytest.fixture
+def health() -> Health:
+    health = Health()
+    health.begun()
+    return health
+
+
+def retriever(milvus: HalfLost, health: Health) -> Retriever:
+    settings = load_settings(milvus={"exact_after_s": 0})
+    return Retriever(settings, cast(Any, milvus), health, Metrics(CollectorRegistry()))
+
+
+def retrievals(of: Retriever, release: ServedRelease) -> set[str]:
+    return set(of.lists(release, QUERIES, WISHES, lambda: True).retrievals)
+
+
+def wait_until_well(health: Health) -> None:
+    deadline = time.monotonic() + 30
+    while health.problems:
+        gc.collect()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_what_milvus_lost_of_one_release_keeps_no_other_from_it(health: Health) -> None:
+    lost, there = served("lost"), served("there")
+    of = retriever(HalfLost("lost"), health)
+
+    assert retrievals(of, lost) == {"exact"}
+    assert retrievals(of, there) == {"milvus"}
+    assert retrievals(of, lost) == {"exact"}
+    assert health.problems == {"milvus": "could not search lost"}
+
+
+def test_the_way_opens_when_milvus_answers_again(health: Health) -> None:
+    milvus, release = HalfLost("one"), served("one")
+    of = retriever(milvus, health)
+    assert retrievals(of, release) == {"exact"}
+
+    milvus.lost.clear()
+
+    wait_until_well(health)
+    assert retrievals(of, release) == {"milvus"}
+
+
+def test_nobody_waits_for_the_collection_of_a_release_that_is_gone(health: Health) -> None:
+    of = retriever(HalfLost("lost"), health)
+    assert retrievals(of, served("lost")) == {"exact"}
+    wait_until_well(health)
+
+
+def test_without_a_copy_a_batch_waits_for_as_long_as_it_is_ours(health: Health) -> None:
+    of, asked = retriever(HalfLost("lost"), health), [True, True, False]
+    with pytest.raises(AbandonedError):
+        of.lists(served("lost", copy=False), QUERIES, WISHES, lambda: asked.pop(0))
+    assert not asked
