@@ -1,4 +1,4 @@
-"""Before a worker or an indexer begins: are the schemas of what it reads and writes in the registry?"""
+"""Before a worker, an indexer or an outcomes worker begins: are the schemas of what it reads and writes in the registry?"""
 
 import logging
 

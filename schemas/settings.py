@@ -259,7 +259,7 @@ class RegistrySettings(_Group):
 
     url: str | None = Field(
         None,
-        description="Of its API; `marquee topics` registers the schemas, workers and indexers check them.",
+        description="Of its API; `marquee topics` registers the schemas; workers, indexers and outcomes workers check them.",
     )
     username: str | None = None
     password: SecretStr | None = None

@@ -1,13 +1,16 @@
 """What is said to a schema registry, and what its answers mean; tests/system asks a real one."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
 
+from ops.commands.indexer import indexer
+from ops.commands.outcomes_worker import outcomes_worker
+from ops.commands.worker import worker
 from ops.schema_check import check_schemas
 from schemas import registry
 from schemas.errors import MarqueeError, SettingsError, UnreachableError
@@ -73,6 +76,16 @@ def test_a_refusal_is_said_in_a_sentence(status: int, kind: type[MarqueeError], 
     with answering(status) as (url, _), pytest.raises(kind, match=said) as refusal:
         check_schemas(settings(url))
     assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("command", [worker, indexer, outcomes_worker])
+def test_none_begins_with_schemas_that_the_registry_does_not_have(
+    command: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.logs.set_up", lambda _: None)
+    with answering(404) as (url, _), pytest.raises(MarqueeError, match="marquee topics"):
+        monkeypatch.setenv("MARQUEE_REGISTRY__URL", url)
+        command()
 
 
 def test_one_that_is_away_keeps_no_worker_from_beginning(caplog: pytest.LogCaptureFixture) -> None:
