@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from schemas.settings import Settings
     from schemas.withdrawal import Withdrawal
 
-Ids = Annotated[list[int], typer.Argument(help="Ids of movies.", metavar="ID…", min=1)]
+Ids = Annotated[list[int], typer.Argument(help="Ids of movies.", metavar="ID", min=1)]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Return when every live worker has read it.")]
 WaitTimeout = Annotated[float, typer.Option(help="Seconds to wait for the workers.", min=0.1)]
 

@@ -19,9 +19,7 @@ def read(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(
-            f"{path} is missing: the folder must hold users.dat, movies.dat and ratings.dat"
-        ) from None
+        raise DataError(f"{path} is missing: check the path, or copy it again") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     if not content:

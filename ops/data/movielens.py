@@ -56,6 +56,11 @@ def load(folder: Path) -> MovieLens:
             f"`marquee data fetch {folder}`"
         )
     paths = (folder / USERS_FILE, _movies_path(folder), folder / RATINGS_FILE)
+    for path in paths:
+        if not path.exists():
+            raise DataError(
+                f"{path} is missing: the folder must hold {USERS_FILE}, {MOVIES_FILE} and {RATINGS_FILE}"
+            )
     contents = [read(path) for path in paths]
     users = _parse_users(paths[0], contents[0])
     movies = parse_movies(paths[1], contents[1])

@@ -47,3 +47,5 @@ def test_a_movie_without_a_rating_is_recommended(
     again = marquee(settings, "movies", "add", str(tmp_path / "new.dat"))
     assert (again.returncode, again.stdout) == (1, "")
     assert "has movie 900001, 900002 already" in again.stderr
+    nowhere = marquee(settings, "movies", "add", str(tmp_path / "nothing.dat"))
+    assert (nowhere.returncode, "nothing.dat is missing: check the path" in nowhere.stderr) == (1, True)

@@ -118,7 +118,7 @@ def test_names_file_line_and_reason(
 def test_names_a_missing_file(folder: Path, name: str) -> None:
     (folder / name).unlink()
 
-    with pytest.raises(DataError, match=f"{name} is missing"):
+    with pytest.raises(DataError, match=f"{name} is missing: the folder must hold users.dat"):
         load(folder)
 
 
