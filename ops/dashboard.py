@@ -45,7 +45,7 @@ class Panel:
 ANSWERS = (
     Panel(
         "Keeping up? Events waiting",
-        "Events in Kafka that no worker has taken yet.",
+        "Events whose result is not committed yet: in Kafka, or being answered.",
         [Query("sum(marquee_consumer_lag)")],
         kind="stat",
         width=5,

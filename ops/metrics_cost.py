@@ -12,18 +12,23 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from confluent_kafka import Consumer, TopicPartition
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from worker.batch import Answer, Headers, Record
+from worker.http import Health
 from worker.latest import Latest
 from worker.metrics import Metrics
 from worker.report import report_dead_letters
+from worker.statistics import Statistics
 from worker.trend import UNWATCHED_SECONDS, Trend
 
 BATCH = 256
 ROUNDS = 300
 SCRAPE_SECONDS = 5.0
+REPORT_SECONDS = 2.0  # `statistics.interval.ms` of the worker's consumer
+PARTITIONS = 12
 STAGES = ("decode", "embed", "search", "encode")
 
 
@@ -74,10 +79,11 @@ class Cost:
     event: float  # of each further event
     look: float
     scrape: float
+    report: float
 
     def share(self, batches: float, events: float, alive_s: float, cpu_s: float) -> float:
         """Of a worker's CPU time, where Prometheus scrapes it and a page is kept."""
-        standing = self.look / UNWATCHED_SECONDS + self.scrape / SCRAPE_SECONDS
+        standing = self.look / UNWATCHED_SECONDS + self.scrape / SCRAPE_SECONDS + self.report / REPORT_SECONDS
         return (batches * self.batch + events * self.event + alive_s * standing) / 1e6 / cpu_s
 
 
@@ -105,11 +111,34 @@ def measured() -> Cost:
         return microseconds(count)
 
     one, many = batch(1), batch(BATCH)
-    for partition in range(12):
-        metrics.lag(partition, 7)
+    report = reporting(metrics)
     look = microseconds(lambda: trend.look(time.time()), 50)
     scrape = microseconds(lambda: generate_latest(registry), 50)
-    return Cost(one, (many - one) / (BATCH - 1), look, scrape)
+    return Cost(one, (many - one) / (BATCH - 1), look, scrape, report)
+
+
+def reporting(metrics: Metrics) -> float:
+    """CPU microseconds of one report of the Kafka client: librdkafka writes it, and it is read here."""
+    statistics, reports = Statistics("profiles", Health(), metrics), 0
+
+    def read(report: str) -> None:
+        nonlocal reports
+        reports += 1
+        statistics.read(report)
+
+    # Its built-in broker, on which nothing else happens.
+    options = {"test.mock.num.brokers": 1, "bootstrap.servers": "-", "group.id": "cost", "log_level": 0}
+    consumer = Consumer(options | {"stats_cb": read, "statistics.interval.ms": 10})
+    positions = [TopicPartition("profiles", partition, 0) for partition in range(PARTITIONS)]
+    consumer.assign(positions)
+    metrics.lag.assigned(positions)
+    consumer.poll(1.0)
+    began, before = time.process_time(), reports
+    for _ in range(20):
+        consumer.poll(0.1)
+    spent = time.process_time() - began
+    consumer.close()
+    return spent / (reports - before) * 1e6
 
 
 def samples(address: str) -> dict[str, float]:
@@ -129,6 +158,7 @@ def main(arguments: list[str]) -> None:
     print(f"each further event   {cost.event:8.2f} µs")
     print(f"a look for the page  {cost.look:8.0f} µs, every {UNWATCHED_SECONDS:g} s, unless watched")
     print(f"a scrape             {cost.scrape:8.0f} µs, every {SCRAPE_SECONDS:g} s")
+    print(f"a client's report    {cost.report:8.0f} µs, every {REPORT_SECONDS:g} s")
     for address in arguments:
         seen = samples(address)
         events, batches = seen["marquee_batch_events_sum"], seen["marquee_batch_events_count"]

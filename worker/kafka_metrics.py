@@ -53,7 +53,8 @@ class KafkaMetrics:
             if broker["rtt"]["cnt"]:
                 self._round_trip.labels(str(broker["nodeid"])).set(broker["rtt"]["p99"] / _MICROSECONDS)
         partitions = content["topics"].get(topic, {}).get("partitions", {})
-        self._prefetched.set(sum(partition["fetchq_cnt"] for partition in partitions.values()))
+        # Each partition's queue is the consumer's one, and tells the length of that.
+        self._prefetched.set(max((partition["fetchq_cnt"] for partition in partitions.values()), default=0))
         self._grow("received", content["rx_bytes"])
         self._grow("disconnects", sum(broker["disconnects"] for broker in brokers))
         self._grow("timeouts", sum(broker["req_timeouts"] for broker in brokers))

@@ -16,6 +16,7 @@ from schemas.dead_letter import Reason
 from worker.batch import Answer, Trigger
 from worker.histogram import BatchHistogram
 from worker.kafka_metrics import KafkaMetrics
+from worker.lag_metrics import LagMetrics
 from worker.release_metrics import ReleaseMetrics
 from worker.search_metrics import SearchMetrics
 from worker.shadow_metrics import ShadowMetrics
@@ -65,9 +66,6 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
-        self._lag = Gauge(
-            "marquee_consumer_lag", "Events not yet consumed, by partition.", ["partition"], registry=registry
-        )
         self._lost_offsets = Counter(
             "marquee_lost_offsets",
             "Positions that retention had removed and a setting went past.",
@@ -78,6 +76,7 @@ class Metrics:
             "When results were last committed; 0 before the first.",
             registry=registry,
         )
+        self.lag = LagMetrics(registry)
         self.search = SearchMetrics(registry)
         self.release = ReleaseMetrics(registry)
         self.shadow = ShadowMetrics(registry)
@@ -116,13 +115,6 @@ class Metrics:
         self._stage_of["publish"].observe(seconds - commit_seconds)
         self._stage_of["commit"].observe(commit_seconds)
         self._commit_at.set(now)
-
-    def lag(self, partition: int, events: int) -> None:
-        self._lag.labels(str(partition)).set(events)
-
-    def forget_lag(self) -> None:
-        """Partitions may have gone to another worker."""
-        self._lag.clear()
 
     def lost_offset(self) -> None:
         self._lost_offsets.inc()

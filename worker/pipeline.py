@@ -239,7 +239,7 @@ class Pipeline:
             return
         started = time.monotonic()
         try:
-            self._publisher.publish(answers, lambda: generation == self._generation)
+            positions = self._publisher.publish(answers, lambda: generation == self._generation)
         except RefusedError as refusal:
             self._metrics.transaction("refused")
             self._publish_smaller(hands, generation, answers, str(refusal))
@@ -255,6 +255,7 @@ class Pipeline:
             self._metrics.transaction("committed")
             commit_seconds = self._publisher.calls.seconds("commit_transaction")
             self._metrics.committed(answers, time.monotonic() - started, commit_seconds)
+            self._metrics.lag.committed(positions)
             self._latest.committed(answers)
             report_dead_letters(answers)
 

@@ -75,7 +75,7 @@ class Publisher(Protocol):
 
     def start(self) -> None: ...
 
-    def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> None: ...
+    def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> list[TopicPartition]: ...
 
     def settle(self, *, regrouped: bool) -> None: ...
 
@@ -148,8 +148,8 @@ class ExactlyOnce:
                 producer.init_transactions(CALL_SECONDS)
             self._producer, self._deliveries = producer, deliveries
 
-    def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> None:
-        """Commit the answers and the positions after them, or nothing.
+    def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> list[TopicPartition]:
+        """Commit the answers and the positions after them, which are returned, or nothing.
 
         Raises:
             UndoneError: nothing was committed, or the outcome is unknown: positions must be read back from Kafka.
@@ -164,13 +164,14 @@ class ExactlyOnce:
         group = self._group
         if not is_ours():
             raise UndoneError("the partitions were lost before publishing")
+        positions = positions_after(answer.event for answer in answers)
         try:
             # 2. Results and dead letters, then the offsets of what they answer, into one transaction.
             with self._sorted("begin_transaction"):
                 producer.begin_transaction()
             with self._sorted("produce"):
                 _produce(producer, [answer.record for answer in answers])
-            self._send_offsets(producer, positions_after(answer.event for answer in answers), group)
+            self._send_offsets(producer, positions, group)
             # 3. Commit flushes first, and fails by itself on what could not be delivered.
             with self._sorted("commit_transaction"):
                 producer.commit_transaction(TRANSACTION_SECONDS)
@@ -187,6 +188,7 @@ class ExactlyOnce:
                 raise RefusedError(refused[0].str()) from None
             # 5. Go back: the pipeline has a new producer take our id, then the stream reads every position back.
             raise
+        return positions
 
     def settle(self, *, regrouped: bool) -> None:
         """Note who we are in the group: after what the last poll has changed, and before anything of it is published.
@@ -247,7 +249,7 @@ class AtLeastOnce:
     def start(self) -> None:
         """Nothing to take: there is no transactional id."""
 
-    def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> None:
+    def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> list[TopicPartition]:
         """Deliver the answers; the positions after them are committed by `settle`. Raises as `ExactlyOnce.publish`."""
         if not is_ours():
             raise UndoneError("the partitions were lost before publishing")
@@ -261,7 +263,9 @@ class AtLeastOnce:
             raise RefusedError(errors[0].str())
         if errors or undelivered:
             raise UndoneError(errors[0].str() if errors else "Kafka did not take the results in time")
-        self._delivered.put(positions_after(answer.event for answer in answers))
+        positions = positions_after(answer.event for answer in answers)
+        self._delivered.put(positions)
+        return positions
 
     def settle(self, *, regrouped: bool) -> None:  # noqa: ARG002  positions may go at any time
         """Commit the positions after what was delivered; what fails is answered again by whoever gets it."""

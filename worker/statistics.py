@@ -31,9 +31,4 @@ class Statistics:
             self._reached_at = self._reached_at or time.monotonic()
             self._health.set("kafka", None)
         self._metrics.kafka.read(content, self._topic)
-        partitions = content["topics"].get(self._topic, {}).get("partitions", {})
-        for partition in partitions.values():
-            # Not `consumer_lag`: it counts from offsets that the consumer commits, and ours go into transactions.
-            behind, end = partition["app_offset"], partition["ls_offset"]
-            if partition["partition"] >= 0 and behind >= 0 and end >= 0:
-                self._metrics.lag(partition["partition"], max(0, end - behind))
+        self._metrics.lag.read(content["topics"].get(self._topic, {}).get("partitions", {}))

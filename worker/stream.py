@@ -320,6 +320,7 @@ class Stream:
 
     def _go_to(self, positions: list[TopicPartition]) -> None:
         go_to(self._consumer, positions)
+        self._metrics.lag.assigned(positions)
         if self._paused:
             self._consumer.pause(positions)
 
@@ -340,6 +341,7 @@ class Stream:
         else:
             positions = []
         consumer.incremental_assign(positions)
+        self._metrics.lag.assigned(positions)
         self._regrouped = True
         # Either way: the client remembers a pause from the last time that a partition was ours.
         (consumer.pause if self._paused else consumer.resume)(positions)
@@ -356,7 +358,7 @@ class Stream:
         self._regrouped = True
         self._settle()
         consumer.incremental_unassign(partitions)
-        self._metrics.forget_lag()
+        self._metrics.lag.gone(partitions)
         log.info("revoked %s", _numbers(partitions))
 
     def _finished(self, seconds: float) -> bool:
@@ -373,7 +375,7 @@ class Stream:
         self._publisher.forget()
         self._rewinding = self._regrouped = True
         consumer.incremental_unassign(partitions)
-        self._metrics.forget_lag()
+        self._metrics.lag.gone(partitions)
         log.warning("lost %s", _numbers(partitions))
 
     def _on_error(self, error: KafkaError) -> None:

@@ -102,7 +102,7 @@ def test_every_event_ends_once(settings: Settings, tmp_path: Path) -> None:
         assert sorted(letter.value or b"" for letter in letters) == sorted(value or b"" for value in bad)
         assert all(len(o.recommendation.movies) == 5 for o in outcomes if isinstance(o, Result))
         assert worker.metric('marquee_events_total{outcome="recommendation"}') == len(good)
-        wait_for("lag", lambda: 'marquee_consumer_lag{partition="3"} 0.0' in worker.get("/metrics")[1])
+        wait_for("lag", lambda: lag(worker) == [0.0] * 12)
         assert worker.stop() == 0
 
 
@@ -159,6 +159,42 @@ def test_waits_for_an_active_release_and_says_so(lite_settings: Settings, tmp_pa
 
         assert_each_once(sent, everything(lite_settings, 1))
         worker.wait_ready()
+
+
+def lag(worker: Process) -> list[float]:
+    """Of each partition that the worker tells of."""
+    lines = worker.get("/metrics")[1].splitlines()
+    return [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("marquee_consumer_lag{")]
+
+
+def test_an_event_lags_until_its_result_is_committed(
+    kafka: LocalKafka, lite_settings: Settings, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Given a worker that has an event in hand and cannot search, and then an event with a transaction's mark behind it."""
+    with MilvusLite(tmp_path_factory.mktemp("own-milvus")) as milvus:
+        settings = lite_settings.model_copy(
+            update={"milvus": lite_settings.milvus.model_copy(update={"uri": milvus.uri})}
+        )
+        activate(settings)
+        with Process("worker", settings, tmp_path, MARQUEE_MILVUS__EXACT_AFTER_S="never") as worker:
+            worker.wait_ready(120)
+            wait_for("partitions that are empty", lambda: lag(worker) == [0.0] * 12)
+            milvus.kill()
+            publish(settings, [b"{}"])
+            wait_for("the search", lambda: worker.metric("marquee_search_retries_total") > 0)
+            wait_for("the event in hand", lambda: sorted(lag(worker)) == [0.0] * 11 + [1.0])
+
+            milvus.restart()
+            wait_for("its commit", lambda: lag(worker) == [0.0] * 12, 120)
+
+            producer = Producer(clients.transactional_producer(settings.kafka, "somebody", 10_000))
+            producer.init_transactions()
+            producer.begin_transaction()
+            producer.produce(settings.names.profiles, b"{}", partition=3)
+            producer.commit_transaction()
+            answered = 'marquee_events_total{outcome="recommendation"}'
+            wait_for("its answer", lambda: worker.metric(answered) == 2)
+            wait_for("no lag", lambda: lag(worker) == [0.0] * 12)
 
 
 def test_sigterm_loses_and_doubles_nothing(lite_settings: Settings, tmp_path: Path) -> None:

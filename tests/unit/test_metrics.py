@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from schemas.dead_letter import Reason
@@ -12,6 +13,7 @@ from tests.unit.events import PolledEvent
 from worker.batch import Answer, Record
 from worker.histogram import BatchHistogram
 from worker.indexer_metrics import IndexerMetrics
+from worker.lag_metrics import LagMetrics
 from worker.metrics import Metrics
 
 BUCKETS = (0.005, 0.1, 1, 10)
@@ -103,7 +105,8 @@ def broker(node: int, state: str, *, disconnects: int = 0) -> dict[str, object]:
 
 
 def statistics(rx_bytes: int, **brokers: dict[str, object]) -> dict[str, object]:
-    partitions = {"0": {"fetchq_cnt": 4}, "1": {"fetchq_cnt": 3}}
+    # As librdkafka does, each of one queue that they share.
+    partitions = {"0": {"fetchq_cnt": 4}, "1": {"fetchq_cnt": 4}}
     return {"rx_bytes": rx_bytes, "brokers": brokers, "topics": {"profiles": {"partitions": partitions}}}
 
 
@@ -117,8 +120,83 @@ def test_the_clients_totals_only_grow(registry: CollectorRegistry) -> None:
     assert registry.get_sample_value("marquee_kafka_received_bytes_total") == 150
     assert registry.get_sample_value("marquee_kafka_disconnects_total") == 2
     assert registry.get_sample_value("marquee_kafka_brokers_up") == 1
-    assert registry.get_sample_value("marquee_kafka_prefetched_events") == 7
+    assert registry.get_sample_value("marquee_kafka_prefetched_events") == 4
     assert registry.get_sample_value("marquee_kafka_round_trip_seconds", {"broker": "1"}) == 0.005
+
+
+def report(
+    number: int, *, end: int, polled: int = -1001, fetched: int = 0, queued: int = 0
+) -> dict[str, int]:
+    """Of a partition, from the client's statistics."""
+    offsets = {"lo_offset": 0 if end >= 0 else -1001, "ls_offset": end, "app_offset": polled}
+    return {"partition": number, **offsets, "next_offset": fetched, "fetchq_cnt": queued}
+
+
+def read(lag: LagMetrics, *reports: dict[str, int]) -> None:
+    lag.read({str(one["partition"]): one for one in reports})
+
+
+@pytest.fixture
+def lag(registry: CollectorRegistry) -> LagMetrics:
+    """Of a worker that has partition 0 from offset 3, and 1 from its beginning."""
+    lag = LagMetrics(registry)
+    lag.assigned([TopicPartition("profiles", 0, 3), TopicPartition("profiles", 1, OFFSET_BEGINNING)])
+    return lag
+
+
+def waiting(registry: CollectorRegistry) -> dict[str, float]:
+    return {
+        sample.labels["partition"]: sample.value for metric in registry.collect() for sample in metric.samples
+    }
+
+
+def test_events_wait_from_before_the_first_poll_until_they_are_committed(
+    registry: CollectorRegistry, lag: LagMetrics
+) -> None:
+    read(lag, report(0, end=-1001), report(1, end=-1001))  # no fetch was answered yet
+    assert waiting(registry) == {}
+
+    read(lag, report(0, end=10, fetched=10, queued=11), report(1, end=4, fetched=4, queued=11))
+    assert waiting(registry) == {"0": 7, "1": 4}
+
+    # When all are polled, they still wait for their answer
+    polled = report(0, end=10, polled=10, fetched=10), report(1, end=4, polled=4, fetched=4)
+    read(lag, *polled)
+    assert waiting(registry) == {"0": 7, "1": 4}
+
+    lag.committed([TopicPartition("profiles", 0, 8)])
+    read(lag, *polled)
+    assert waiting(registry) == {"0": 2, "1": 4}
+
+
+def test_marks_of_a_producers_transactions_are_no_events(
+    registry: CollectorRegistry, lag: LagMetrics
+) -> None:
+    """Given an answered event with a mark behind it in partition 0, and partition 1 with nothing but marks."""
+    lag.committed([TopicPartition("profiles", 0, 4)])
+
+    read(lag, report(0, end=5, polled=4, fetched=5), report(1, end=2, fetched=2))
+
+    assert waiting(registry) == {"0": 0, "1": 0}
+
+
+def test_a_partition_that_has_gone_is_told_of_no_more(registry: CollectorRegistry, lag: LagMetrics) -> None:
+    reports = report(0, end=10, fetched=10, queued=1), report(1, end=4, fetched=4, queued=1)
+    read(lag, *reports)
+
+    lag.gone([TopicPartition("profiles", 1)])
+    lag.committed([TopicPartition("profiles", 1, 4)])  # a late one
+    read(lag, *reports)
+
+    assert waiting(registry) == {"0": 7}
+
+
+def test_after_lost_offsets_the_end_is_where_it_goes_on(registry: CollectorRegistry, lag: LagMetrics) -> None:
+    lag.assigned([TopicPartition("profiles", 0, OFFSET_END)])
+
+    read(lag, report(0, end=10, fetched=10))
+
+    assert waiting(registry) == {"0": 0}
 
 
 def indexing(state: ReleaseState, progress: float) -> ReleaseRecord:

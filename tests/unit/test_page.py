@@ -174,7 +174,7 @@ def test_a_point_is_what_happened_between_two_looks() -> None:
     metrics.batch("size", 6)
     metrics.batch("drained", 2)
     metrics.committed([recommended(1), recommended(2), rejected(b"{")], seconds=0.5, commit_seconds=0.2)
-    metrics.lag(3, 40)
+    metrics.lag.waiting(3, 40)
     trend.look(102.0)
     trend.look(104.0)
 

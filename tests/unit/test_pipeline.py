@@ -4,12 +4,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+from confluent_kafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from schemas.dead_letter import Reason
 from schemas.errors import FatalKafkaError
 from tests.unit.events import PolledEvent
-from worker.batch import Answer, Event, Record
+from worker.batch import Answer, Event, Record, positions_after
 from worker.calls import CallWatch
 from worker.errors import RefusedError, UndoneError
 from worker.latest import Latest
@@ -58,13 +59,14 @@ class FakePublisher:
 
     def renew(self) -> None: ...
 
-    def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> None:
+    def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> list[TopicPartition]:
         self.gate.wait(SECONDS)
         if not is_ours():
             raise UndoneError("not ours")
         self.fail(answers)
         self.transactions += 1
         self.published += [(answer.event.offset(), answer.record.topic) for answer in answers]
+        return positions_after(answer.event for answer in answers)
 
     @property
     def offsets(self) -> list[int]:

@@ -1,0 +1,71 @@
+"""How many events wait in each partition: those behind the position that was committed, as Kafka's own tools count lag.
+
+librdkafka's `consumer_lag` counts from offsets that the consumer commits, and ours go into transactions. What was polled and is
+being answered waits as well: with Milvus or the coordinator away, a few thousand events stand there, and no other.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import OFFSET_END, TopicPartition
+from prometheus_client import CollectorRegistry, Gauge
+
+
+class LagMetrics:
+    """The polling thread tells of partitions and of the client's reports, the publishing thread of what was committed."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lag = Gauge(
+            "marquee_consumer_lag",
+            "Events whose result is not committed yet, by partition: waiting in Kafka, or being answered.",
+            ["partition"],
+            registry=registry,
+        )
+        self._positions: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def assigned(self, positions: Iterable[TopicPartition]) -> None:
+        """These partitions are ours, and answered up to these positions: offsets, the beginning or the end."""
+        with self._lock:
+            self._positions |= {position.partition: position.offset for position in positions}
+
+    def committed(self, positions: Iterable[TopicPartition]) -> None:
+        """The positions after what was committed; a partition that has gone meanwhile is another worker's to tell of."""
+        with self._lock:
+            self._positions |= {
+                position.partition: position.offset
+                for position in positions
+                if position.partition in self._positions
+            }
+
+    def gone(self, partitions: Sequence[TopicPartition]) -> None:
+        """These partitions are not ours any more."""
+        with self._lock:
+            for gone in partitions:
+                self._positions.pop(gone.partition, None)
+        for gone in partitions:
+            self._lag.remove(str(gone.partition))
+
+    def read(self, partitions: Mapping[str, Any]) -> None:
+        """Take in a report of the client on the topic's partitions (STATISTICS.md of librdkafka)."""
+        with self._lock:
+            positions = dict(self._positions)
+        for report in partitions.values():
+            position, end = positions.get(report["partition"]), report["ls_offset"]
+            if position is not None and end >= 0:  # the end comes with the first answer to a fetch
+                self.waiting(report["partition"], max(0, end - _answered_up_to(position, report)))
+
+    def waiting(self, partition: int, events: int) -> None:
+        """So many events wait in a partition."""
+        self._lag.labels(str(partition)).set(events)
+
+
+def _answered_up_to(position: int, report: Mapping[str, Any]) -> int:
+    if position == OFFSET_END:
+        return int(report["ls_offset"])
+    if report["fetchq_cnt"] == 0 and report["app_offset"] <= position:
+        # Everything that was fetched is answered; what lies before the next fetch besides are marks of a producer's
+        # transactions, which end with nothing that could be answered.
+        position = max(position, int(report["next_offset"]))
+    return max(position, int(report["lo_offset"]), 0)
