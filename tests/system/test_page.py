@@ -57,9 +57,17 @@ def served(settings: HttpSettings, answers: Sequence[Answer]) -> HttpServer:
     health.set("milvus", HOSTILE)
     for _ in range(3):
         metrics.release.serving("<b>release</b>", "c", 1)
-        metrics.lag(0, 7)
+        metrics.lag.waiting(0, 7)
         trend.look(time.time())
     return serve(settings, health, registry, Page("<i>worker</i>", Access(settings), trend, latest))
+
+
+def give(browser: Browser, token: str) -> None:
+    """Into the page's form."""
+    browser.evaluate(
+        f"document.querySelector('#token').value = '{token}';"
+        "document.querySelector('#token-form').requestSubmit();"
+    )
 
 
 def test_text_of_strangers_stays_text(browser: Browser) -> None:
@@ -84,6 +92,37 @@ def test_text_of_strangers_stays_text(browser: Browser) -> None:
         assert elsewhere == []
 
 
+def test_before_anything_was_measured_it_says_what_it_waits_for(browser: Browser) -> None:
+    registry, health, access = CollectorRegistry(), Health(), Access(HttpSettings(port=0))
+    page = Page("worker", access, Trend(registry), Latest())
+    with serve(HttpSettings(port=0), health, registry, page) as server:
+        browser.open(f"http://{server.address}/")
+        browser.wait_for("document.querySelector('#problems li') !== null")
+        browser.wait_for("document.querySelector('#recommendations')?.textContent === 'none yet'")
+
+        assert browser.text("#problems") == "start: the process is still starting"
+        assert (browser.text("#rate"), browser.text("#lag"), browser.text("#release")) == ("–", "–", "none")
+        assert browser.complaints == []
+
+
+@pytest.mark.parametrize("width", [360, 1160])
+def test_it_fits_the_window(tmp_path: Path, width: int) -> None:
+    with (
+        served(HttpSettings(port=0, token=TOKEN), hostile_answers()) as server,
+        Browser(tmp_path / "profile", width=width) as browser,
+    ):
+        browser.open(f"http://{server.address}/")
+        browser.wait_for("document.querySelector('#token-form')?.hidden === false")
+        browser.wait_for("document.querySelector('#chart-rate path') !== null")
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+        drawn = "[...document.querySelectorAll('svg')].every(each => each.clientWidth > 200)"
+        assert browser.evaluate(drawn)
+
+        give(browser, TOKEN)
+        browser.wait_for("document.querySelector('#dead-letters code') !== null")
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_a_script_that_got_in_would_not_run(browser: Browser) -> None:
     with served(HttpSettings(port=0), []) as server:
         browser.open(f"http://{server.address}/")
@@ -106,10 +145,7 @@ def test_the_token_is_asked_for_and_opens(browser: Browser) -> None:
         assert browser.evaluate("document.querySelector('#people').hidden")
 
         for token, works in (("wrong", False), (TOKEN, True)):
-            browser.evaluate(
-                f"document.querySelector('#token').value = '{token}';"
-                "document.querySelector('#token-form').requestSubmit();"
-            )
+            give(browser, token)
             shown = "people" if works else "people-note"
             browser.wait_for(f"document.querySelector('#{shown}').hidden === false")
 
