@@ -125,7 +125,8 @@ class ReleaseRecord(Record):
     rejected_at: datetime | None = Field(None, description="When it was rejected.")
     command_id: str | None = Field(None, description="The command that is, or was last, carried out on it.")
     commands: list[CommandOutcome] = Field(
-        default_factory=list, description="The last commands, newest last."
+        default_factory=list,
+        description="The last 50 commands, newest last: one that comes again is known by these.",
     )
 
 
