@@ -161,6 +161,9 @@ def worker_consumer(settings: Settings, own: Config | None = None) -> Config:
     worker = settings.worker
     config: Config = {
         "auto.offset.reset": "error",
+        # How often the client looks, partition by partition, whether its queue of 100,000 events is full still. With as many
+        # waiting nothing is won by looking sooner.
+        "fetch.queue.backoff.ms": 20,
         "max.poll.interval.ms": worker.max_poll_interval_ms,
         "group.protocol": worker.group_protocol,
     }

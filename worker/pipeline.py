@@ -90,9 +90,9 @@ class Pipeline:
     # Called by the poll thread.
 
     @property
-    def in_flight(self) -> int:
-        """Batches submitted and neither committed nor dropped."""
-        return self._in_flight
+    def answering(self) -> int:
+        """Batches being answered, or waiting to be; those that wait for their commit are not among them."""
+        return self._answering
 
     @property
     def answers_at_once(self) -> bool:

@@ -5,8 +5,8 @@ A turn of the loop, in order:
 1. end if the pipeline has ended (fenced, refused); leave a call of librdkafka behind that hangs;
 2. after something was undone, go back to the committed offsets before taking more;
 3. poll: wait for one event, then take what is there;
-4. hand a batch over once it is due: full, or the pipeline is idle, or its first event waited long enough and it would
-   be answered at once.
+4. hand a batch over once it is due: full, or nothing is being answered, or its first event waited long enough and it
+   would be answered at once.
 
 Partitions go in two ways. Revoked: what is in flight is finished first, or dropped if that takes too long. Lost:
 they are somebody else's already, so what is in flight is dropped, and the broker refuses what is just being committed.
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 # librdkafka gives the interpreter's lock back every 200 ms of a wait, so there is nothing to win in longer ones.
 POLL_SECONDS = 0.1
-# How often a batch that is due looks whether it would be answered at once.
+# How often a batch that is being filled looks whether it would be answered at once.
 LOOK_SECONDS = 0.002
 # A commit that waits for the brokers holds its batch for seconds; only past this the partitions are paused, because
 # resuming fetches again what was prefetched.
@@ -217,12 +217,12 @@ class Stream:
         self._taken += events
 
     def _patience(self) -> float:
-        """Seconds to wait for the next event: up to the deadline of the batch that is being filled."""
+        """Seconds to wait for the next event: while a batch is being filled it may be due at any moment."""
         if not self._taken:
             return POLL_SECONDS
         deadline = self._taken_at + self._settings.worker.batch_deadline_ms / 1_000
         soonest = 0.0 if self._pipeline.answers_at_once else LOOK_SECONDS
-        return min(POLL_SECONDS, max(soonest, deadline - time.monotonic()))
+        return min(LOOK_SECONDS, max(soonest, deadline - time.monotonic()))
 
     def _events(self, messages: list[Message]) -> list[Event]:
         for message in messages:
@@ -264,7 +264,7 @@ class Stream:
             return None
         if len(self._taken) >= self._settings.worker.batch_events:
             return "size"
-        if self._pipeline.in_flight == 0:
+        if self._pipeline.answering == 0:
             return "drained"
         if not self._pipeline.answers_at_once:
             return None  # it would only wait there; here it grows meanwhile

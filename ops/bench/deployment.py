@@ -23,6 +23,8 @@ Offsets = dict[int, int]  # by partition
 
 _TOPICS_SECONDS = 60.0
 _ADMIN_SECONDS = 30.0
+# Of a million movies the graph alone takes Milvus some seven minutes.
+_INDEX_SECONDS = 1_800.0
 # A group that was left in order is empty at once; one whose member was killed, after its session.
 _EMPTY_SECONDS = 60.0
 _QUEUE = 1_000_000
@@ -218,6 +220,6 @@ def deploy(
     ensure_topics(settings, _TOPICS_SECONDS)
     empty = Deployment(settings, "", "")
     folder.mkdir(parents=True, exist_ok=True)
-    collections = release.index(settings, folder, empty.environment | dict(extra or {}))
+    collections = release.index(settings, folder, empty.environment | dict(extra or {}), _INDEX_SECONDS)
     (name, (collection, *_)), *_ = sorted(collections.items(), reverse=True)
     return Deployment(settings, name, collection)

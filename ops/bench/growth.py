@@ -31,12 +31,12 @@ class Step:
     history: int | None = None
 
 
-def steps(curve: str) -> Iterator[Step]:
-    """The points of a curve, in order."""
+def steps(curve: str, most_movies: int = MOVIES[-1]) -> Iterator[Step]:
+    """The points of a curve, in order; of catalogues up to `most_movies`."""
     for x in {
         "partitions": PARTITIONS,
         "workers": WORKERS,
-        "catalogue": MOVIES,
+        "catalogue": tuple(movies for movies in MOVIES if movies <= most_movies),
         "batch": BATCHES,
         "history": HISTORIES,
     }[curve]:

@@ -26,6 +26,8 @@ from schemas.errors import MarqueeError
 from worker.store import ReleaseStore
 
 PARTS = ("shared", "pinned", "replicated", *growth.CURVES)
+# Drains of three brokers before those that count.
+_WARMING = 2
 LIMITS = "limits"  # Milvus alone, among the contenders that `only` names
 NAMES = (*PARTS, LIMITS, *(each.name for each in contenders.everybody(Path(), 0)))
 
@@ -105,6 +107,8 @@ class Bench:
         pool = _pool(bench_store(self.directory))
         reference = Reference(deployment, pool, self.directory)
         everybody = contenders.everybody(reference.sample, self.batch_events)
+        # A broker that has only just begun compiles what it runs: transactions of few events take it ten times as long.
+        self._attempt("shared, warming", MARQUEE, deployment, pool, self.plan.warming)
         self._rounds("shared", deployment, pool, everybody, self.plan.rounds, self.plan.pace, reference)
         self._rounds(
             "shared",
@@ -187,7 +191,7 @@ class Bench:
     # Curves, and three nodes.
 
     def _grow(self, running: Servers, deployment: Deployment, curve: str) -> None:
-        for step in growth.steps(curve):
+        for step in growth.steps(curve, self.plan.most_movies):
             part = f"{curve} {step.x:,}"
             try:
                 there, pool = self._place(running, deployment, step)
@@ -222,7 +226,8 @@ class Bench:
         pool = _pool(bench_store(self.directory))
         with self.deployed(milvus, nodes=3) as (_, deployment):
             # These brokers have only just begun, and those of the one node had run for minutes before they were measured.
-            self._attempt("replicated, warming", MARQUEE, deployment, pool, self._without_latency)
+            for _ in range(_WARMING):
+                self._attempt("replicated, warming", MARQUEE, deployment, pool, self._without_latency)
             for number in range(self.plan.rounds):
                 part = f"replicated, round {number + 1}"
                 run = self._attempt(part, MARQUEE, deployment, pool, self._without_latency)

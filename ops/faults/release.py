@@ -31,7 +31,9 @@ def trained_store(directory: Path, seed: int) -> str:
     return str(directory / "store")
 
 
-def index(settings: Settings, folder: Path, environment: dict[str, str]) -> dict[str, set[str]]:
+def index(
+    settings: Settings, folder: Path, environment: dict[str, str], seconds: float = INDEX_SECONDS
+) -> dict[str, set[str]]:
     """Have the store's newest release indexed and activated; the collections of each release.
 
     Raises:
@@ -51,7 +53,7 @@ def index(settings: Settings, folder: Path, environment: dict[str, str]) -> dict
     )
     indexer.start()
     try:
-        outcome = _outcome(settings, command, indexer)
+        outcome = _outcome(settings, command, indexer, seconds)
     finally:
         indexer.stop(_STOP_SECONDS)
     if outcome.outcome != "done":
@@ -60,11 +62,13 @@ def index(settings: Settings, folder: Path, environment: dict[str, str]) -> dict
     return {name: {record.collection} for name, record in releases.items() if record.collection}
 
 
-def _outcome(settings: Settings, command: ReleaseCommand, indexer: ChildProcess) -> CommandOutcome:
+def _outcome(
+    settings: Settings, command: ReleaseCommand, indexer: ChildProcess, seconds: float = INDEX_SECONDS
+) -> CommandOutcome:
     """What became of the command, as long as there is an indexer that may yet say it."""
     from producer.commands import NoOutcomeError, wait_for_outcome
 
-    deadline = time.monotonic() + INDEX_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         try:
             return wait_for_outcome(settings, command, _LOOK_SECONDS, connect_timeout_s=SEND_SECONDS)
