@@ -139,7 +139,7 @@ class WorkerSettings(_Group):
         5.0,
         ge=0,
         le=10_000,
-        description="How long the first event of a batch waits for others, in milliseconds.",
+        description="How long the first event waits for others while a batch is being answered, in milliseconds.",
     )
     cached_lists: int = Field(
         10_000,

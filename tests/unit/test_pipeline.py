@@ -1,6 +1,7 @@
 """Batches are published in order, once, and never after their generation has ended."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -121,6 +122,22 @@ def test_batches_that_are_ready_share_a_transaction(pipeline: Pipeline, publishe
     assert pipeline.drain(SECONDS)
     assert publisher.offsets == list(range(DEPTH))
     assert publisher.transactions < DEPTH
+
+
+def test_what_waits_for_its_commit_is_not_being_answered(
+    pipeline: Pipeline, publisher: FakePublisher
+) -> None:
+    publisher.gate.clear()
+    pipeline.submit([event(0)], "drained")
+
+    deadline = time.monotonic() + SECONDS
+    while pipeline.answering and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+    assert pipeline.answering == 0
+    assert not pipeline.drain(0.0)
+    publisher.gate.set()
+    assert pipeline.drain(SECONDS)
 
 
 def test_what_was_abandoned_is_not_published(pipeline: Pipeline, publisher: FakePublisher) -> None:
