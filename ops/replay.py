@@ -1,6 +1,7 @@
 """Past events against a named release: the same range, device, versions and batch size give the same bytes."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from worker.batch import Answer, Event
 
 _CONSUMED = 500
 _POLL_SECONDS = 1.0
+_RETRY_SECONDS = 0.1
 _FLUSH_SECONDS = 60.0
 
 Place = int | datetime | None
@@ -78,7 +80,15 @@ def replay(
             raise MarqueeError(
                 f"{settings.names.profiles} has no partition {wanted.partition}, it has {len(numbers)}"
             )
-        spans, gone = _spans(consumer, settings.names.profiles, chosen, wanted, timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                spans, gone = _spans(consumer, settings.names.profiles, chosen, wanted, timeout_s)
+                break
+            except KafkaException:  # a partition without a leader has one a moment later
+                if refusal.error or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_RETRY_SECONDS)
         return _answer(consumer, settings.names.profiles, spans, gone, release, write, batch, report)
     except KafkaException as exception:
         raise unreachable(settings.kafka, refusal, timeout_s, exception.args[0]) from None
