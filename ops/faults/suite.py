@@ -82,7 +82,8 @@ class Suite:
             separate=scenario.separate,
         ) as servers:
             result = run_scenario(scenario, servers, store, folder, scale=self.scale, seed=self.seed)
-        shutil.rmtree(home)
+        if result.verdict == "kept":  # else only the brokers' logs can tell why
+            shutil.rmtree(home)
         file = self._file(scenario)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(asdict(result), indent=2) + "\n")
