@@ -13,8 +13,8 @@ from worker.outcomes_metrics import OutcomesMetrics
 _ABOUT = (
     "At `/metrics` of each process, by Prometheus' conventions: base units, counters end in `_total`, histograms have "
     "`_bucket`, `_sum` and `_count`. Times are Unix seconds. Where the values of a label are known beforehand, each is "
-    "there from the start, at 0. Beside these, `process_…` and `python_…` are the Python client's own (CPU seconds, "
-    "resident memory, open files). [operating.md](operating.md#alerts) has the alerts, `ops/dashboards/` the dashboard."
+    "there from the start, at 0. Beside these, `…_created` (when a counter or a histogram began), `process_…` and "
+    "`python_…` are the Python client's own (CPU seconds, resident memory, open files). [operating.md](operating.md#alerts) has the alerts, `ops/dashboards/` the dashboard."
 )
 
 
