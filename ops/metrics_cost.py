@@ -119,7 +119,7 @@ def measured() -> Cost:
 
 def reporting(metrics: Metrics) -> float:
     """CPU microseconds of one report of the Kafka client: librdkafka writes it, and it is read here."""
-    statistics, reports = Statistics("profiles", Health(), metrics), 0
+    statistics, reports = Statistics("profiles", Health(), metrics, lambda: False), 0
 
     def read(report: str) -> None:
         nonlocal reports

@@ -47,25 +47,28 @@ class LagMetrics:
         for gone in partitions:
             self._lag.remove(str(gone.partition))
 
-    def read(self, partitions: Mapping[str, Any]) -> None:
-        """Take in a report of the client on the topic's partitions (STATISTICS.md of librdkafka)."""
+    def read(self, partitions: Mapping[str, Any], *, in_hand: bool) -> None:
+        """Take in a report of the client on the topic's partitions (STATISTICS.md of librdkafka).
+
+        Args:
+            in_hand: whether something that was polled is not committed yet, or will be polled again.
+        """
         with self._lock:
             positions = dict(self._positions)
         for report in partitions.values():
             position, end = positions.get(report["partition"]), report["ls_offset"]
             if position is not None and end >= 0:  # the end comes with the first answer to a fetch
-                self.waiting(report["partition"], max(0, end - _answered_up_to(position, report)))
+                self.waiting(report["partition"], max(0, end - _answered_up_to(position, report, in_hand)))
 
     def waiting(self, partition: int, events: int) -> None:
         """So many events wait in a partition."""
         self._lag.labels(str(partition)).set(events)
 
 
-def _answered_up_to(position: int, report: Mapping[str, Any]) -> int:
+def _answered_up_to(position: int, report: Mapping[str, Any], in_hand: bool) -> int:
     if position == OFFSET_END:
         return int(report["ls_offset"])
-    if report["fetchq_cnt"] == 0 and report["app_offset"] <= position:
-        # Everything that was fetched is answered; what lies before the next fetch besides are marks of a producer's
-        # transactions, which end with nothing that could be answered.
-        position = max(position, int(report["next_offset"]))
+    if not in_hand:
+        # Behind the last event lie marks of a producer's transactions, which the client passes over by itself.
+        position = max(position, int(report["app_offset"]))
     return max(position, int(report["lo_offset"]), 0)

@@ -90,6 +90,11 @@ class Pipeline:
     # Called by the poll thread.
 
     @property
+    def in_flight(self) -> int:
+        """Batches submitted and neither committed nor dropped."""
+        return self._in_flight
+
+    @property
     def answering(self) -> int:
         """Batches being answered, or waiting to be; those that wait for their commit are not among them."""
         return self._answering

@@ -1,6 +1,7 @@
 """librdkafka's own statistics: whether a broker can be reached, and how far behind each partition is."""
 
 import time
+from collections.abc import Callable
 
 import orjson
 
@@ -11,10 +12,12 @@ from worker.metrics import Metrics
 class Statistics:
     """Reads the statistics of the worker's consumer, every other second."""
 
-    def __init__(self, topic: str, health: Health, metrics: Metrics) -> None:
+    def __init__(self, topic: str, health: Health, metrics: Metrics, in_hand: Callable[[], bool]) -> None:
+        """`in_hand` says whether something that was polled is not committed yet, or will be polled again."""
         self._topic = topic
         self._health = health
         self._metrics = metrics
+        self._in_hand = in_hand
         self._reached_at: float | None = None
 
     @property
@@ -31,4 +34,5 @@ class Statistics:
             self._reached_at = self._reached_at or time.monotonic()
             self._health.set("kafka", None)
         self._metrics.kafka.read(content, self._topic)
-        self._metrics.lag.read(content["topics"].get(self._topic, {}).get("partitions", {}))
+        partitions = content["topics"].get(self._topic, {}).get("partitions", {})
+        self._metrics.lag.read(partitions, in_hand=self._in_hand())

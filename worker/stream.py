@@ -88,7 +88,7 @@ class Stream:
         self._stopping = stopping
         self._refusal: MarqueeError | None = None
         self._said_until: dict[int, float] = {}
-        self._statistics = Statistics(settings.names.profiles, health, metrics)
+        self._statistics = Statistics(settings.names.profiles, health, metrics, self._in_hand)
         self._consumer = Consumer(
             kafka.worker_consumer(
                 settings,
@@ -178,6 +178,9 @@ class Stream:
         trigger = self._due()
         if trigger and self._room():
             self._hand_over(trigger)
+
+    def _in_hand(self) -> bool:
+        return bool(self._taken) or self._rewinding or self._pipeline.in_flight > 0
 
     def _settle(self) -> None:
         regrouped, self._regrouped = self._regrouped, False

@@ -124,16 +124,14 @@ def test_the_clients_totals_only_grow(registry: CollectorRegistry) -> None:
     assert registry.get_sample_value("marquee_kafka_round_trip_seconds", {"broker": "1"}) == 0.005
 
 
-def report(
-    number: int, *, end: int, polled: int = -1001, fetched: int = 0, queued: int = 0
-) -> dict[str, int]:
+def report(number: int, *, end: int, polled: int = -1001) -> dict[str, int]:
     """Of a partition, from the client's statistics."""
     offsets = {"lo_offset": 0 if end >= 0 else -1001, "ls_offset": end, "app_offset": polled}
-    return {"partition": number, **offsets, "next_offset": fetched, "fetchq_cnt": queued}
+    return {"partition": number, **offsets}
 
 
-def read(lag: LagMetrics, *reports: dict[str, int]) -> None:
-    lag.read({str(one["partition"]): one for one in reports})
+def read(lag: LagMetrics, *reports: dict[str, int], in_hand: bool = False) -> None:
+    lag.read({str(one["partition"]): one for one in reports}, in_hand=in_hand)
 
 
 @pytest.fixture
@@ -156,16 +154,16 @@ def test_events_wait_from_before_the_first_poll_until_they_are_committed(
     read(lag, report(0, end=-1001), report(1, end=-1001))  # no fetch was answered yet
     assert waiting(registry) == {}
 
-    read(lag, report(0, end=10, fetched=10, queued=11), report(1, end=4, fetched=4, queued=11))
+    read(lag, report(0, end=10), report(1, end=4))
     assert waiting(registry) == {"0": 7, "1": 4}
 
     # When all are polled, they still wait for their answer
-    polled = report(0, end=10, polled=10, fetched=10), report(1, end=4, polled=4, fetched=4)
-    read(lag, *polled)
+    polled = report(0, end=10, polled=10), report(1, end=4, polled=4)
+    read(lag, *polled, in_hand=True)
     assert waiting(registry) == {"0": 7, "1": 4}
 
     lag.committed([TopicPartition("profiles", 0, 8)])
-    read(lag, *polled)
+    read(lag, *polled, in_hand=True)
     assert waiting(registry) == {"0": 2, "1": 4}
 
 
@@ -175,13 +173,13 @@ def test_marks_of_a_producers_transactions_are_no_events(
     """Given an answered event with a mark behind it in partition 0, and partition 1 with nothing but marks."""
     lag.committed([TopicPartition("profiles", 0, 4)])
 
-    read(lag, report(0, end=5, polled=4, fetched=5), report(1, end=2, fetched=2))
+    read(lag, report(0, end=5, polled=5), report(1, end=2, polled=2))
 
     assert waiting(registry) == {"0": 0, "1": 0}
 
 
 def test_a_partition_that_has_gone_is_told_of_no_more(registry: CollectorRegistry, lag: LagMetrics) -> None:
-    reports = report(0, end=10, fetched=10, queued=1), report(1, end=4, fetched=4, queued=1)
+    reports = report(0, end=10), report(1, end=4)
     read(lag, *reports)
 
     lag.gone([TopicPartition("profiles", 1)])
@@ -194,7 +192,7 @@ def test_a_partition_that_has_gone_is_told_of_no_more(registry: CollectorRegistr
 def test_after_lost_offsets_the_end_is_where_it_goes_on(registry: CollectorRegistry, lag: LagMetrics) -> None:
     lag.assigned([TopicPartition("profiles", 0, OFFSET_END)])
 
-    read(lag, report(0, end=10, fetched=10))
+    read(lag, report(0, end=10))
 
     assert waiting(registry) == {"0": 0}
 
