@@ -43,8 +43,9 @@ def _base(settings: KafkaSettings) -> Config:
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 1_000,
         # A broker that stands still or is cut off closes no connection: only this tells, and by then another leads its
-        # partitions. With librdkafka's 60 s they would stand still for so long. Less than a transaction lasts (6 s at least).
-        "socket.timeout.ms": 4_000,
+        # partitions. With librdkafka's 60 s they would stand still for so long. Less than a call within a transaction may
+        # take (4 s), so that what was asked is asked again elsewhere in time.
+        "socket.timeout.ms": 3_000,
         # Without this, a topic that is created a moment later is not seen for up to 5 minutes.
         "topic.metadata.refresh.interval.ms": 10_000,
         # librdkafka logs every attempt to connect; what matters reaches us through the error callbacks.

@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 
 # One wait for a transactional id; it is repeated for as long as Kafka is away.
 CALL_SECONDS = 10.0
-# For a call within a transaction, and a flush without one: while two of three brokers are left, nothing may stand still for 10 s.
-TRANSACTION_SECONDS = 5.0
+# For a call within a transaction, and a flush without one. Of three brokers one that is cut off is out after 2 to 5 s, and taking
+# the transactional id anew and going back takes 2 to 3 s more: with two left, nothing may stand still for 10 s.
+TRANSACTION_SECONDS = 4.0
 # How often it is looked up who we are in the group where no callback told of a change.
 NOTE_SECONDS = 0.1
 

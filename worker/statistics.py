@@ -29,6 +29,10 @@ class Statistics:
         """The callback: `statistics` is librdkafka's JSON (STATISTICS.md of librdkafka)."""
         content = orjson.loads(statistics)
         if not any(broker["state"] == "UP" for broker in content["brokers"].values()):
+            # Twice in a row: connections are also closed and opened anew. The client's own word, that all brokers are down,
+            # comes sooner, and does not come every time.
+            if self._reached_at is None:
+                self._health.set("kafka", "no broker can be reached")
             self._reached_at = None
         else:
             self._reached_at = self._reached_at or time.monotonic()

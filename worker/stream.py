@@ -55,8 +55,8 @@ ROOM_SECONDS = 1.0
 # For what is in flight when partitions are revoked; the group waits for it.
 REVOKE_SECONDS = 10.0
 FINISH_LOOK_SECONDS = 0.5
-# A call within a transaction returns within 5 s, but one of librdkafka's does not while a coordinator that it remembers is away.
-HUNG_SECONDS = 6.0
+# A call within a transaction returns within 4 s, but one of librdkafka's does not while a coordinator that it remembers is away.
+HUNG_SECONDS = 5.0
 # Threads and producers that hang so; more, and only a new process can go on.
 MOST_LEFT_BEHIND = 8
 # The client reports every attempt to connect while a broker is away, some twenty a second.
@@ -313,13 +313,15 @@ class Stream:
                 committed_positions(self._consumer, self._consumer.assignment(), self._settings.worker)
             )
         except KafkaException as exception:
-            error: KafkaError = exception.args[0]
-            raise_if_final(error)
-            self._health.set("publish", f"waiting for the committed offsets: {error.str()}")
+            self._wait_for_offsets(exception.args[0])
             return
         self._health.set("publish", None)
         self._pipeline.resume()
         self._rewinding = False
+
+    def _wait_for_offsets(self, error: KafkaError) -> None:
+        raise_if_final(error)
+        self._health.set("publish", f"waiting for the committed offsets: {error.str()}")
 
     def _go_to(self, positions: list[TopicPartition]) -> None:
         go_to(self._consumer, positions)
@@ -335,12 +337,12 @@ class Stream:
             try:
                 self._before_taking()
                 positions = committed_positions(consumer, partitions, self._settings.worker)
+                self._health.set("publish", None)
                 break
             except UnreachableError as error:
                 log.info("waiting for the withdrawals: %s", error)
             except KafkaException as exception:
-                raise_if_final(exception.args[0])
-                log.info("waiting for the committed offsets: %s", exception.args[0].str())
+                self._wait_for_offsets(exception.args[0])
         else:
             positions = []
         consumer.incremental_assign(positions)

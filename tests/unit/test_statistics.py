@@ -1,0 +1,33 @@
+"""What the worker's own statistics say of Kafka: away is said until a broker is reached, and a closed connection is no outage."""
+
+import json
+
+from prometheus_client import CollectorRegistry
+
+from worker.http import Health
+from worker.metrics import Metrics
+from worker.statistics import Statistics
+
+
+def said(*states: str) -> str:
+    """What librdkafka tells of brokers in these states."""
+    quiet = {"nodeid": -1, "rtt": {"cnt": 0}, "disconnects": 0, "req_timeouts": 0}
+    brokers = {str(number): quiet | {"state": state} for number, state in enumerate(states)}
+    return json.dumps({"brokers": brokers, "topics": {}, "rx_bytes": 0, "tx_bytes": 0})
+
+
+def test_a_broker_that_stays_away_is_said_and_taken_back() -> None:
+    health = Health()
+    health.begun()
+    statistics = Statistics("profiles", health, Metrics(CollectorRegistry()), lambda: False)
+
+    statistics.read(said("UP"))
+    statistics.read(said("DOWN", "TRY_CONNECT"))
+    assert health.problems == {}
+    assert statistics.reachable_seconds == 0.0
+
+    statistics.read(said("DOWN", "CONNECT"))
+    assert health.problems == {"kafka": "no broker can be reached"}
+
+    statistics.read(said("DOWN", "UP"))
+    assert health.problems == {}
