@@ -1,6 +1,7 @@
 """`marquee faults`: break everything on purpose, and count what it cost."""
 
 import shlex
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -79,6 +80,9 @@ def faults(
 
     suite, chosen = Suite(directory.absolute(), scale, milvus, seed), [SCENARIOS[name] for name in names]
     if run:
+        # As Ctrl-C does: networks and mounts are to be taken down.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
         with locked(directory), console.status("Breaking things …"):
             results = suite.run(chosen, say)
     else:

@@ -1,10 +1,12 @@
 """One worker of the suite: started under orders, and seen from outside alone: its exit code, its port, its log."""
 
+import json
 import os
 import signal
 import sys
 import urllib.request
 from pathlib import Path
+from urllib.error import HTTPError
 
 from ops.faults.orders import Order, OrderFile
 from ops.local.ports import HOST, free_port
@@ -54,16 +56,26 @@ class WorkerProcess:
 
     def metric(self, sample: str) -> float:
         """Value of a sample as /metrics prints it; 0 where there is none, or nobody answers."""
-        if not self.child.running:
-            return 0.0
-        try:
-            with urllib.request.urlopen(
-                f"http://{HOST}:{self.port}/metrics", timeout=_ANSWER_SECONDS
-            ) as page:
-                lines = page.read().decode().splitlines()
-        except OSError:
-            return 0.0
+        lines = self._get("/metrics").decode().splitlines()
         return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{sample} ")), 0.0)
+
+    @property
+    def problems(self) -> dict[str, str] | None:
+        """What /health/ready says is wrong, by part; None where nobody answers."""
+        body = self._get("/health/ready")
+        return dict(json.loads(body)["problems"]) if body else None
+
+    def _get(self, path: str) -> bytes:
+        """What it answers, with 503 as with 200; nothing where nobody does."""
+        if not self.child.running:
+            return b""
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{self.port}{path}", timeout=_ANSWER_SECONDS) as page:
+                return bytes(page.read())
+        except HTTPError as refusal:
+            return refusal.read()
+        except OSError:
+            return b""
 
     def order(self, order: Order) -> None:
         """Have it act when a batch next comes by."""

@@ -1,7 +1,9 @@
-"""The one broker is killed and started again."""
+"""The one broker is killed and started again, at once or after minutes."""
 
 from ops.faults.scenario import Scenario, Size
 from ops.faults.trial import Trial
+
+_MINUTES = (120.0, 180.0)
 
 
 def kill_broker(trial: Trial) -> None:
@@ -16,6 +18,32 @@ def kill_broker(trial: Trial) -> None:
         trial.progress()
 
 
+def keep_broker_away(trial: Trial) -> None:
+    """kill -9, and back only when every worker has said at /health/ready that Kafka is away; then all go on by themselves."""
+    trial.start_workers(trial.scenario.workers)
+    processes = [worker.child.pid for worker in trial.wanted]
+    for _ in range(trial.size.faults):
+        trial.servers.kafka.kill()
+        trial.injected["kill -9, and away"] += 1
+        trial.until("everybody's word that Kafka is away", lambda: _say(trial, away=True))
+        # Minutes are for the full run.
+        if trial.size == trial.scenario.full:
+            trial.wait(trial.chance.uniform(*_MINUTES))
+        if not _say(trial, away=True):
+            trial.unexpected.append("not everybody said for as long that Kafka is away")
+        trial.servers.kafka.restart()
+        trial.progress()
+        trial.until("everybody's readiness", lambda: _say(trial, away=False))
+    if processes != [worker.child.pid for worker in trial.wanted]:
+        trial.unexpected.append("a worker did not go on by itself")
+
+
+def _say(trial: Trial, *, away: bool) -> bool:
+    """Whether all workers say that Kafka is away, or that nothing is."""
+    said = [worker.problems for worker in trial.wanted]
+    return all(problems is not None and ("kafka" in problems if away else not problems) for problems in said)
+
+
 BROKER = Scenario(
     "broker",
     "kill -9 and restart of the broker, one node",
@@ -24,4 +52,13 @@ BROKER = Scenario(
     full=Size(faults=20, events=50_000),
     workers=2,
     rate=300.0,
+)
+BROKER_AWAY = Scenario(
+    "broker-away",
+    "the one broker is away for minutes; the workers say so at /health/ready, and go on by themselves",
+    keep_broker_away,
+    small=Size(faults=1, events=3_000),
+    full=Size(faults=4, events=50_000),
+    workers=2,
+    rate=100.0,
 )
