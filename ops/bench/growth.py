@@ -15,6 +15,8 @@ CURVES = ("partitions", "workers", "catalogue", "batch", "history")
 # The product of more does not fit in a batch's time.
 _EXACT_MOVIES = 64_000
 _CATALOGUE_OF_MAIN = 4_000
+# Fewer events are two full batches, which are written at once and give no rate.
+_LEAST = 3_000.0
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ def steps(curve: str, most_movies: int = MOVIES[-1]) -> Iterator[Step]:
                 )
                 yield Step(curve, x, sized, min(MARQUEE.expected, 250 * x))
             case "history":
-                yield Step(curve, x, MARQUEE, MARQUEE.expected / (1 + x / 10), history=x)
+                yield Step(curve, x, MARQUEE, max(_LEAST, MARQUEE.expected / (1 + x / 10)), history=x)
             case "catalogue":
                 share = _CATALOGUE_OF_MAIN / x
-                yield Step(curve, x, MARQUEE, max(100.0, MARQUEE.expected * share), movies=x)
+                yield Step(curve, x, MARQUEE, max(_LEAST, MARQUEE.expected * share), movies=x)
                 if x <= _EXACT_MOVIES:
-                    yield Step(curve, x, EXACT, max(100.0, EXACT.expected * share), movies=x)
+                    yield Step(curve, x, EXACT, max(_LEAST, EXACT.expected * share), movies=x)
