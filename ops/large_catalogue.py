@@ -44,9 +44,10 @@ def write_store(folder: Path, movies: int, dimension: int) -> str:
         np.arange(1, movies + 1, dtype=np.int64), titles, genres, chosen[:, 2].astype(np.int32)
     )
     vocabularies = Vocabularies.of([], catalogue)
-    network = SequenceModel(vocabularies, dimension=dimension, blocks=1)
+    sizes = {"later": dimension // 4, "liked": dimension // 4, "heads": 2, "blocks": 1}
+    sizes["dimension"] = dimension - sizes["later"] - sizes["liked"]
+    network = SequenceModel(vocabularies, **sizes)
     data = Data(fingerprint="0" * 64, split="all", users=0, movies=movies, ratings=0)
-    sizes = {"dimension": dimension, "heads": 2, "blocks": 1}
     store = ReleaseStore(str(folder))
     store.create()
     write_release(store, "sequence", network, vocabularies, catalogue, data, sizes)

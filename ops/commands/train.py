@@ -75,7 +75,9 @@ def train(
     patience: Annotated[
         int | None, typer.Option(min=1, help="Epochs that bring nothing before it stops (sequence).")
     ] = None,
-    dimension: Annotated[int | None, typer.Option(min=8, help="Of the vectors (sequence).")] = None,
+    dimension: Annotated[
+        int | None, typer.Option(min=8, help="Of the vectors' part that tells the next movie (sequence).")
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Ratings a step.")] = None,
     lr: Annotated[float | None, typer.Option(min=0.0, help="Adam's learning rate at its highest.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights.")] = 0,

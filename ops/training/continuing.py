@@ -8,6 +8,7 @@ import numpy as np
 
 from ops.data.movielens import MovieLens
 from ops.training.loop import State, TrainingError
+from ops.training.sequence import SIZES
 from schemas.manifest import CATALOGUE_FILE, VOCABULARIES_FILE, WEIGHTS_FILE, Manifest
 from worker.catalogue import Catalogue
 from worker.errors import ReleaseError
@@ -35,13 +36,13 @@ class Start:
     def suited(self, hyper: Hyper) -> Hyper:
         """The hyper-parameters of a training from nothing, as suits one that goes on."""
         training = self.manifest.training
-        sizes = {name: training[name] for name in ("dimension", "heads", "blocks") if name in training}
-        return replace(
-            hyper,
-            epochs=max(1, int(hyper.epochs * EPOCHS_SHARE)),
-            learning_rate=hyper.learning_rate * RATE_SHARE,
-            **sizes,
-        )
+        sizes = {name: training[name] for name in SIZES if name in training}
+        passes = {
+            name: max(1, int(getattr(hyper, name) * EPOCHS_SHARE))
+            for name in ("epochs", "missing_passes", "later_passes", "liked_passes")
+            if hasattr(hyper, name)
+        }
+        return replace(hyper, learning_rate=hyper.learning_rate * RATE_SHARE, **passes, **sizes)
 
     def extended(self, users: Sequence[int], catalogue: Catalogue) -> Vocabularies:
         """Every entry at its place, and behind them what is new, sorted."""
@@ -94,8 +95,12 @@ def take_over(network: Any, weights: State) -> None:
     Row 0 of a table is what is unknown, or padding, which is all zeros: there, new rows keep their first values.
 
     Raises:
-        TrainingError: it is not larger, but of another shape.
+        TrainingError: it is not larger, but of another shape, or made of other parts.
     """
+    if network.state_dict().keys() - weights.keys():
+        raise TrainingError(
+            "the release is of an older Marquee, whose sequence model had other parts: train from nothing, without --from"
+        )
     taken = {
         name: _grown(name, tensor.numpy(), weights[name]) for name, tensor in network.state_dict().items()
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.training.fusion import Fusion
-from ops.training.sequence import SequenceModel
+from ops.training.sequence import SIZES, SequenceModel
 from schemas.manifest import (
     CATALOGUE_FILE,
     PARAMETERS_SUFFIX,
@@ -35,12 +35,17 @@ def network_of(manifest: Manifest, vocabularies: Vocabularies) -> Network:
     """The untrained network of a release, of the sizes it was trained with.
 
     Raises:
-        UnreadableReleaseError: the model is one that this Marquee does not know.
+        UnreadableReleaseError: the model is one that this Marquee does not know, or was made of other parts.
     """
     if manifest.model == "fusion":
         return Fusion(vocabularies)
     if manifest.model == "sequence":
-        sizes = {name: manifest.training[name] for name in ("dimension", "heads", "blocks")}
+        if not manifest.training.keys() >= set(SIZES):
+            raise UnreadableReleaseError(
+                f"release {manifest.release} is of an older Marquee, whose sequence model had other parts: it serves on, "
+                "but train it again to have it in another format"
+            )
+        sizes = {name: manifest.training[name] for name in SIZES}
         return SequenceModel(vocabularies, **sizes)
     raise UnreadableReleaseError(
         f"release {manifest.release} holds a model {manifest.model!r}, and this Marquee knows fusion, sequence: "

@@ -1,15 +1,14 @@
-"""Training the sequence model: at every place of a history, and for the profile alone, tell the movies that come."""
+"""Training the sequence model: first what needs no order, then, at every place of a history, the movie that comes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ops.data.movielens import MovieLens
-from ops.evaluation import metrics
-from ops.evaluation.measure import ndcg_of_lists
 from ops.training.checkpoint import stable_names
 from ops.training.continuing import take_over
 from ops.training.devices import agreed, average_gradients, devices, rank
@@ -18,7 +17,9 @@ from ops.training.layers import softmax_loss
 from ops.training.loop import State
 from ops.training.schedule import warmed_cosine
 from ops.training.sequence import SequenceModel
+from ops.training.shares import best_shares
 from ops.training.tables import Tables
+from ops.training.tastes import Hiding, Tastes, sittings_of
 from ops.training.windows import batches, epoch_windows, padded
 from worker.features import Features
 from worker.history import RECENT, embed_by_length
@@ -28,18 +29,19 @@ Rows = NDArray[np.int64]
 Tensor = Any
 
 PROFILE = ("user_id", "gender", "age", "occupation")
+SHARES = "user.shares"  # their place among the weights
 
 
 @dataclass(frozen=True)
 class SequenceHyperparameters:
     """What can be chosen; the defaults are for ml-1m."""
 
-    epochs: int = 10
+    epochs: int = 16
     patience: int = 4  # epochs that bring nothing, before it stops
     batch: int = 2_400  # movies a step
     learning_rate: float = 2e-3  # at its highest
     seed: int = 0
-    dimension: int = 64
+    dimension: int = 64  # of what comes next
     heads: int = 2
     blocks: int = 2
     dropout: float = 0.2
@@ -49,9 +51,15 @@ class SequenceHyperparameters:
     user_dropout: float = 0.5
     profile_dropout: float = 0.25
     movie_dropout: float = 0.05
-    # People a step of whom only the profile is given, and how much what they liked counts beside what comes next.
-    profiles: int = 256
-    profile_weight: float = 0.25
+    # Dimensions of what comes later and of what is liked.
+    later: int = 32
+    liked: int = 16
+    later_dropout: float = 0.3
+    # Passes over the people before the rest: what is missing of a history, what comes in later sittings, what is liked; people a step.
+    missing_passes: int = 4
+    later_passes: int = 8
+    liked_passes: int = 16
+    people: int = 128
 
 
 # Fewer ratings than these are learnt in less time by a smaller network; it takes about a minute on two cores.
@@ -60,7 +68,7 @@ FEW_RATINGS = 400_000
 
 def hyperparameters_for(ratings: int, **chosen: Any) -> SequenceHyperparameters:
     """What suits data of this size, but for what was chosen."""
-    small = {"dimension": 32, "epochs": 4, "batch": 2_000, "learning_rate": 5e-3, "profiles": 128}
+    small = {"dimension": 32, "epochs": 4, "batch": 2_000, "learning_rate": 5e-3}
     return SequenceHyperparameters(**((small if ratings < FEW_RATINGS else {}) | chosen))
 
 
@@ -94,9 +102,12 @@ class NextMovie:
             self.network = SequenceModel(
                 features.vocabularies,
                 dimension=hyper.dimension,
+                later=hyper.later,
+                liked=hyper.liked,
                 heads=hyper.heads,
                 blocks=hyper.blocks,
                 dropout=hyper.dropout,
+                later_dropout=hyper.later_dropout,
             )
         if start is not None:
             take_over(self.network, start)
@@ -109,9 +120,18 @@ class NextMovie:
         parts = by_user(data, holdout.train)
         self._histories: list[Rows] = [place[data.ratings.movies[rows]] for rows in parts]
         liked = [rows[data.ratings.stars[rows] >= LIKED_STARS] for rows in parts]
-        self._liked = {
-            user: place[data.ratings.movies[rows]] - 1 for user, rows in enumerate(liked) if len(rows)
-        }
+        self._tastes = Tastes(
+            self.network,
+            self._movies,
+            self._tables.users,
+            {user: history - 1 for user, history in enumerate(self._histories) if len(history)},
+            {user: place[data.ratings.movies[rows]] - 1 for user, rows in enumerate(liked) if len(rows)},
+            {
+                user: begins
+                for user, rows in enumerate(parts)
+                if len(begins := sittings_of(data.ratings.timestamps[rows]))
+            },
+        )
         self._validation = holdout.validation
         self._adam = paddle.optimizer.AdamW(
             hyper.learning_rate,
@@ -128,29 +148,57 @@ class NextMovie:
         random = np.random.default_rng([hyper.seed, number])
         paddle.seed(hyper.seed * 10_007 + number * devices() + rank())
         self.network.seed_dropout(hyper.seed, number, rank())
+        self.network.train()
+        before = self._tastes_steps(random) if number == 0 else []
         made = batches(epoch_windows(self._histories, random), hyper.batch, random)
         made = made[rank() : len(made) // devices() * devices() : devices()]
-        self.network.train()
-        total = 0.0
+        steps, total = len(before) + len(made), 0.0
+        for step, (rate, make) in enumerate(before, 1):
+            yield step / steps, self._step(make(), rate)
+        if before:
+            self._set(self._averaged)  # both parts are done; the rest has not begun
+            self._steps = 0
         for step, batch in enumerate(made, 1):
             done = (number + step / len(made)) / hyper.epochs
-            self._adam.set_lr(hyper.learning_rate * warmed_cosine(done, WARM_UP_SHARE))
-            loss = self._loss(batch, random)
-            loss.backward()
-            average_gradients(self.network.parameters())
-            with stable_names():
-                self._adam.step()
-            self._adam.clear_grad()
-            self._average()
-            total += loss.item()
-            yield step / len(made), total / step
+            total += self._step(self._loss(batch, random), warmed_cosine(done, WARM_UP_SHARE))
+            yield (len(before) + step) / steps, total / step
+
+    def _tastes_steps(self, random: np.random.Generator) -> list[tuple[float, Callable[[], Tensor]]]:
+        """Shares of the highest learning rate and losses of the steps of `later`, then those of `liked`."""
+        hyper, tastes = self._hyper, self._tastes
+        hiding = Hiding(hyper.people, hyper.profile_dropout, hyper.movie_dropout)
+        missing = [tastes.missing] * self._steps_of(hyper.missing_passes, len(tastes.rated))
+        later = [tastes.later] * self._steps_of(hyper.later_passes, len(tastes.sittings))
+        liked = [tastes.liked] * self._steps_of(hyper.liked_passes, len(tastes.liked_movies))
+        return [
+            (warmed_cosine(step / len(part), WARM_UP_SHARE), partial(loss, hiding, random))
+            for part in ([*missing, *later], liked)
+            for step, loss in enumerate(part, 1)
+        ]
+
+    def _steps_of(self, passes: int, people: int) -> int:
+        return -(-passes * people // self._hyper.people)
+
+    def _step(self, loss: Tensor, rate: float) -> float:
+        """Learn from a loss, at this share of the highest rate, and give its value."""
+        self._adam.set_lr(self._hyper.learning_rate * rate)
+        loss.backward()
+        average_gradients(self.network.parameters())
+        with stable_names():
+            self._adam.step()
+        self._adam.clear_grad(set_to_zero=False)  # a part without a gradient is left as it is
+        self._average()
+        return float(loss.item())
 
     def measure(self) -> float:
         """1 - NDCG@10 of the averaged weights on the validation part."""
         own = {name: tensor.clone() for name, tensor in self._parameters()}
         self._set(self._averaged)
         settle(self.network, self._tables, self.trained)
-        figure = ndcg_of(self.network, self._tables, self._validation)
+        shares, figure = best_shares(
+            part_scores(self.network, self._tables, self._validation), self._validation
+        )
+        self._share(shares)
         self._set(own)
         return agreed(1.0 - figure)
 
@@ -158,12 +206,13 @@ class NextMovie:
         return f"NDCG@10 {1.0 - measured:.4f}"
 
     def weights(self) -> State:
-        return {name: tensor.numpy() for name, tensor in self._averaged.items()}
+        averaged = {name: tensor.numpy() for name, tensor in self._averaged.items()}
+        return averaged | {SHARES: self.network.user.shares.numpy()}
 
     def state(self) -> State:
         return {
             "network": {name: tensor.numpy() for name, tensor in self._parameters()},
-            "averaged": self.weights(),
+            "averaged": {name: tensor.numpy() for name, tensor in self._averaged.items()},
             "adam": self._adam.state_dict(),
             "steps": self._steps,
         }
@@ -177,49 +226,34 @@ class NextMovie:
     def serve(self, weights: State) -> SequenceModel:
         """The network with these weights, ready to be exported."""
         self._set({name: paddle.to_tensor(array) for name, array in weights.items()})
+        self._share(weights[SHARES])
         settle(self.network, self._tables, self.trained)
         return self.network
 
+    def _share(self, shares: Any) -> None:
+        self.network.user.shares.set_value(np.asarray(shares, np.float32))
+
     def _loss(self, batch: list[tuple[int, Rows]], random: np.random.Generator) -> Tensor:
+        """Cross-entropy of each movie of the windows, given the profile and all before it."""
         movies = self._movie_vectors(random)
         table = paddle.concat([paddle.zeros_like(movies[:1]), movies])
-        next_movie = self._next_movie(table, batch, random)
-        if not self._liked:
-            return next_movie
-        return next_movie + self._hyper.profile_weight * self._liked_by_profile(movies, random)
-
-    def _next_movie(
-        self, table: Tensor, batch: list[tuple[int, Rows]], random: np.random.Generator
-    ) -> Tensor:
-        """Cross-entropy of each movie of the windows, given the profile and all before it."""
         rows = padded(batch)
         before = rows[:, :-1] if rows.shape[1] > 1 else np.zeros_like(rows)
         recent = paddle.to_tensor(before)
         watched = paddle.gather(table, recent.flatten()).reshape([*before.shape, -1])
         profile = self._profile(np.array([user for user, _ in batch]), random)
-        states = self.network.user.all_positions(profile, watched, recent)[:, : rows.shape[1]]
+        states = self.network.user.next.all_positions(profile, watched, recent)[:, : rows.shape[1]]
         # Logits are most of the work, so none are made where nothing comes next.
         wanted = np.flatnonzero(rows.ravel())
         asked = paddle.gather(states.reshape([-1, self._hyper.dimension]), paddle.to_tensor(wanted))
         told = paddle.gather(table, paddle.to_tensor(rows.ravel()[wanted]))
-        return softmax_loss(asked, table[1:], told, paddle.full([len(wanted), 1], 1.0 / len(wanted)))
-
-    def _liked_by_profile(self, movies: Tensor, random: np.random.Generator) -> Tensor:
-        """Cross-entropy of all that some people liked, given their profile alone; who liked more counts more."""
-        people = random.choice(list(self._liked), min(self._hyper.profiles, len(self._liked)), replace=False)
-        liked = np.zeros((len(people), movies.shape[0]), np.float32)
-        for row, user in zip(liked, people.tolist(), strict=True):
-            row[self._liked[user]] = 1.0
-        states = self.network.user.of_profile(self._profile(people, random))
-        total = liked.sum(axis=1, keepdims=True)
-        told = paddle.matmul(paddle.to_tensor(liked / total), movies)
-        return softmax_loss(states, movies, told, paddle.to_tensor(total / total.sum()))
+        return softmax_loss(asked, movies, told, paddle.full([len(wanted), 1], 1.0 / len(wanted)))
 
     def _movie_vectors(self, random: np.random.Generator) -> Tensor:
-        """Vectors of all trained movies, [n, d]; the id of some is hidden, so that their content learns to speak."""
+        """What tells the next movie of all trained movies, [n, d]; the id of some is hidden, so that their content learns to speak."""
         hidden = random.random(len(self._movies["movie_id"])) < self._hyper.movie_dropout
         inputs = self._movies | {"movie_id": np.where(hidden, 0, self._movies["movie_id"])}
-        return self.network.movie(*map(paddle.to_tensor, inputs.values()))
+        return self.network.movie.next(*map(paddle.to_tensor, inputs.values()))
 
     def _profile(self, users: Rows, random: np.random.Generator) -> Tensor:
         """First tokens of these users, [n, 1, d], some of their features hidden."""
@@ -229,7 +263,7 @@ class NextMovie:
             np.where(random.random(len(users)) < share, 0, rows[name][users])
             for name, share in zip(PROFILE, shares, strict=True)
         ]
-        return self.network.user.profile(*map(paddle.to_tensor, shown))
+        return self.network.user.next.profile(*map(paddle.to_tensor, shown))
 
     def _parameters(self) -> Iterator[tuple[str, Tensor]]:
         return iter(self.network.named_parameters())
@@ -254,8 +288,8 @@ def settle(network: SequenceModel, tables: Tables, trained: NDArray[np.bool_]) -
     network.settle({name: rows[order] for name, rows in tables.movies.items()}, trained[order])
 
 
-def ndcg_of(network: SequenceModel, tables: Tables, cases: list[Case]) -> float:
-    """Mean NDCG@10 of a settled network over all movies but those seen."""
+def part_scores(network: SequenceModel, tables: Tables, cases: list[Case]) -> list[NDArray[np.float32]]:
+    """What each part of a settled network says of every movie for each case, whole: [n, movies] each."""
     inputs = tables.profiles([case.user for case in cases], [case.named for case in cases])
     longest = max([1, *(len(case.recent) for case in cases)])
     inputs[RECENT] = np.zeros((len(cases), longest), np.int64)
@@ -267,7 +301,11 @@ def ndcg_of(network: SequenceModel, tables: Tables, cases: list[Case]) -> float:
         return vectors
 
     with paddle.no_grad():
-        vectors = embed_by_length(embed, inputs, network.dimension)
-    movies = network.user.table.numpy()[tables.movies["movie_id"]]
-    lists = metrics.top(vectors @ movies.T, [case.seen for case in cases])
-    return float(ndcg_of_lists(lists, cases).mean())
+        network.user.shares.set_value(np.ones((2, len(network.sizes)), np.float32))
+        users = embed_by_length(embed, inputs, network.dimension)
+        movies = network.movie(*map(paddle.to_tensor, tables.movies.values())).numpy()
+    ends = np.cumsum(network.sizes)[:-1]
+    return [
+        user @ movie.T
+        for user, movie in zip(np.split(users, ends, 1), np.split(movies, ends, 1), strict=True)
+    ]

@@ -1,7 +1,13 @@
-"""The sequence model: what a person watched, in order and with the profile in front, tells what comes next.
+"""The sequence model: three questions about a person, each with a part of the vectors of its own.
 
-A causal transformer in the manner of SASRec (Kang and McAuley, 2018), with a full softmax over the catalogue (Klenitskiy and
-Vasilev, "Turning dross into gold loss", 2023). The vectors that the history is read as are those that are searched.
+`next`: which movie comes next. A causal transformer over the history with the profile in front, in the manner of SASRec (Kang and
+McAuley, 2018), with a full softmax over the catalogue (Klenitskiy and Vasilev, "Turning dross into gold loss", 2023).
+`later`: which movies come some time. An autoencoder of the history as a set, in the manner of Liang et al. ("Variational
+autoencoders for collaborative filtering", 2018), with the profile.
+`liked`: what people of such a profile like.
+
+The vectors that a history is read as are those that are searched. A user's parts are multiplied by shares that validation chose,
+so that one inner product is the weighted sum of the three logits.
 """
 
 import math
@@ -18,7 +24,12 @@ from worker.paddle_engine import paddle
 # Small, because a person's id must not outweigh what the history says, and a release should stay a few MB.
 USER_SIZE = 16
 CONTENT_SIZE = 32
+LATER_HIDDEN = 128
+# Hyper-parameters that give the weights their shapes.
+SIZES = ("dimension", "later", "liked", "heads", "blocks")
 INITIAL_DEVIATION = 0.02
+# Of next, later and liked, without and with a history, where validation says nothing.
+FIRST_SHARES = [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
 # Added where attention must not look. Not infinite: a row of nothing but that would be NaN.
 FORBIDDEN = -1e9
 # Bias rows: one for each distance between two movies, 0 to MAX_RECENT, and one for the profile, however far away.
@@ -27,21 +38,35 @@ PROFILE_DISTANCE = MAX_RECENT + 1
 Tensor = Any
 
 
-class MovieTower(paddle.nn.Layer):  # type: ignore[misc]
+class MoviePart(paddle.nn.Layer):  # type: ignore[misc]
     """A movie's id and what is known of it beside, added up: without the first there is still the second."""
 
     def __init__(self, vocabularies: Vocabularies, dimension: int) -> None:
         super().__init__()
         self.movie = _embedding(len(vocabularies.movies) + 1, dimension)
-        self.genres = _embedding(len(vocabularies.genres) + 1, CONTENT_SIZE, padding=0)
-        self.words = _embedding(len(vocabularies.words) + 1, CONTENT_SIZE, padding=0)
-        self.years = _embedding(YEARS_SIZE, CONTENT_SIZE)
-        self.content = Linear(3 * CONTENT_SIZE, dimension)
+        size = min(CONTENT_SIZE, dimension)
+        self.genres = _embedding(len(vocabularies.genres) + 1, size, padding=0)
+        self.words = _embedding(len(vocabularies.words) + 1, size, padding=0)
+        self.years = _embedding(YEARS_SIZE, size)
+        self.content = Linear(3 * size, dimension)
 
     def forward(self, movie_id: Tensor, genres: Tensor, title: Tensor, year: Tensor) -> Tensor:
         """Rows movie_id [n], genres [n, g], title [n, t], year [n] give float32 [n, dimension]."""
         known = [self.genres(genres).sum(axis=1), self.words(title).sum(axis=1), self.years(year)]
         return self.movie(movie_id) + self.content(paddle.concat(known, axis=1))
+
+
+class MovieTower(paddle.nn.Layer):  # type: ignore[misc]
+    """The parts of a movie's vector, each with its own embeddings."""
+
+    def __init__(self, vocabularies: Vocabularies, sizes: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.next, self.later, self.liked = (MoviePart(vocabularies, size) for size in sizes)
+
+    def forward(self, movie_id: Tensor, genres: Tensor, title: Tensor, year: Tensor) -> Tensor:
+        """Rows as those of the parts give float32 [n, the sum of their sizes]."""
+        parts = [part(movie_id, genres, title, year) for part in (self.next, self.later, self.liked)]
+        return paddle.concat(parts, axis=1)
 
 
 class Block(paddle.nn.Layer):  # type: ignore[misc]
@@ -90,7 +115,7 @@ class Block(paddle.nn.Layer):  # type: ignore[misc]
         return bias.squeeze(0) if self.training else bias
 
 
-class UserTower(paddle.nn.Layer):  # type: ignore[misc]
+class NextMovieTower(paddle.nn.Layer):  # type: ignore[misc]
     """The profile as the first token, the history after it; the last position gives the vector.
 
     `table` holds the movies' vectors, of row 0 (no movie) on; while training it is set anew at every step.
@@ -124,7 +149,7 @@ class UserTower(paddle.nn.Layer):  # type: ignore[misc]
         here = (positions == last).astype("float32").unsqueeze(2)
         asking = (tokens * here).sum(axis=1, keepdim=True)
         vectors = self.norm(self.blocks[-1](asking, last, tokens, positions))
-        return vectors.squeeze(1) * (1 / math.sqrt(self.dimension))
+        return vectors.squeeze(1)
 
     def profile(self, user_id: Tensor, gender: Tensor, age: Tensor, occupation: Tensor) -> Tensor:
         """The first token, [n, 1, d]."""
@@ -138,22 +163,89 @@ class UserTower(paddle.nn.Layer):  # type: ignore[misc]
         return self.dropout(tokens), paddle.concat([paddle.zeros_like(places[:, :1]), places], axis=1)
 
     def all_positions(self, profile: Tensor, watched: Tensor, recent: Tensor) -> Tensor:
-        """What each position makes of all up to it, [n, 1 + l, d]; sqrt(d) times as long as what `forward` gives."""
+        """What each position makes of all up to it, [n, 1 + l, d]."""
         tokens, positions = self.tokens(profile, watched, recent)
         for block in self.blocks:
             tokens = block(tokens, positions, tokens, positions)
         return self.norm(tokens)
 
-    def of_profile(self, profile: Tensor) -> Tensor:
-        """What the profile [n, 1, d] alone makes, [n, d]; sqrt(d) times as long as what `forward` gives."""
-        tokens, place = self.dropout(profile), paddle.zeros([1, 1], "int64")
-        for block in self.blocks:
-            tokens = block(tokens, place, tokens, place)
-        return self.norm(tokens).squeeze(1)
+
+class Taste(paddle.nn.Layer):  # type: ignore[misc]
+    """What a profile says, added up; who a person is, by id, is not asked: it would say what the history says."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.gender = _embedding(GENDERS_SIZE, dimension)
+        self.age = _embedding(AGES_SIZE, dimension)
+        self.alike = _embedding(GENDERS_SIZE * AGES_SIZE, dimension)
+        self.occupation = _embedding(OCCUPATIONS_SIZE, dimension)
+        self.norm = paddle.nn.LayerNorm(dimension)
+
+    def forward(self, gender: Tensor, age: Tensor, occupation: Tensor) -> Tensor:
+        """Rows [n] give float32 [n, d]."""
+        return self.norm(self.added(gender, age, occupation))
+
+    def added(self, gender: Tensor, age: Tensor, occupation: Tensor) -> Tensor:
+        """The same, not normalized."""
+        known = self.gender(gender) + self.age(age) + self.occupation(occupation)
+        return known + self.alike(gender * AGES_SIZE + age)
+
+
+class LaterTower(paddle.nn.Layer):  # type: ignore[misc]
+    """The sum of the history's movies, over the root of their number, and the profile, through one hidden layer.
+
+    `table` is as that of `NextMovieTower`.
+    """
+
+    def __init__(self, vocabularies: Vocabularies, dimension: int, dropout: float) -> None:
+        super().__init__()
+        self.dimension = dimension
+        self.taste = Taste(dimension)
+        self.norm = paddle.nn.LayerNorm(dimension)
+        self.up = Linear(dimension, LATER_HIDDEN)
+        self.down = Linear(LATER_HIDDEN, dimension)
+        self.dropout = Dropout(dropout)
+        self.register_buffer("table", paddle.zeros([len(vocabularies.movies) + 1, dimension]))
+
+    def forward(self, gender: Tensor, age: Tensor, occupation: Tensor, recent: Tensor) -> Tensor:
+        """Rows [n] of the profile and recent [n, l], padded with 0 at the end, give float32 [n, d]."""
+        watched = paddle.nn.functional.embedding(recent, self.table).sum(axis=1)
+        count = (recent != 0).astype("float32").sum(axis=1, keepdim=True)
+        return self.of_sum([gender, age, occupation], watched, count)
+
+    def of_sum(self, profile: list[Tensor], watched: Tensor, count: Tensor) -> Tensor:
+        """The same of a history's movies added up, [n, d], and their number, [n, 1]."""
+        seen = watched * (math.sqrt(self.dimension) / paddle.sqrt(paddle.clip(count, min=1.0)))
+        person = self.dropout(seen) + self.taste.added(*profile)
+        hidden = paddle.nn.functional.gelu(self.up(self.norm(person)))
+        return self.taste.norm(person + self.down(self.dropout(hidden)))
+
+
+class UserTower(paddle.nn.Layer):  # type: ignore[misc]
+    """The parts of a user's vector, each times its share: `shares` [2, 3], of who has no history and who has one."""
+
+    def __init__(self, next_movie: NextMovieTower, later: LaterTower, liked: Taste) -> None:
+        super().__init__()
+        self.next, self.later, self.liked = next_movie, later, liked
+        self.register_buffer("shares", paddle.to_tensor(FIRST_SHARES, "float32"))
+
+    def forward(
+        self, user_id: Tensor, gender: Tensor, age: Tensor, occupation: Tensor, recent: Tensor
+    ) -> Tensor:
+        """Rows [n] of the profile and recent [n, l], oldest first and padded with 0 at the end, give float32 [n, d]."""
+        shares = paddle.gather(self.shares, (recent[:, 0] != 0).astype("int64"))
+        following, later, liked = paddle.split(shares, 3, axis=1)
+        parts = [
+            self.next(user_id, gender, age, occupation, recent) * following,
+            self.later(gender, age, occupation, recent) * later,
+            self.liked(gender, age, occupation) * liked,
+        ]
+        # As long as a score of some units: rounded to 6 places it is as exact as float32.
+        return paddle.concat(parts, axis=1) * (1 / math.sqrt(self.next.dimension))
 
 
 class SequenceModel(paddle.nn.Layer):  # type: ignore[misc]
-    """Both towers. The logit of a movie is sqrt(dimension) x its score, the inner product of the towers' vectors."""
+    """Both towers. A score, the inner product of their vectors, is the logits of the three parts by their shares, over sqrt(dimension)."""
 
     metric = "IP"
     score_scale = 1.0
@@ -164,14 +256,22 @@ class SequenceModel(paddle.nn.Layer):  # type: ignore[misc]
         vocabularies: Vocabularies,
         *,
         dimension: int = 64,
+        later: int = 32,
+        liked: int = 16,
         heads: int = 2,
         blocks: int = 2,
         dropout: float = 0.2,
+        later_dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        self.dimension = dimension
-        self.movie = MovieTower(vocabularies, dimension)
-        self.user = UserTower(vocabularies, dimension, heads, blocks, dropout)
+        self.sizes = (dimension, later, liked)
+        self.dimension = sum(self.sizes)
+        self.movie = MovieTower(vocabularies, self.sizes)
+        self.user = UserTower(
+            NextMovieTower(vocabularies, dimension, heads, blocks, dropout),
+            LaterTower(vocabularies, later, later_dropout),
+            Taste(liked),
+        )
 
     def seed_dropout(self, *seed: int) -> None:
         """Begin the masks of every layer, each with its own."""
@@ -187,11 +287,15 @@ class SequenceModel(paddle.nn.Layer):  # type: ignore[misc]
             trained: bool [movies].
         """
         with paddle.no_grad():
-            weight = self.movie.movie.weight.numpy()
-            weight[1:][~trained] = weight[0]
-            self.movie.movie.weight.set_value(weight)
+            for part in (self.movie.next, self.movie.later, self.movie.liked):
+                weight = part.movie.weight.numpy()
+                weight[1:][~trained] = weight[0]
+                part.movie.weight.set_value(weight)
             vectors = self.movie(*map(paddle.to_tensor, movies.values()))
-            self.user.table.set_value(paddle.concat([paddle.zeros_like(vectors[:1]), vectors]).numpy())
+            table = paddle.concat([paddle.zeros_like(vectors[:1]), vectors]).numpy()
+            first, second, _ = np.split(table, np.cumsum(self.sizes)[:-1], axis=1)
+            self.user.next.table.set_value(first)
+            self.user.later.table.set_value(second)
 
     def input_specs(self, vocabularies: Vocabularies) -> tuple[list[TensorInput], list[TensorInput]]:
         """What the towers take, in the order of their `forward`: the user's, the movie's."""

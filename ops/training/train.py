@@ -18,7 +18,7 @@ from ops.training.export import write_release
 from ops.training.fit import Hyperparameters, fit
 from ops.training.holdout import Holdout, hold_out
 from ops.training.loop import Outcome, Progress, run
-from ops.training.next_movie import NextMovie, SequenceHyperparameters
+from ops.training.next_movie import SHARES, NextMovie, SequenceHyperparameters
 from ops.training.split import Split, random_split, split_of
 from schemas.manifest import Data, Manifest
 from worker.catalogue import Catalogue
@@ -118,7 +118,8 @@ def fit_sequence(
     course = NextMovie(data, holdout, Features(vocabularies), hyper, start.weights if start else None)
     outcome = run(
         course,
-        hyper.epochs,
+        # Where nobody has a history, nothing is seen of what the epochs after the first bring.
+        hyper.epochs if any(len(case.recent) for case in holdout.validation) else 1,
         hyper.patience,
         checkpoints=checkpoints,
         report=report,
@@ -160,6 +161,7 @@ def train_sequence(
         "interrupted": outcome.interrupted,
         "validation_ndcg@10": {"sequence": figure} | beside,
         "seconds": round(outcome.seconds, 1),
+        "shares": outcome.weights[SHARES].round(3).tolist(),
     }
     manifest = write_release(
         store,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ops.data.movielens import MovieLens, load
+from ops.training import next_movie
 from ops.training.continuing import start_from
 from ops.training.continuing_cost import older_part
 from ops.training.fit import Hyperparameters
@@ -19,7 +20,14 @@ from worker.store import ReleaseStore
 
 pytestmark = pytest.mark.paddle
 
-SMALL = SequenceHyperparameters(epochs=2, dimension=16, heads=2, blocks=1, batch=2_000, profiles=64)
+SMALL = SequenceHyperparameters(
+    epochs=2,
+    dimension=16,
+    heads=2,
+    blocks=1,
+    batch=2_000,
+    people=64,
+)
 
 
 def before(data: MovieLens) -> MovieLens:
@@ -35,7 +43,11 @@ def before(data: MovieLens) -> MovieLens:
 
 
 @pytest.mark.parametrize("model", ["fusion", "sequence"])
-def test_training_goes_on(model: str, generated_data: Path, tmp_path: Path) -> None:
+def test_training_goes_on(
+    model: str, generated_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Other people are there to choose the parts' shares by; here they are to stay.
+    monkeypatch.setattr(next_movie, "best_shares", lambda *_: ([[0.0, 0.5, 0.5], [0.5, 0.3, 0.2]], 0.5))
     data, store = load(generated_data), ReleaseStore(str(tmp_path / "store"))
     old = before(data)
 
@@ -83,6 +95,13 @@ def test_what_does_not_fit_is_refused(fusion_store: str, generated_data: Path) -
     with pytest.raises(TrainingError, match="have shape"):
         train_fusion(
             load(generated_data), store, Hyperparameters(epochs=1), start=replace(start, weights=grown)
+        )
+
+    # Nor is a network of other parts: its weights have other names.
+    fewer = dict(list(start.weights.items())[1:])
+    with pytest.raises(TrainingError, match="without --from"):
+        train_fusion(
+            load(generated_data), store, Hyperparameters(epochs=1), start=replace(start, weights=fewer)
         )
 
 

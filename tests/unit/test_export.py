@@ -91,7 +91,10 @@ def test_an_exported_release_gives_the_same_vectors(generated_data: Path, tmp_pa
 
 
 @pytest.mark.paddle
-def test_a_model_of_a_newer_marquee_is_not_guessed_at(generated_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("model", "says"), [("diffusion", "'diffusion'"), ("sequence", "other parts")])
+def test_a_model_of_another_marquee_is_not_guessed_at(
+    model: str, says: str, generated_data: Path, tmp_path: Path
+) -> None:
     from ops.training.export import export_release
 
     store = ReleaseStore(str(tmp_path))
@@ -99,10 +102,10 @@ def test_a_model_of_a_newer_marquee_is_not_guessed_at(generated_data: Path, tmp_
     folder = tmp_path / name
     manifest = store.manifest(name)
     (folder / "manifest.json").unlink()
-    newer = store.write(manifest.model_copy(update={"model": "diffusion"}), folder)
+    other = store.write(manifest.model_copy(update={"model": model}), folder)
 
-    with pytest.raises(UnreadableReleaseError, match="'diffusion'"):
-        export_release(store, newer.release)
+    with pytest.raises(UnreadableReleaseError, match=says):
+        export_release(store, other.release)
 
 
 @pytest.mark.paddle

@@ -78,12 +78,12 @@ def test_nothing_is_learnt_from_what_comes_later(data: MovieLens) -> None:
     network = SequenceModel(Vocabularies.of([1], data.movies), dimension=16)
     network.eval()
     profile = [paddle.to_tensor(np.array([1])) for _ in range(4)]
-    first_token = network.user.profile(*profile)
+    first_token = network.user.next.profile(*profile)
 
     def states(recent: list[int]) -> np.ndarray:
         rows = paddle.to_tensor(np.array([recent]))
         watched = paddle.to_tensor(np.random.default_rng(0).random((300, 16)).astype(np.float32))[recent]
-        return np.asarray(network.user.all_positions(first_token, watched.unsqueeze(0), rows).numpy()[0])
+        return np.asarray(network.user.next.all_positions(first_token, watched.unsqueeze(0), rows).numpy()[0])
 
     one, other = states([5, 9, 7, 3]), states([5, 9, 8, 2])
     assert np.abs(one[:3] - other[:3]).max() < TOLERANCE
@@ -131,10 +131,10 @@ def test_a_movie_that_nobody_rated_stands_where_its_content_puts_it(data: MovieL
 
     network = course.serve(course.weights())
 
-    ids = network.movie.movie.weight.numpy()[1:]
+    ids = network.movie.next.movie.weight.numpy()[1:]
     assert holdout.cold is not None
-    assert (ids[holdout.cold] == network.movie.movie.weight.numpy()[0]).all()
-    table = network.user.table.numpy()
+    assert (ids[holdout.cold] == network.movie.next.movie.weight.numpy()[0]).all()
+    table = network.user.next.table.numpy()
     assert np.abs(table[0]).max() == 0
     cold = table[1:][holdout.cold]
     assert len(np.unique(cold, axis=0)) > 0.9 * len(cold)  # not all in one place

@@ -1,0 +1,56 @@
+"""How much each part of the sequence model's vectors counts: by NDCG@10 on the validation part."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ops.evaluation import metrics
+from ops.evaluation.measure import ndcg_of_lists
+from ops.training.holdout import Case
+from ops.training.sequence import FIRST_SHARES
+
+Scores = NDArray[np.float32]
+Shares = tuple[float, float, float]
+
+# Of `later` beside `next`, and then of `liked` beside both. `next` has nothing to go by where there is no history.
+LATER_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
+LIKED_SHARES = (0.0, 0.1, 0.2, 0.4)
+LIKED_ALONE_SHARES = (0.0, 0.5, 1.0)
+
+
+def best_shares(parts: list[Scores], cases: list[Case]) -> tuple[list[list[float]], float]:
+    """The shares [2, 3] of who has no history and who has one, and the mean NDCG@10 of all cases with them.
+
+    `parts` are the scores of each part, [n, movies]. Of shares that are as good the first is taken.
+    """
+    with_history = np.array([len(case.recent) > 0 for case in cases])
+    shares, figures = [list(row) for row in FIRST_SHARES], np.zeros(len(cases))
+    for row, among in enumerate((~with_history, with_history)):
+        places = np.flatnonzero(among)
+        if len(places):
+            theirs = [scores[places] for scores in parts]
+            best, figures[places] = _best(theirs, [cases[place] for place in places], row == 1)
+            shares[row] = list(best)
+    return shares, float(figures.mean())
+
+
+def _best(parts: list[Scores], cases: list[Case], with_history: bool) -> tuple[Shares, NDArray[np.float64]]:
+    if not with_history:
+        return _first_best(parts, cases, ((0.0, 1.0 - liked, liked) for liked in LIKED_ALONE_SHARES[::-1]))
+    (following, later, _), _ = _first_best(
+        parts, cases, ((1.0 - share, share, 0.0) for share in LATER_SHARES)
+    )
+    return _first_best(parts, cases, ((following, later, share) for share in LIKED_SHARES))
+
+
+def _first_best(
+    parts: list[Scores], cases: list[Case], among: Iterator[Shares]
+) -> tuple[Shares, NDArray[np.float64]]:
+    tried = [(shares, _ndcg(parts, cases, shares)) for shares in among]
+    return max(tried, key=lambda one: float(one[1].mean()))
+
+
+def _ndcg(parts: list[Scores], cases: list[Case], shares: Shares) -> NDArray[np.float64]:
+    scores = sum(part * np.float32(share) for part, share in zip(parts, shares, strict=True) if share)
+    return ndcg_of_lists(metrics.top(np.asarray(scores), [case.seen for case in cases]), cases)

@@ -1,0 +1,92 @@
+"""The parts of the sequence model's vectors: what each is asked, and how much validation lets it count. Paddle 2.6 and 3.3."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ops.data.movielens import load
+from ops.training.holdout import Case, hold_out
+from ops.training.shares import best_shares
+from ops.training.tastes import SITTINGS_APART, sittings_of
+from tests.releases import small_sequence
+from worker.features import Features, Vocabularies
+
+pytestmark = pytest.mark.paddle
+
+NOTHING = np.empty(0, np.int64)
+MOVIES = 40
+
+
+def case(wanted: int, recent: tuple[int, ...] = ()) -> Case:
+    seen = np.array(recent, np.int64)
+    return Case(0, seen, seen, np.array([wanted]))
+
+
+def telling(cases: list[Case], right: list[bool]) -> np.ndarray:
+    """Scores that put what is wanted first where they are right, and last elsewhere."""
+    scores = np.random.default_rng(1).random((len(cases), MOVIES)).astype(np.float32)
+    for row, one, hit in zip(scores, cases, right, strict=True):
+        row[one.wanted] = 2.0 if hit else -2.0
+    return scores
+
+
+def test_each_part_counts_where_validation_finds_it_right() -> None:
+    # Given people without a history, of whom `liked` knows what they want, and others, of whom `later` does
+    cases = [case(3), case(7), case(5, (1, 2)), case(9, (4,))]
+    nobody = telling(cases, [False] * 4)
+    later, liked = telling(cases, [False, False, True, True]), telling(cases, [True, True, False, False])
+
+    (without, with_history), figure = best_shares([nobody, later, liked], cases)
+
+    assert figure == 1.0
+    assert without == [0.0, 0.0, 1.0]
+    assert with_history[1] > with_history[0]
+
+
+def test_the_next_movie_is_not_asked_of_who_has_no_history() -> None:
+    cases = [case(3), case(7)]
+    right, wrong = telling(cases, [True, True]), telling(cases, [False, False])
+
+    (without, with_history), figure = best_shares([right, wrong, wrong], cases)
+
+    assert without[0] == 0.0
+    assert figure < 1.0
+    assert with_history == [1.0, 0.0, 0.0]  # there is nobody to choose by
+
+
+def test_a_sitting_begins_after_a_day_away() -> None:
+    day = SITTINGS_APART
+    assert sittings_of(np.array([0, 10, 10 + day, 20 + day, 20 + 3 * day])).tolist() == [2, 4]
+    assert sittings_of(np.array([5])).tolist() == []
+
+
+def test_the_parts_that_need_no_order_are_done_before_the_first_movie_in_order(
+    generated_data: Path, tmp_path: Path
+) -> None:
+    from ops.training.next_movie import NextMovie
+
+    data = load(generated_data)
+    course = NextMovie(
+        data, hold_out(data, tmp_path, "all"), Features(Vocabularies.of([], data.movies)), small_sequence()
+    )
+
+    def weights() -> dict[str, np.ndarray]:
+        return {name: tensor.numpy() for name, tensor in course.network.named_parameters()}
+
+    start = weights()
+    steps = course.epoch(0)
+    next(steps)
+    once = weights()
+    list(steps)
+    first_epoch = weights()
+    list(course.epoch(1))
+    second_epoch = weights()
+
+    def changed(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> set[str]:
+        """Parts of which anything is another."""
+        return {name.split(".")[1] for name in one if not np.array_equal(one[name], other[name])}
+
+    assert changed(start, once) == {"later"}
+    assert changed(start, first_epoch) == {"next", "later", "liked"}
+    assert changed(first_epoch, second_epoch) == {"next"}
