@@ -20,7 +20,7 @@ from worker.store import ReleaseStore
 
 Kind = Literal["fusion", "sequence"]
 
-# ml-1m's sizes, and the dimension of the sequence model.
+# ml-1m's sizes; the dimension stays what it was, whatever the models' is, so that figures of different days compare.
 USERS, MOVIES, DIMENSION = 6_040, 3_883, 64
 _SEED = 1
 
