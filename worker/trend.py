@@ -73,6 +73,7 @@ class Trend:
         self._thread = threading.Thread(target=self._run, name="trend", daemon=True)
 
     def __enter__(self) -> Self:
+        self.look(time.time())  # what is counted before the first look is in no point
         self._thread.start()
         return self
 

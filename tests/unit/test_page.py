@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterator, Sequence
 from email.message import Message
 from http.client import HTTPConnection
@@ -185,6 +186,15 @@ def test_a_point_is_what_happened_between_two_looks() -> None:
     assert busy["stages"]["commit"] == 0.2
     assert (idle["recommendations"], idle["batch"], idle["p50"], idle["p99"]) == (0.0, None, None, None)
     assert trend.after(102.0) == [idle]
+
+
+def test_what_comes_as_soon_as_a_worker_has_begun_is_seen() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    with Trend(registry) as trend:
+        metrics.committed([recommended(1)], seconds=0.5, commit_seconds=0.2)
+        trend.look(time.time() + 1)
+        assert trend.after(0)[0]["recommendations"] > 0
 
 
 def test_a_quantile_is_where_prometheus_puts_it() -> None:
