@@ -41,8 +41,11 @@ def store(sequence_store: str, tmp_path: Path) -> ReleaseStore:
     return ReleaseStore(str(tmp_path / "store"))
 
 
-def evaluated(app: typer.Typer, store: ReleaseStore, data: Path, *options: str) -> dict[str, Any]:
-    release = store.names()[0]
+def evaluated(
+    app: typer.Typer, store: ReleaseStore, data: Path, *options: str, release: str | None = None
+) -> dict[str, Any]:
+    """The command's figures of a release, else of the store's only one."""
+    release = release or store.names()[0]
     folders = ["--data", str(data), "--store", store.url, "--checkpoints", str(data / "checkpoints")]
     result = CliRunner().invoke(app, [release, *folders, "--json", *options])
     assert result.exit_code == 0, (result.output, result.exception)
@@ -181,8 +184,9 @@ def test_for_another_split_one_of_the_same_configuration_is_trained_once(
     hyper = small_sequence(epochs=1, dimension=8)
     release = train_sequence(Source(load(generated_data), generated_data), store, hyper).manifest.release
 
-    first = evaluated(app, store, generated_data, "--split", "users", "--fold", "1")
-    second = evaluated(app, store, generated_data, "--split", "users", "--fold", "1")
+    fold = ("--split", "users", "--fold", "1")
+    first = evaluated(app, store, generated_data, *fold, release=release)
+    second = evaluated(app, store, generated_data, *fold, release=release)
 
     assert first == second
     assert len(store.names()) == 2
