@@ -1,6 +1,7 @@
 """A Milvus Standalone that asks for a password over TLS, and for a client's certificate."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 import trustme
@@ -62,11 +63,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusSettings
 
 
 def collections(settings: MilvusSettings) -> list[str]:
-    server = Milvus(settings)
-    try:
+    with closing(Milvus(settings)) as server:
         return server.collections("")
-    finally:
-        server.close()
 
 
 def test_password_and_certificate_let_in(guarded: MilvusSettings) -> None:

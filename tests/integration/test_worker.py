@@ -3,6 +3,8 @@
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -162,6 +164,16 @@ def test_waits_for_an_active_release_and_says_so(lite_settings: Settings, tmp_pa
         worker.wait_ready()
 
 
+@contextmanager
+def own_milvus(settings: Settings, folders: pytest.TempPathFactory) -> Iterator[tuple[MilvusLite, Settings]]:
+    """A server that may be broken, as nobody else uses it, and the settings with it."""
+    with MilvusLite(folders.mktemp("own-milvus")) as milvus:
+        yield (
+            milvus,
+            settings.model_copy(update={"milvus": settings.milvus.model_copy(update={"uri": milvus.uri})}),
+        )
+
+
 def lag(worker: Process) -> list[float]:
     """Of each partition that the worker tells of."""
     lines = worker.get("/metrics")[1].splitlines()
@@ -172,10 +184,7 @@ def test_an_event_lags_until_its_result_is_committed(
     kafka: LocalKafka, lite_settings: Settings, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Given a worker that has an event in hand and cannot search, and then an event with a transaction's mark behind it."""
-    with MilvusLite(tmp_path_factory.mktemp("own-milvus")) as milvus:
-        settings = lite_settings.model_copy(
-            update={"milvus": lite_settings.milvus.model_copy(update={"uri": milvus.uri})}
-        )
+    with own_milvus(lite_settings, tmp_path_factory) as (milvus, settings):
         activate(settings)
         with Process("worker", settings, tmp_path, MARQUEE_MILVUS__EXACT_AFTER_S="never") as worker:
             worker.wait_ready(120)
@@ -283,10 +292,7 @@ def test_what_no_topic_takes_ends_as_a_dead_letter_without_its_value(
 def test_milvus_away_costs_no_event(
     kafka: LocalKafka, lite_settings: Settings, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with MilvusLite(tmp_path_factory.mktemp("own-milvus")) as milvus:
-        settings = lite_settings.model_copy(
-            update={"milvus": lite_settings.milvus.model_copy(update={"uri": milvus.uri})}
-        )
+    with own_milvus(lite_settings, tmp_path_factory) as (milvus, settings):
         activate(settings)
         with Process("worker", settings, tmp_path, MARQUEE_MILVUS__EXACT_AFTER_S="1") as worker:
             first = publish(settings, [b'{"user_id": 1}'])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,8 @@ def guarded(tmp_path: Path) -> Iterator[MilvusSettings]:
 
 
 def collections(settings: MilvusSettings) -> list[str]:
-    server = Milvus(settings)
-    try:
+    with closing(Milvus(settings)) as server:
         return server.collections("")
-    finally:
-        server.close()
 
 
 def test_the_authority_is_the_one_that_is_named(guarded: MilvusSettings) -> None:
