@@ -19,6 +19,7 @@ from worker.indexer import Indexer
 from worker.indexer_metrics import IndexerMetrics
 from worker.milvus import Milvus
 from worker.records import read_releases
+from worker.stopping import Stopping
 from worker.store import ReleaseStore
 from worker.topics import ensure_topics
 
@@ -35,7 +36,8 @@ def with_store(settings: Settings, two_releases: Path) -> Settings:
 @contextmanager
 def indexer(settings: Settings, name: str = "first") -> Iterator[Health]:
     health = Health()
-    running = Indexer(settings, name, health, IndexerMetrics(CollectorRegistry()))
+    stopping = Stopping()
+    running = Indexer(settings, name, health, IndexerMetrics(CollectorRegistry()), stopping)
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -49,7 +51,7 @@ def indexer(settings: Settings, name: str = "first") -> Iterator[Health]:
     try:
         yield health
     finally:
-        running.stop()
+        stopping.set()
         thread.join()
     assert not failures
 

@@ -25,12 +25,19 @@ _PAUSE_SECONDS = 1.0  # before a new term
 class Indexer:
     """Runs one term after another: a term begins from what Kafka holds, and ends with whatever undoes it."""
 
-    def __init__(self, settings: Settings, indexer_id: str, health: Health, metrics: IndexerMetrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        indexer_id: str,
+        health: Health,
+        metrics: IndexerMetrics,
+        stopping: Stopping,
+    ) -> None:
         self._settings = settings
         self._id = indexer_id
         self._health = health
         self._metrics = metrics
-        self._stopping = Stopping()
+        self._stopping = stopping
         self._milvus = Milvus(settings.milvus)
         self._scratch = Scratch(
             f"{settings.kafka.bootstrap_servers} {settings.names.indexer_group} {indexer_id}"
@@ -41,7 +48,7 @@ class Indexer:
         self._sweep = Sweep(settings, self._milvus, store, health)
 
     def run(self) -> None:
-        """Work until `stop`.
+        """Work until `stopping` is set and the step under way has ended; the next indexer cleans up what is half-built.
 
         Raises:
             SettingsError: a wrong setting, or Kafka or Milvus refuse who we are.
@@ -68,7 +75,3 @@ class Indexer:
             finally:
                 term.close()
         self._milvus.close()
-
-    def stop(self) -> None:
-        """End as soon as the step under way has ended; what is half-built is cleaned up by the next indexer."""
-        self._stopping.set()

@@ -34,14 +34,16 @@ _LOOK_SECONDS = 30.0  # for partitions that were added
 class Outcomes:
     """Runs one term after another: a term begins from what Kafka holds, and ends with whatever undoes it."""
 
-    def __init__(self, settings: Settings, health: Health, metrics: OutcomesMetrics) -> None:
+    def __init__(
+        self, settings: Settings, health: Health, metrics: OutcomesMetrics, stopping: Stopping
+    ) -> None:
         self._settings = settings
         self._health = health
         self._metrics = metrics
-        self._stopping = Stopping()
+        self._stopping = stopping
 
     def run(self) -> None:
-        """Work until `stop`.
+        """Work until `stopping` is set; what was not committed by then is read again by the next.
 
         Raises:
             SettingsError: a wrong setting, or Kafka refuses who we are.
@@ -60,10 +62,6 @@ class Outcomes:
                 self._stopping.wait(_PAUSE_SECONDS)
             finally:
                 term.close()
-
-    def stop(self) -> None:
-        """End as soon as the step under way has ended; what was not committed is read again by the next."""
-        self._stopping.set()
 
 
 class _Term:

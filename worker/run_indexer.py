@@ -8,7 +8,7 @@ from worker.identity import claim_identity
 from worker.indexer import Indexer
 from worker.indexer_metrics import IndexerMetrics
 from worker.lifecycle import end_quietly
-from worker.stopping import on_signals
+from worker.stopping import Stopping, on_signals
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +20,11 @@ def run_indexer(settings: Settings) -> None:
         SettingsError: a wrong setting, or Kafka or Milvus refuse who we are.
         FatalKafkaError: Kafka ended this process for good; a new one can go on.
     """
+    stopping = Stopping()
+    on_signals(stopping.set)
     health = Health()
     scope = f"{settings.kafka.bootstrap_servers} {settings.names.indexer_group}"
     with claim_identity(settings.indexer.id, scope) as identity, serve(settings.http, health) as http:
         log.info("indexer %s, metrics and health at http://%s", identity.id, http.address)
-        indexer = Indexer(settings, identity.id, health, IndexerMetrics())
-        on_signals(indexer.stop)
-        indexer.run()
+        Indexer(settings, identity.id, health, IndexerMetrics(), stopping).run()
     end_quietly()

@@ -7,7 +7,7 @@ from worker.http import Health, serve
 from worker.lifecycle import end_quietly
 from worker.outcomes import Outcomes
 from worker.outcomes_metrics import OutcomesMetrics
-from worker.stopping import on_signals
+from worker.stopping import Stopping, on_signals
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +19,10 @@ def run_outcomes(settings: Settings) -> None:
         SettingsError: a wrong setting, or Kafka refuses who we are.
         FatalKafkaError: Kafka ended this process for good; a new one can go on.
     """
+    stopping = Stopping()
+    on_signals(stopping.set)
     health = Health()
     with serve(settings.http, health) as http:
         log.info("outcomes worker, metrics and health at http://%s", http.address)
-        outcomes = Outcomes(settings, health, OutcomesMetrics())
-        on_signals(outcomes.stop)
-        outcomes.run()
+        Outcomes(settings, health, OutcomesMetrics(), stopping).run()
     end_quietly()

@@ -8,6 +8,9 @@ import orjson
 from worker.http import Health
 from worker.metrics import Metrics
 
+# The connection that the group's requests alone go over.
+_COORDINATOR = "GroupCoordinator"
+
 
 class Statistics:
     """Reads the statistics of the worker's consumer, every other second."""
@@ -19,6 +22,7 @@ class Statistics:
         self._metrics = metrics
         self._in_hand = in_hand
         self._reached_at: float | None = None
+        self.coordinator_timeouts = 0  # of requests to the group's coordinator
 
     @property
     def reachable_seconds(self) -> float:
@@ -37,6 +41,8 @@ class Statistics:
         else:
             self._reached_at = self._reached_at or time.monotonic()
             self._health.set("kafka", None)
+        coordinator = content["brokers"].get(_COORDINATOR, {})
+        self.coordinator_timeouts = coordinator.get("req_timeouts", self.coordinator_timeouts)
         self._metrics.kafka.read(content, self._topic)
         partitions = content["topics"].get(self._topic, {}).get("partitions", {})
         self._metrics.lag.read(partitions, in_hand=self._in_hand())

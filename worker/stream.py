@@ -2,7 +2,8 @@
 
 A turn of the loop, in order:
 
-1. end if the pipeline has ended (fenced, refused); leave a call of librdkafka behind that hangs;
+1. end if the pipeline has ended (fenced, refused); leave a call of librdkafka behind that hangs; join the group anew
+   where its word was lost;
 2. after something was undone, go back to the committed offsets before taking more;
 3. poll: wait for one event, then take what is there;
 4. hand a batch over once it is due: full, or nothing is being answered, or its first event waited long enough and it
@@ -40,6 +41,7 @@ from worker.metrics import Metrics
 from worker.pipeline import Pipeline
 from worker.positions import committed_positions, go_to
 from worker.publish import AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
+from worker.reconciliation import Reconciliation
 from worker.statistics import Statistics
 from worker.stopping import Stopping
 
@@ -99,6 +101,9 @@ class Stream:
                 },
             )
         )
+        self._reconciliation = (
+            Reconciliation(settings, self._consumer) if settings.worker.group_protocol == "consumer" else None
+        )
         self._publisher: Publisher = (
             ExactlyOnce(settings, worker_id, self._consumer)
             if settings.worker.delivery == "exactly-once"
@@ -136,13 +141,16 @@ class Stream:
                 self._stopping.wait(1.0)
         self._health.set("publish", None)
         self._pipeline.start()
+        self._join()
+        self._health.begun()
+
+    def _join(self) -> None:
         self._consumer.subscribe(
             [self._settings.names.profiles],
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
             on_lost=self._on_lost,
         )
-        self._health.begun()
 
     def _leave(self) -> None:
         """1. Finish what is in flight. 2. Leave the group. 3. End the threads, or the process where one hangs."""
@@ -168,6 +176,9 @@ class Stream:
             raise self._refusal
         if self._pipeline.take_undone():
             self._rewinding = True
+        if self._reconciliation and self._reconciliation.missed(self._statistics.coordinator_timeouts):
+            self._consumer.unsubscribe()
+            self._join()
         if self._rewinding:
             self._rewind()
             return

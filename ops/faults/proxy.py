@@ -18,6 +18,7 @@ _CONNECT_SECONDS = 5.0
 # giving its producer up, and the InitProducerId of the next one does it.
 END_TXN = 26
 INIT_PRODUCER_ID = 22
+_CONSUMER_GROUP_HEARTBEAT = 68
 _HEAD = 12  # length, API key and version, correlation id
 
 
@@ -96,8 +97,8 @@ class Proxy:
             time.sleep(_LOOK_SECONDS)
 
 
-class OutcomeProxy(Proxy):
-    """Reads Kafka's frames, and keeps the answer to a commit or an abort from its client on demand.
+class KafkaProxy(Proxy):
+    """Reads Kafka's frames, and keeps an answer from its client on demand: to a commit, an abort or a heartbeat.
 
     librdkafka repeats a request for as long as its call lasts. The same EndTxn is left without an answer each time, and a
     new producer's differs, because it has another epoch; what an InitProducerId asks never differs, so it is left without
@@ -109,6 +110,7 @@ class OutcomeProxy(Proxy):
         self._lock = threading.Lock()
         self._orders: dict[tuple[int, bytes], bool] = {}  # by API and transactional id: whether it is to land
         self._withheld: dict[bytes, bool] = {}  # the same, by what an EndTxn says
+        self._lose_assignment = False
 
     def withhold(self, api: int, transactional_id: str, *, landed: bool) -> None:
         """Withhold one outcome from one producer; where not `landed`, the broker does not even see the request."""
@@ -121,15 +123,30 @@ class OutcomeProxy(Proxy):
             for api in (END_TXN, INIT_PRODUCER_ID):
                 self._orders.pop((api, transactional_id.encode()), None)
 
+    def lose_assignment(self) -> None:
+        """Lose the next answer that tells a member of a KIP-848 group, which has partitions, what it is to have instead."""
+        with self._lock:
+            self._lose_assignment = True
+
+    @property
+    def has_lost_assignment(self) -> bool:
+        with self._lock:
+            return not self._lose_assignment
+
     def _begin(self, client: socket.socket, server: socket.socket) -> None:
         unwanted: set[int] = set()  # correlation ids whose answers are withheld
-        self._run("requests", self._requests, client, server, unwanted)
-        self._run("answers", self._answers, server, client, unwanted)
+        heartbeats: set[int] = set()  # correlation ids
+        self._run("requests", self._requests, client, server, unwanted, heartbeats)
+        self._run("answers", self._answers, server, client, unwanted, heartbeats)
 
-    def _requests(self, client: socket.socket, server: socket.socket, unwanted: set[int]) -> None:
+    def _requests(
+        self, client: socket.socket, server: socket.socket, unwanted: set[int], heartbeats: set[int]
+    ) -> None:
         with suppress(OSError):
             while frame := _frame(client):
                 api, _version, correlation = struct.unpack_from(">hhi", frame, 4)
+                if api == _CONSUMER_GROUP_HEARTBEAT:
+                    heartbeats.add(correlation)
                 landed = self._landed(api, frame[_HEAD:]) if api in (END_TXN, INIT_PRODUCER_ID) else None
                 if landed is not None:
                     unwanted.add(correlation)
@@ -137,13 +154,25 @@ class OutcomeProxy(Proxy):
                     server.sendall(frame)
         self._end(client, server)
 
-    def _answers(self, server: socket.socket, client: socket.socket, unwanted: set[int]) -> None:
+    def _answers(
+        self, server: socket.socket, client: socket.socket, unwanted: set[int], heartbeats: set[int]
+    ) -> None:
+        has_some = False  # the member, as the coordinator has told it
         with suppress(OSError):
             while frame := _frame(server):
                 (correlation,) = struct.unpack_from(">i", frame, 4)
+                given = _partitions_given(frame) if correlation in heartbeats else None
+                if has_some and given and self._is_to_be_lost():
+                    continue
+                has_some = has_some if given is None else given
                 if correlation not in unwanted:
                     client.sendall(frame)
-        self._end(client, server)
+        self._end(server, client)
+
+    def _is_to_be_lost(self) -> bool:
+        with self._lock:
+            lose, self._lose_assignment = self._lose_assignment, False
+        return lose
 
     def _landed(self, api: int, request: bytes) -> bool | None:
         """Whether a request is to reach the broker without an answer; None where it is to have its answer."""
@@ -165,6 +194,20 @@ def _frame(source: socket.socket) -> bytes:
     (length,) = struct.unpack(">i", head)
     body = source.recv(length, socket.MSG_WAITALL)
     return head + body if len(body) == length else b""
+
+
+def _partitions_given(heartbeat: bytes) -> bool | None:
+    """Whether a ConsumerGroupHeartbeatResponse gives its member any partitions; None where it tells no assignment."""
+    place = 4 + 4 + 1 + 4  # length, correlation id, tags, throttle time
+    (error,) = struct.unpack_from(">h", heartbeat, place)
+    if error:
+        return None
+    place += 2
+    for _ in ("error message", "member id"):  # each with its length and 1 before it; 0 for none
+        place += max(1, heartbeat[place])
+    place += 4 + 4  # epoch, interval
+    (told,) = struct.unpack_from(">b", heartbeat, place)
+    return heartbeat[place + 1] > 1 if told == 1 else None  # topics, and 1
 
 
 def _close(each: socket.socket) -> None:

@@ -14,7 +14,7 @@ from ops.faults import release
 from ops.faults.checker import Findings, Truth, check
 from ops.faults.load import Load
 from ops.faults.orders import Order
-from ops.faults.proxy import OutcomeProxy, Proxy
+from ops.faults.proxy import KafkaProxy, Proxy
 from ops.faults.reading import (
     CommittedReader,
     committed_offsets,
@@ -222,9 +222,9 @@ class Trial:
         return proxy
 
     @cached_property
-    def kafka_proxy(self) -> OutcomeProxy:
+    def kafka_proxy(self) -> KafkaProxy:
         """Between the one broker and the workers that are started from now on."""
-        proxy = self.keep(OutcomeProxy(self.servers.listener_port, self.servers.proxied_port))
+        proxy = self.keep(KafkaProxy(self.servers.listener_port, self.servers.proxied_port))
         self.variables["MARQUEE_KAFKA__BOOTSTRAP_SERVERS"] = f"{HOST}:{proxy.port}"
         return proxy
 

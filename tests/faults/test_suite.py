@@ -128,6 +128,14 @@ def test_the_promise_holds_by_a_wrong_clock(servers: Servers, fusion_store: str,
     assert result.faults == 2
 
 
+def test_a_lost_assignment_keeps_nobody_waiting(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
+    """With the default `max.poll.interval.ms`: the newcomer would wait for 5 minutes, longer than the suite's patience."""
+    result = run_scenario(SCENARIOS["lost-assignment"], servers, fusion_store, tmp_path)
+
+    assert_kept(result)
+    assert result.injected == {"assignment lost": 1}
+
+
 def test_releases_take_over_from_each_other(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
     """Swaps between releases of three dimensions, a worker and an indexer killed, a canary, commands sent twice."""
     scenario = replace(SCENARIOS["swap"], small=Size(4, EVENTS))

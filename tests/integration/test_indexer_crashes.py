@@ -24,6 +24,7 @@ from worker.milvus import Milvus
 from worker.records import read_releases
 from worker.release import Release
 from worker.state import StateWriter
+from worker.stopping import Stopping
 from worker.store import ReleaseStore
 from worker.topics import ensure_topics
 
@@ -70,7 +71,8 @@ class Running:
     """An indexer in a thread, which may die."""
 
     def __init__(self, settings: Settings, name: str) -> None:
-        self._indexer = Indexer(settings, name, Health(), IndexerMetrics(CollectorRegistry()))
+        self._stopping = Stopping()
+        self._indexer = Indexer(settings, name, Health(), IndexerMetrics(CollectorRegistry()), self._stopping)
         self._thread = threading.Thread(target=self._run, name=name)
         self._thread.start()
 
@@ -83,7 +85,7 @@ class Running:
         assert not self._thread.is_alive()
 
     def stop(self) -> None:
-        self._indexer.stop()
+        self._stopping.set()
         self._thread.join(TIMEOUT)
 
 

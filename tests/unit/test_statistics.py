@@ -31,3 +31,16 @@ def test_a_broker_that_stays_away_is_said_and_taken_back() -> None:
 
     statistics.read(said("DOWN", "UP"))
     assert health.problems == {}
+
+
+def test_timeouts_of_the_coordinator_are_counted_apart() -> None:
+    statistics = Statistics("profiles", Health(), Metrics(CollectorRegistry()), lambda: False)
+
+    statistics.read(said("UP"))
+    assert statistics.coordinator_timeouts == 0
+
+    told = json.loads(said("UP"))
+    told["brokers"]["GroupCoordinator"] = told["brokers"]["0"] | {"req_timeouts": 3}
+    statistics.read(json.dumps(told))
+    statistics.read(said("UP"))  # it is being looked for
+    assert statistics.coordinator_timeouts == 3

@@ -5,6 +5,7 @@ from ops.faults.scenarios.broker import BROKER, BROKER_AWAY
 from ops.faults.scenarios.clock import CLOCK
 from ops.faults.scenarios.disk_full import DISK_FULL
 from ops.faults.scenarios.kills import KILL9, POINTS
+from ops.faults.scenarios.lost_assignment import LOST_ASSIGNMENT
 from ops.faults.scenarios.milvus import MILVUS
 from ops.faults.scenarios.nodes import CUT_OFF, NODES
 from ops.faults.scenarios.poison import POISON
@@ -26,6 +27,7 @@ SCENARIOS: dict[str, Scenario] = {
         ZOMBIE,
         SLOW_BATCH,
         REBALANCES,
+        LOST_ASSIGNMENT,
         MILVUS,
         POISON,
         DISK_FULL,

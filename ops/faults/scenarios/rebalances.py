@@ -12,14 +12,14 @@ def join_and_leave(trial: Trial) -> None:
         for number in numbers:
             trial.wait(trial.chance.uniform(0.5, 3.0))
             if number % 2:
-                _leave(trial)
+                leave(trial)
             else:
                 newcomer = trial.add_worker()
                 trial.until("the newcomer's work", lambda newcomer=newcomer: newcomer.at_work)  # type: ignore[misc]
             trial.injected["leave" if number % 2 else "join"] += 1
 
 
-def _leave(trial: Trial) -> None:
+def leave(trial: Trial) -> None:
     """SIGTERM to one of those at work, and wait for its end."""
     leaver = trial.somebody_at_work()
     leaver.dismiss()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ops.faults.orders import Order
-from ops.faults.proxy import END_TXN, INIT_PRODUCER_ID, OutcomeProxy
+from ops.faults.proxy import END_TXN, INIT_PRODUCER_ID, KafkaProxy
 from ops.faults.scenario import Scenario, Size
 from ops.faults.trial import Trial
 from ops.faults.worker_process import WorkerProcess
@@ -45,7 +45,7 @@ def withhold(trial: Trial, outcomes: Sequence[Outcome]) -> None:
         trial.progress()
 
 
-def _given_up(trial: Trial, proxy: OutcomeProxy, worker: WorkerProcess, goal: float) -> bool:
+def _given_up(trial: Trial, proxy: KafkaProxy, worker: WorkerProcess, goal: float) -> bool:
     """Whether the worker has stopped waiting for its outcome; from then on nothing more is withheld from it."""
     if worker.undone < goal:
         return False
@@ -53,7 +53,7 @@ def _given_up(trial: Trial, proxy: OutcomeProxy, worker: WorkerProcess, goal: fl
     return True
 
 
-def _withhold(trial: Trial, proxy: OutcomeProxy, worker: WorkerProcess, outcome: Outcome) -> float:
+def _withhold(trial: Trial, proxy: KafkaProxy, worker: WorkerProcess, outcome: Outcome) -> float:
     """How many transactions the worker will have undone when it has given up waiting.
 
     A commit comes by itself; for an abort, the open transaction is made to fail, and a new producer is to abort it.

@@ -1,0 +1,93 @@
+"""Whether a member of a KIP-848 group has been told what is to be its own.
+
+The coordinator tells a new assignment once, in its answer to a heartbeat; again only to a heartbeat that says everything
+about the member. librdkafka 2.16 sends such a one after a connection closed, but after a timeout it sends the same short
+one again. The member then hears nothing of what it was given, or is to give up, and those partitions wait for it: until the
+group changes, or for `max.poll.interval.ms`. So after a timeout the group is asked what it wants of us.
+"""
+
+import logging
+import time
+from concurrent.futures import Future
+
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
+    AdminClient,
+    ConsumerGroupDescription,
+)
+
+from schemas import kafka
+from schemas.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# Between two heartbeats lie 5 s (group.consumer.heartbeat.interval.ms): by then a member knows what it can.
+TOLD_SECONDS = 6.0
+_ASK_SECONDS = 2.0
+_ANSWER_SECONDS = 5.0
+
+
+class Reconciliation:
+    """Compares what the group has for this member with what it holds, from a timeout until both are the same."""
+
+    def __init__(self, settings: Settings, consumer: Consumer) -> None:
+        self._settings = settings
+        self._group = settings.names.worker_group
+        self._consumer = consumer
+        self._timeouts = 0
+        self._suspicious = False
+        self._admin: AdminClient | None = None
+        self._asked: Future[ConsumerGroupDescription] | None = None
+        self._ask_at = 0.0
+        self._difference: tuple[set[int], set[int]] | None = None
+        self._differs_since = 0.0
+
+    def missed(self, timeouts: int) -> bool:
+        """Whether an assignment was missed, so that only joining anew helps; asked in each turn, and never waits.
+
+        Args:
+            timeouts: of requests to the coordinator, since the client was made.
+        """
+        if timeouts != self._timeouts:
+            self._timeouts, self._suspicious = timeouts, True
+        if self._asked is not None:
+            return self._asked.done() and self._compare(self._asked)
+        if self._suspicious and time.monotonic() >= self._ask_at:
+            self._ask()
+        return False
+
+    def _ask(self) -> None:
+        self._admin = self._admin or AdminClient(kafka.admin(self._settings.kafka))
+        self._ask_at = time.monotonic() + _ASK_SECONDS
+        futures = self._admin.describe_consumer_groups([self._group], request_timeout=_ANSWER_SECONDS)
+        self._asked = futures[self._group]
+
+    def _compare(self, answer: Future[ConsumerGroupDescription]) -> bool:
+        self._asked = None
+        try:
+            members = answer.result().members
+        except KafkaException as error:  # asked again soon
+            log.debug("cannot look what group %s has for us: %s", self._group, error.args[0].str())
+            return False
+        own = self._consumer.memberid()
+        target = next((member.target_assignment for member in members if member.member_id == own), None)
+        held = {partition.partition for partition in self._consumer.assignment()}
+        wanted = held if target is None else {partition.partition for partition in target.topic_partitions}
+        if wanted == held:  # or the group does not know us: the next heartbeat says so
+            self._forget()
+            return False
+        now = time.monotonic()
+        if (wanted, held) != self._difference:
+            self._difference, self._differs_since = (wanted, held), now
+        if now - self._differs_since < TOLD_SECONDS:
+            return False
+        log.warning(
+            "the group has partitions %s for us and we hold %s: its word was lost, joining anew",
+            sorted(wanted),
+            sorted(held),
+        )
+        self._forget()
+        return True
+
+    def _forget(self) -> None:
+        self._suspicious, self._difference = False, None
