@@ -44,7 +44,7 @@ def small_sequence(**chosen: int) -> "SequenceHyperparameters":
     """Hyper-parameters that learn `generated_data` in seconds."""
     from ops.training.next_movie import SequenceHyperparameters
 
-    small = {"dimension": 16, "blocks": 1, "batch": 800, "people": 64, "liked_passes": 8, "epochs": 1}
+    small = {"dimension": 16, "blocks": 1, "batch": 800, "people": 64, "epochs": 1}
     return SequenceHyperparameters(learning_rate=1e-2, dropout=0.1, **(small | chosen))
 
 

@@ -1,7 +1,6 @@
 """The protocols: who is asked about, in which groups, and what is measured of the lists."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from ops.evaluation.measure import lists_of_ranking, ndcg_of_lists
 from ops.evaluation.published import published
 from ops.evaluation.rankings import rankings
 from ops.evaluation.recommend import Recommender
-from ops.training.holdout import LIKED_STARS, Case, Holdout
+from ops.training.holdout import LIKED_STARS, Holdout
 from schemas.evaluation import Figure, Protocol
 from schemas.profile import AGE_GROUPS, GENDERS
 
@@ -162,7 +161,7 @@ class Measurement:
         """NDCG@10 where an event carries but the last few movies and no id, and how far that is above popularity."""
         figures, above = {}, {}
         for length in SHORT_HISTORIES:
-            cases = [_last(case, length) for case in self._cases]
+            cases = [case.last(length) for case in self._cases]
             values = ndcg_of_lists(self._recommender.lists(cases), cases)
             name = f"{prefix(self._holdout.name)}.last_{length}.ndcg@10"
             figures[name] = mean_figure(values)
@@ -173,7 +172,3 @@ class Measurement:
 def baseline_ratings(learnt: Ratings, split: str) -> Ratings:
     """What the baselines count: where what was liked is wanted, what was liked."""
     return learnt.take(learnt.stars >= LIKED_STARS) if split == "users" else learnt
-
-
-def _last(case: Case, length: int) -> Case:
-    return replace(case, recent=case.recent[-length:], named=False)

@@ -39,7 +39,7 @@ class Start:
         sizes = {name: training[name] for name in SIZES if name in training}
         passes = {
             name: max(1, int(getattr(hyper, name) * EPOCHS_SHARE))
-            for name in ("epochs", "missing_passes", "later_passes", "liked_passes")
+            for name in ("epochs", "missing_passes", "later_passes")
             if hasattr(hyper, name)
         }
         return replace(hyper, learning_rate=hyper.learning_rate * RATE_SHARE, **passes, **sizes)

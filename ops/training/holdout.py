@@ -1,7 +1,7 @@
 """What is held out of training: which ratings may be learnt from, and the people on whom the model is measured."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,10 @@ class Case:
     seen: Rows  # never recommended
     wanted: Rows
     named: bool = True  # whether the event says who it is
+
+    def last(self, length: int) -> "Case":
+        """The same person at the same moment, of whom the event tells the last few movies and nothing else."""
+        return replace(self, recent=self.recent[-length:], named=False)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from ops.training.continuing import take_over
 from ops.training.devices import agreed, average_gradients, devices, rank
 from ops.training.holdout import LIKED_STARS, Case, Holdout, by_user
 from ops.training.layers import softmax_loss
+from ops.training.liked import fit_liked
 from ops.training.loop import State
 from ops.training.schedule import warmed_cosine
 from ops.training.sequence import SequenceModel
-from ops.training.shares import best_shares
+from ops.training.shares import best_shares, shortened
 from ops.training.tables import Tables
 from ops.training.tastes import Hiding, Tastes, sittings_of
 from ops.training.windows import batches, epoch_windows, padded
@@ -55,10 +56,9 @@ class SequenceHyperparameters:
     later: int = 32
     liked: int = 16
     later_dropout: float = 0.3
-    # Passes over the people before the rest: what is missing of a history, what comes in later sittings, what is liked; people a step.
+    # Passes over the people before the rest: what is missing of a history, what comes in later sittings; people a step.
     missing_passes: int = 4
     later_passes: int = 8
-    liked_passes: int = 16
     people: int = 128
 
 
@@ -120,12 +120,17 @@ class NextMovie:
         parts = by_user(data, holdout.train)
         self._histories: list[Rows] = [place[data.ratings.movies[rows]] for rows in parts]
         liked = [rows[data.ratings.stars[rows] >= LIKED_STARS] for rows in parts]
+        fit_liked(
+            self.network,
+            self._movies,
+            self._tables.users,
+            {user: place[data.ratings.movies[rows]] - 1 for user, rows in enumerate(liked) if len(rows)},
+        )
         self._tastes = Tastes(
             self.network,
             self._movies,
             self._tables.users,
             {user: history - 1 for user, history in enumerate(self._histories) if len(history)},
-            {user: place[data.ratings.movies[rows]] - 1 for user, rows in enumerate(liked) if len(rows)},
             {
                 user: begins
                 for user, rows in enumerate(parts)
@@ -156,7 +161,7 @@ class NextMovie:
         for step, (rate, make) in enumerate(before, 1):
             yield step / steps, self._step(make(), rate)
         if before:
-            self._set(self._averaged)  # both parts are done; the rest has not begun
+            self._set(self._averaged)  # that part is done; the rest has not begun
             self._steps = 0
         for step, batch in enumerate(made, 1):
             done = (number + step / len(made)) / hyper.epochs
@@ -164,16 +169,15 @@ class NextMovie:
             yield (len(before) + step) / steps, total / step
 
     def _tastes_steps(self, random: np.random.Generator) -> list[tuple[float, Callable[[], Tensor]]]:
-        """Shares of the highest learning rate and losses of the steps of `later`, then those of `liked`."""
+        """Shares of the highest learning rate and losses of the steps of `later`."""
         hyper, tastes = self._hyper, self._tastes
         hiding = Hiding(hyper.people, hyper.profile_dropout, hyper.movie_dropout)
         missing = [tastes.missing] * self._steps_of(hyper.missing_passes, len(tastes.rated))
         later = [tastes.later] * self._steps_of(hyper.later_passes, len(tastes.sittings))
-        liked = [tastes.liked] * self._steps_of(hyper.liked_passes, len(tastes.liked_movies))
+        steps = [*missing, *later]
         return [
-            (warmed_cosine(step / len(part), WARM_UP_SHARE), partial(loss, hiding, random))
-            for part in ([*missing, *later], liked)
-            for step, loss in enumerate(part, 1)
+            (warmed_cosine(step / len(steps), WARM_UP_SHARE), partial(loss, hiding, random))
+            for step, loss in enumerate(steps, 1)
         ]
 
     def _steps_of(self, passes: int, people: int) -> int:
@@ -195,12 +199,11 @@ class NextMovie:
         own = {name: tensor.clone() for name, tensor in self._parameters()}
         self._set(self._averaged)
         settle(self.network, self._tables, self.trained)
-        shares, figure = best_shares(
-            part_scores(self.network, self._tables, self._validation), self._validation
-        )
+        cases = [*self._validation, *shortened(self._validation)]
+        shares, figures = best_shares(part_scores(self.network, self._tables, cases), cases)
         self._share(shares)
         self._set(own)
-        return agreed(1.0 - figure)
+        return agreed(1.0 - float(figures[: len(self._validation)].mean()))
 
     def said(self, measured: float) -> str:
         return f"NDCG@10 {1.0 - measured:.4f}"
@@ -278,7 +281,8 @@ class NextMovie:
         keep = min(self._hyper.averaging, self._steps / (self._steps + 10))
         with paddle.no_grad():
             for name, tensor in self._parameters():
-                self._averaged[name] = self._averaged[name] * keep + tensor * (1.0 - keep)
+                # Written so that what stands still stays exactly as it is.
+                self._averaged[name] += (tensor - self._averaged[name]) * (1.0 - keep)
 
 
 def settle(network: SequenceModel, tables: Tables, trained: NDArray[np.bool_]) -> None:
@@ -301,7 +305,7 @@ def part_scores(network: SequenceModel, tables: Tables, cases: list[Case]) -> li
         return vectors
 
     with paddle.no_grad():
-        network.user.shares.set_value(np.ones((2, len(network.sizes)), np.float32))
+        network.user.shares.set_value(paddle.ones_like(network.user.shares))
         users = embed_by_length(embed, inputs, network.dimension)
         movies = network.movie(*map(paddle.to_tensor, tables.movies.values())).numpy()
     ends = np.cumsum(network.sizes)[:-1]

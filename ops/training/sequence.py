@@ -4,7 +4,7 @@
 McAuley, 2018), with a full softmax over the catalogue (Klenitskiy and Vasilev, "Turning dross into gold loss", 2023).
 `later`: which movies come some time. An autoencoder of the history as a set, in the manner of Liang et al. ("Variational
 autoencoders for collaborative filtering", 2018), with the profile.
-`liked`: what people of such a profile like.
+`liked`: what people of such a profile like, a regression.
 
 The vectors that a history is read as are those that are searched. A user's parts are multiplied by shares that validation chose,
 so that one inner product is the weighted sum of the three logits.
@@ -28,8 +28,10 @@ LATER_HIDDEN = 128
 # Hyper-parameters that give the weights their shapes.
 SIZES = ("dimension", "later", "liked", "heads", "blocks")
 INITIAL_DEVIATION = 0.02
-# Of next, later and liked, without and with a history, where validation says nothing.
-FIRST_SHARES = [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+# Up to so many movies a history is short: it says less of what comes next than of what one likes.
+SHORT_HISTORY = 4
+# Of next, later and liked, without a history, with a short one and with another, where validation says nothing.
+FIRST_SHARES = [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
 # Added where attention must not look. Not infinite: a row of nothing but that would be NaN.
 FORBIDDEN = -1e9
 # Bias rows: one for each distance between two movies, 0 to MAX_RECENT, and one for the profile, however far away.
@@ -179,16 +181,26 @@ class Taste(paddle.nn.Layer):  # type: ignore[misc]
         self.age = _embedding(AGES_SIZE, dimension)
         self.alike = _embedding(GENDERS_SIZE * AGES_SIZE, dimension)
         self.occupation = _embedding(OCCUPATIONS_SIZE, dimension)
-        self.norm = paddle.nn.LayerNorm(dimension)
 
     def forward(self, gender: Tensor, age: Tensor, occupation: Tensor) -> Tensor:
         """Rows [n] give float32 [n, d]."""
-        return self.norm(self.added(gender, age, occupation))
-
-    def added(self, gender: Tensor, age: Tensor, occupation: Tensor) -> Tensor:
-        """The same, not normalized."""
         known = self.gender(gender) + self.age(age) + self.occupation(occupation)
         return known + self.alike(gender * AGES_SIZE + age)
+
+
+class LikedTower(paddle.nn.Layer):  # type: ignore[misc]
+    """What a profile says, added up, in units of a regression (`ops.training.liked`)."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.gender = _embedding(GENDERS_SIZE, dimension)
+        self.age = _embedding(AGES_SIZE, dimension)
+        self.occupation = _embedding(OCCUPATIONS_SIZE, dimension)
+        self.everybody = self.create_parameter([dimension])
+
+    def forward(self, gender: Tensor, age: Tensor, occupation: Tensor) -> Tensor:
+        """Rows [n] give float32 [n, d]."""
+        return self.gender(gender) + self.age(age) + self.occupation(occupation) + self.everybody
 
 
 class LaterTower(paddle.nn.Layer):  # type: ignore[misc]
@@ -202,6 +214,7 @@ class LaterTower(paddle.nn.Layer):  # type: ignore[misc]
         self.dimension = dimension
         self.taste = Taste(dimension)
         self.norm = paddle.nn.LayerNorm(dimension)
+        self.out_norm = paddle.nn.LayerNorm(dimension)
         self.up = Linear(dimension, LATER_HIDDEN)
         self.down = Linear(LATER_HIDDEN, dimension)
         self.dropout = Dropout(dropout)
@@ -216,15 +229,15 @@ class LaterTower(paddle.nn.Layer):  # type: ignore[misc]
     def of_sum(self, profile: list[Tensor], watched: Tensor, count: Tensor) -> Tensor:
         """The same of a history's movies added up, [n, d], and their number, [n, 1]."""
         seen = watched * (math.sqrt(self.dimension) / paddle.sqrt(paddle.clip(count, min=1.0)))
-        person = self.dropout(seen) + self.taste.added(*profile)
+        person = self.dropout(seen) + self.taste(*profile)
         hidden = paddle.nn.functional.gelu(self.up(self.norm(person)))
-        return self.taste.norm(person + self.down(self.dropout(hidden)))
+        return self.out_norm(person + self.down(self.dropout(hidden)))
 
 
 class UserTower(paddle.nn.Layer):  # type: ignore[misc]
-    """The parts of a user's vector, each times its share: `shares` [2, 3], of who has no history and who has one."""
+    """The parts of a user's vector, each times its share: `shares` [3, 3], of who has no history, a short one or another."""
 
-    def __init__(self, next_movie: NextMovieTower, later: LaterTower, liked: Taste) -> None:
+    def __init__(self, next_movie: NextMovieTower, later: LaterTower, liked: LikedTower) -> None:
         super().__init__()
         self.next, self.later, self.liked = next_movie, later, liked
         self.register_buffer("shares", paddle.to_tensor(FIRST_SHARES, "float32"))
@@ -233,7 +246,9 @@ class UserTower(paddle.nn.Layer):  # type: ignore[misc]
         self, user_id: Tensor, gender: Tensor, age: Tensor, occupation: Tensor, recent: Tensor
     ) -> Tensor:
         """Rows [n] of the profile and recent [n, l], oldest first and padded with 0 at the end, give float32 [n, d]."""
-        shares = paddle.gather(self.shares, (recent[:, 0] != 0).astype("int64"))
+        movies = (recent != 0).astype("int64").sum(axis=1)
+        length = (movies > 0).astype("int64") + (movies > SHORT_HISTORY).astype("int64")
+        shares = paddle.gather(self.shares, length)
         following, later, liked = paddle.split(shares, 3, axis=1)
         parts = [
             self.next(user_id, gender, age, occupation, recent) * following,
@@ -270,7 +285,7 @@ class SequenceModel(paddle.nn.Layer):  # type: ignore[misc]
         self.user = UserTower(
             NextMovieTower(vocabularies, dimension, heads, blocks, dropout),
             LaterTower(vocabularies, later, later_dropout),
-            Taste(liked),
+            LikedTower(liked),
         )
 
     def seed_dropout(self, *seed: int) -> None:

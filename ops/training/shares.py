@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ops.evaluation import metrics
 from ops.evaluation.measure import ndcg_of_lists
 from ops.training.holdout import Case
-from ops.training.sequence import FIRST_SHARES
+from ops.training.sequence import FIRST_SHARES, SHORT_HISTORY
 
 Scores = NDArray[np.float32]
 Shares = tuple[float, float, float]
@@ -19,20 +19,28 @@ LIKED_SHARES = (0.0, 0.1, 0.2, 0.4)
 LIKED_ALONE_SHARES = (0.0, 0.5, 1.0)
 
 
-def best_shares(parts: list[Scores], cases: list[Case]) -> tuple[list[list[float]], float]:
-    """The shares [2, 3] of who has no history and who has one, and the mean NDCG@10 of all cases with them.
+def shortened(cases: list[Case]) -> list[Case]:
+    """Those with a long history once more, each with its last 1 to `SHORT_HISTORY` movies alone, in turn."""
+    long = [case for case in cases if len(case.recent) > SHORT_HISTORY]
+    return [case.last(1 + place % SHORT_HISTORY) for place, case in enumerate(long)]
+
+
+def best_shares(parts: list[Scores], cases: list[Case]) -> tuple[list[list[float]], NDArray[np.float64]]:
+    """The shares [3, 3] of who has no history, a short one and another, and the NDCG@10 of each case with them, [n].
 
     `parts` are the scores of each part, [n, movies]. Of shares that are as good the first is taken.
     """
-    with_history = np.array([len(case.recent) > 0 for case in cases])
+    movies = np.array([len(case.recent) for case in cases])
     shares, figures = [list(row) for row in FIRST_SHARES], np.zeros(len(cases))
-    for row, among in enumerate((~with_history, with_history)):
+    for row, among in enumerate(
+        (movies == 0, (movies > 0) & (movies <= SHORT_HISTORY), movies > SHORT_HISTORY)
+    ):
         places = np.flatnonzero(among)
         if len(places):
             theirs = [scores[places] for scores in parts]
-            best, figures[places] = _best(theirs, [cases[place] for place in places], row == 1)
+            best, figures[places] = _best(theirs, [cases[place] for place in places], row > 0)
             shares[row] = list(best)
-    return shares, float(figures.mean())
+    return shares, figures
 
 
 def _best(parts: list[Scores], cases: list[Case], with_history: bool) -> tuple[Shares, NDArray[np.float64]]:

@@ -1,4 +1,4 @@
-"""Training the parts `later` and `liked` of the sequence model: sets of movies, told from other sets and from profiles."""
+"""Training the part `later` of the sequence model: sets of movies, told from other sets and the profile."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.training.liked import PROFILE
 from ops.training.sequence import SequenceModel
 from schemas.profile import MAX_RECENT
 from worker.paddle_engine import paddle
 
 Rows = NDArray[np.int64]
 Tensor = Any
-
-PROFILE = ("gender", "age", "occupation")
 
 # People a step of whom `later` is given the profile alone, and the most of a history that the others give.
 NOTHING_KNOWN = 0.2
@@ -34,14 +33,13 @@ class Hiding:
 
 
 class Tastes:
-    """The losses of both parts: cross-entropy of everything wanted of some people, among what they have not seen.
+    """The losses of the part: cross-entropy of everything wanted of some people, among what they have not seen.
 
     Args:
-        network: whose parts they are.
+        network: whose part it is.
         movies: rows of the movie tower's inputs, by name, of the movies that are told apart.
         users: rows of the user tower's inputs, by name.
         rated: by user, what was rated in its order; movies are counted from 0.
-        liked: by user, what was liked.
         sittings: by user who has more than one, the places in `rated` where another begins.
     """
 
@@ -51,15 +49,14 @@ class Tastes:
         movies: dict[str, Rows],
         users: dict[str, Rows],
         rated: dict[int, Rows],
-        liked: dict[int, Rows],
         sittings: dict[int, Rows],
     ) -> None:
         self._network, self._movies, self._users = network, movies, users
-        self.rated, self.liked_movies, self.sittings = rated, liked, sittings
+        self.rated, self.sittings = rated, sittings
         self._count = len(movies["movie_id"])
 
     def missing(self, hiding: Hiding, random: np.random.Generator) -> Tensor:
-        """What is left of people's histories, given a part of each, at random, and the profile: for `later`."""
+        """What is left of people's histories, given a part of each, at random, and the profile."""
         people = _some(self.rated, hiding.people, random)
         return self._later(people, [self._torn(user, random) for user in people.tolist()], hiding, random)
 
@@ -86,17 +83,7 @@ class Tastes:
         count = paddle.to_tensor(read.sum(axis=1, keepdims=True))
         states = self._network.user.later.of_sum(self._profile(people, hiding, random), watched, count)
         known, wanted = (self._sets(list(sets)) for sets in zip(*parts, strict=True))
-        # Everybody counts alike, as in the mean of a metric.
-        return _loss(states, table, known, wanted, np.ones(len(people), np.float32))
-
-    def liked(self, hiding: Hiding, random: np.random.Generator) -> Tensor:
-        """What people liked, given the profile alone."""
-        people = _some(self.liked_movies, hiding.people, random)
-        table = self._network.movie.liked(*self._inputs(hiding, random))
-        states = self._network.user.liked(*self._profile(people, hiding, random))
-        wanted = self._sets([self.liked_movies[user] for user in people.tolist()])
-        # Few say less of their kind than many do, but not as much less as they are fewer.
-        return _loss(states, table, np.zeros_like(wanted), wanted, np.sqrt(wanted.sum(axis=1)))
+        return _loss(states, table, known, wanted)
 
     def _sets(self, sets: list[Rows]) -> NDArray[np.float32]:
         """As rows of 0 and 1."""
@@ -132,12 +119,11 @@ def _loss(
     table: Tensor,
     known: NDArray[np.float32],
     wanted: NDArray[np.float32],
-    weights: NDArray[np.float32],
 ) -> Tensor:
-    """Mean cross-entropy, by `weights` [n], of what each wants among all that they do not know."""
+    """Mean cross-entropy of what each wants among all that they do not know; everybody counts alike, as in the mean of a metric."""
     logits = paddle.matmul(states, table, transpose_y=True) + paddle.to_tensor(known * FORBIDDEN)
     shares = wanted / wanted.sum(axis=1, keepdims=True)
     told = (logits * paddle.to_tensor(shares)).sum(axis=1)
     # Not shifted by their largest, as is usual: see `softmax_loss`.
     of_all = paddle.log(paddle.exp(logits).sum(axis=1))
-    return ((of_all - told) * paddle.to_tensor(weights / weights.sum())).sum()
+    return (of_all - told).mean()

@@ -7,7 +7,7 @@ import pytest
 
 from ops.data.movielens import load
 from ops.training.holdout import Case, hold_out
-from ops.training.shares import best_shares
+from ops.training.shares import best_shares, shortened
 from ops.training.tastes import SITTINGS_APART, sittings_of
 from tests.releases import small_sequence
 from worker.features import Features, Vocabularies
@@ -32,27 +32,42 @@ def telling(cases: list[Case], right: list[bool]) -> np.ndarray:
 
 
 def test_each_part_counts_where_validation_finds_it_right() -> None:
-    # Given people without a history, of whom `liked` knows what they want, and others, of whom `later` does
-    cases = [case(3), case(7), case(5, (1, 2)), case(9, (4,))]
-    nobody = telling(cases, [False] * 4)
-    later, liked = telling(cases, [False, False, True, True]), telling(cases, [True, True, False, False])
+    # Given people without a history, of whom `liked` knows what they want, with a short one (`later`), and with another (`next`)
+    cases = [case(3), case(7), case(5, (1, 2)), case(9, (4,)), case(6, (1, 2, 3, 4, 5))]
+    following = telling(cases, [False, False, False, False, True])
+    later, liked = (
+        telling(cases, [False, False, True, True, False]),
+        telling(cases, [True, True, False, False, False]),
+    )
 
-    (without, with_history), figure = best_shares([nobody, later, liked], cases)
+    (without, short, long), figures = best_shares([following, later, liked], cases)
 
-    assert figure == 1.0
+    assert figures.tolist() == [1.0] * 5
     assert without == [0.0, 0.0, 1.0]
-    assert with_history[1] > with_history[0]
+    assert short[1] > short[0]
+    assert long[0] > long[1]
+
+
+def test_short_histories_are_the_last_movies_of_long_ones() -> None:
+    cases = [case(9, (1, 2, 3, 4, 5)), case(8, (1, 2)), case(7, (6, 7, 1, 2, 3, 4)), case(3)]
+
+    short = shortened(cases)
+
+    assert [one.recent.tolist() for one in short] == [[5], [3, 4]]
+    assert [one.wanted.tolist() for one in short] == [[9], [7]]
+    assert [one.seen.tolist() for one in short] == [[1, 2, 3, 4, 5], [6, 7, 1, 2, 3, 4]]
+    assert not any(one.named for one in short)
 
 
 def test_the_next_movie_is_not_asked_of_who_has_no_history() -> None:
     cases = [case(3), case(7)]
     right, wrong = telling(cases, [True, True]), telling(cases, [False, False])
 
-    (without, with_history), figure = best_shares([right, wrong, wrong], cases)
+    (without, short, long), figures = best_shares([right, wrong, wrong], cases)
 
     assert without[0] == 0.0
-    assert figure < 1.0
-    assert with_history == [1.0, 0.0, 0.0]  # there is nobody to choose by
+    assert figures.mean() < 1.0
+    assert short == long == [1.0, 0.0, 0.0]  # there is nobody to choose by
 
 
 def test_a_sitting_begins_after_a_day_away() -> None:
@@ -88,5 +103,5 @@ def test_the_parts_that_need_no_order_are_done_before_the_first_movie_in_order(
         return {name.split(".")[1] for name in one if not np.array_equal(one[name], other[name])}
 
     assert changed(start, once) == {"later"}
-    assert changed(start, first_epoch) == {"next", "later", "liked"}
+    assert changed(start, first_epoch) == {"next", "later"}
     assert changed(first_epoch, second_epoch) == {"next"}
