@@ -7,6 +7,7 @@ into a consumer, so a second one would wait for a pause in the polling that neve
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,7 @@ CALL_SECONDS = 10.0
 # For a call within a transaction, and a flush without one. Of three brokers one that is cut off is out after 2 to 5 s, and taking
 # the transactional id anew and going back takes 2 to 3 s more: with two left, nothing may stand still for 10 s.
 TRANSACTION_SECONDS = 4.0
-# How often it is looked up who we are in the group where no callback told of a change.
+# How often it is looked up who we are in a group of KIP-848, whose epoch changes without a callback.
 NOTE_SECONDS = 0.1
 
 _REFUSED_FOR_WHAT_THEY_ARE = frozenset(
@@ -128,6 +129,7 @@ class ExactlyOnce:
         )
         self._consumer = consumer
         self._group: object = None
+        self._note_seconds = NOTE_SECONDS if settings.worker.group_protocol == "consumer" else math.inf
         self._noted_at = 0.0
         self._producer: Producer | None = None
         self._deliveries = _Deliveries()
@@ -195,14 +197,15 @@ class ExactlyOnce:
         """Note who we are in the group: after what the last poll has changed, and before anything of it is published.
 
         The client answers from a thread of its own while we hold the interpreter's lock, a fifth of the time in which it
-        is held at all if it is asked at every poll. So it is asked when a callback told of a change, and now and then,
-        because KIP-848 changes the epoch without one. To be late is safe: the group refuses who we were.
+        is held at all if it is asked ten times a second. So it is asked when a callback told of a change or something was
+        undone, and now and then only where KIP-848 changes the epoch without one. To be late is safe: the group refuses
+        who we were, and that undoes.
 
         One who has just been put out of the group is nobody, and a group lets nobody's offsets pass: so who we were is
         kept, which it refuses.
         """
         now = time.monotonic()
-        if not regrouped and self._group is not None and now < self._noted_at + NOTE_SECONDS:
+        if not regrouped and self._group is not None and now < self._noted_at + self._note_seconds:
             return
         self._noted_at = now
         group = self._consumer.consumer_group_metadata()

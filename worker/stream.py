@@ -175,7 +175,7 @@ class Stream:
         if self._refusal:
             raise self._refusal
         if self._pipeline.take_undone():
-            self._rewinding = True
+            self._rewinding = self._regrouped = True  # maybe we are not who we were
         if self._reconciliation and self._reconciliation.missed(self._statistics.coordinator_timeouts):
             self._consumer.unsubscribe()
             self._join()

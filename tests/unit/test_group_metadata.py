@@ -1,0 +1,52 @@
+"""Who we are in the group is looked up where it may have changed, and not otherwise: each look holds everybody up."""
+
+import time
+
+import pytest
+
+from schemas.settings import load_settings
+from worker.publish import NOTE_SECONDS, ExactlyOnce
+
+
+class Member:
+    """A consumer that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked, self.id = 0, ""
+
+    def consumer_group_metadata(self) -> object:
+        self.asked += 1
+        return object()
+
+    def memberid(self) -> str:
+        return self.id
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize(("protocol", "asked_later"), [("classic", 0), ("consumer", 1)])
+def test_it_is_asked_after_a_change_and_as_often_as_the_protocol_needs(
+    protocol: str, asked_later: int, clock: list[float]
+) -> None:
+    member = Member()
+    publisher = ExactlyOnce(load_settings(worker={"group_protocol": protocol}), "w", member)  # type: ignore[arg-type]
+
+    for _ in range(3):  # not a member yet
+        publisher.settle(regrouped=False)
+    assert member.asked == 3
+
+    member.id = "us"
+    publisher.settle(regrouped=True)
+    publisher.settle(regrouped=False)
+    assert member.asked == 4
+
+    clock[0] += 2 * NOTE_SECONDS
+    publisher.settle(regrouped=False)
+    assert member.asked == 4 + asked_later
+    publisher.settle(regrouped=True)
+    assert member.asked == 5 + asked_later
