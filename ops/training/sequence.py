@@ -28,9 +28,7 @@ LATER_HIDDEN = 128
 # Hyper-parameters that give the weights their shapes.
 SIZES = ("dimension", "later", "liked", "heads", "blocks")
 INITIAL_DEVIATION = 0.02
-# Up to so many movies a history is short: it says less of what comes next than of what one likes.
-SHORT_HISTORY = 4
-# Of next, later and liked, without a history, with a short one and with another, where validation says nothing.
+# Of next, later and liked, without a history, with one movie and with more, where validation says nothing.
 FIRST_SHARES = [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
 # Added where attention must not look. Not infinite: a row of nothing but that would be NaN.
 FORBIDDEN = -1e9
@@ -235,7 +233,7 @@ class LaterTower(paddle.nn.Layer):  # type: ignore[misc]
 
 
 class UserTower(paddle.nn.Layer):  # type: ignore[misc]
-    """The parts of a user's vector, each times its share: `shares` [3, 3], of who has no history, a short one or another."""
+    """The parts of a user's vector, each times its share: `shares` [3, 3], of who has no history, one movie or more."""
 
     def __init__(self, next_movie: NextMovieTower, later: LaterTower, liked: LikedTower) -> None:
         super().__init__()
@@ -247,8 +245,7 @@ class UserTower(paddle.nn.Layer):  # type: ignore[misc]
     ) -> Tensor:
         """Rows [n] of the profile and recent [n, l], oldest first and padded with 0 at the end, give float32 [n, d]."""
         movies = (recent != 0).astype("int64").sum(axis=1)
-        length = (movies > 0).astype("int64") + (movies > SHORT_HISTORY).astype("int64")
-        shares = paddle.gather(self.shares, length)
+        shares = paddle.gather(self.shares, paddle.clip(movies, max=len(FIRST_SHARES) - 1))
         following, later, liked = paddle.split(shares, 3, axis=1)
         parts = [
             self.next(user_id, gender, age, occupation, recent) * following,

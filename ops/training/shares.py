@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ops.evaluation import metrics
 from ops.evaluation.measure import ndcg_of_lists
 from ops.training.holdout import Case
-from ops.training.sequence import FIRST_SHARES, SHORT_HISTORY
+from ops.training.sequence import FIRST_SHARES
 
 Scores = NDArray[np.float32]
 Shares = tuple[float, float, float]
@@ -20,22 +20,19 @@ LIKED_ALONE_SHARES = (0.0, 0.5, 1.0)
 
 
 def shortened(cases: list[Case]) -> list[Case]:
-    """Those with a long history once more, each with its last 1 to `SHORT_HISTORY` movies alone, in turn."""
-    long = [case for case in cases if len(case.recent) > SHORT_HISTORY]
-    return [case.last(1 + place % SHORT_HISTORY) for place, case in enumerate(long)]
+    """Those who have more than one movie once more, each with the last one alone."""
+    return [case.last(1) for case in cases if len(case.recent) > 1]
 
 
 def best_shares(parts: list[Scores], cases: list[Case]) -> tuple[list[list[float]], NDArray[np.float64]]:
-    """The shares [3, 3] of who has no history, a short one and another, and the NDCG@10 of each case with them, [n].
+    """The shares [3, 3] of who has no history, one movie and more, and the NDCG@10 of each case with them, [n].
 
     `parts` are the scores of each part, [n, movies]. Of shares that are as good the first is taken.
     """
-    movies = np.array([len(case.recent) for case in cases])
+    rows = np.minimum([len(case.recent) for case in cases], len(FIRST_SHARES) - 1)
     shares, figures = [list(row) for row in FIRST_SHARES], np.zeros(len(cases))
-    for row, among in enumerate(
-        (movies == 0, (movies > 0) & (movies <= SHORT_HISTORY), movies > SHORT_HISTORY)
-    ):
-        places = np.flatnonzero(among)
+    for row in range(len(shares)):
+        places = np.flatnonzero(rows == row)
         if len(places):
             theirs = [scores[places] for scores in parts]
             best, figures[places] = _best(theirs, [cases[place] for place in places], row > 0)
