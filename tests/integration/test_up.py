@@ -119,10 +119,9 @@ def test_it_says_what_runs_where(deployment: RunningUp) -> None:
     assert len(set(ports[2:])) == 4
     assert state["store"] == str(deployment.directory / "store")
     assert {"up.profiles", "up.recommendations", "up.releases"} <= topics(state)
-    # And what it printed says the same
-    said = deployment.said()
-    for text in [*names, state["bootstrap_servers"], state["milvus_uri"]]:
-        assert text in said
+    # And what it prints after that says the same
+    told = [*names, state["bootstrap_servers"], state["milvus_uri"]]
+    wait_for(lambda: all(text in deployment.said() for text in told))
 
 
 @pytest.mark.parametrize("name", ["worker-1", "indexer", "outcomes-worker", "milvus-lite", "kafka"])
