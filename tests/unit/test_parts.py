@@ -7,10 +7,13 @@ import pytest
 
 from ops.data.movielens import load
 from ops.training.holdout import Case, hold_out
+from ops.training.sequence import SequenceModel
 from ops.training.shares import best_shares, shortened
 from ops.training.tastes import SITTINGS_APART, sittings_of
 from tests.releases import small_sequence
+from worker.catalogue import Catalogue
 from worker.features import Features, Vocabularies
+from worker.paddle_engine import paddle
 
 pytestmark = pytest.mark.paddle
 
@@ -68,6 +71,25 @@ def test_the_next_movie_is_not_asked_of_who_has_no_history() -> None:
     assert without[0] == 0.0
     assert figures.mean() < 1.0
     assert with_history == [[1.0, 0.0, 0.0]] * 2  # there is nobody to choose by
+
+
+def test_the_length_of_a_history_chooses_the_shares() -> None:
+    catalogue = Catalogue.of({number: (f"Movie {number} (1990)", ["Drama"]) for number in range(6)})
+    network = SequenceModel(Vocabularies.of([], catalogue), dimension=8, later=4, liked=2)
+    network.eval()
+    network.user.shares.set_value(np.eye(3, dtype=np.float32))
+    recent = np.array([[0, 0, 0], [5, 0, 0], [5, 4, 0], [5, 4, 3]])
+    inputs = [*([np.zeros(4, np.int64)] * 4), recent]
+
+    vectors = network.user(*map(paddle.to_tensor, inputs)).numpy()
+
+    counting = [np.abs(part).sum(axis=1) > 0 for part in np.split(vectors, [8, 12], axis=1)]
+    assert np.stack(counting, axis=1).tolist() == [
+        [True, False, False],
+        [False, True, False],
+        [False, False, True],
+        [False, False, True],
+    ]
 
 
 def test_a_sitting_begins_after_a_day_away() -> None:
