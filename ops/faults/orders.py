@@ -1,6 +1,7 @@
 """Orders to a worker under sabotage: a file that the suite writes, and the worker takes away when it obeys."""
 
 import json
+import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,8 @@ POINTS = (
     "during-commit",
     "after-commit",
 )
+# Has it write into its log where each of its threads is.
+STACKS_SIGNAL = signal.SIGUSR1
 Action = Literal["kill", "stop", "sleep", "stall", "fail"]
 
 

@@ -11,10 +11,15 @@ from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
     KafkaError,
+    KafkaException,
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    MemberAssignment,
+    OffsetSpec,
+)
 
 from ops.faults.checker import Outcome
 
@@ -77,9 +82,13 @@ class CommittedReader(threading.Thread):
         Raises:
             ValueError, KeyError: a record is not what the contract says; the reader ended there.
         """
+        self.raise_failure()
+        return all(self._ended_at.get(place, 0) >= end for place, end in ends.items())
+
+    def raise_failure(self) -> None:
+        """Raise here what ended the thread; as `has_read`."""
         if self._failure is not None:
             raise self._failure
-        return all(self._ended_at.get(place, 0) >= end for place, end in ends.items())
 
     def stop(self) -> None:
         """End the thread."""
@@ -166,6 +175,26 @@ def members_of(bootstrap_servers: str, group: str) -> int:
     return len(
         admin.describe_consumer_groups([group], request_timeout=_ADMIN_SECONDS)[group].result().members
     )
+
+
+def group_state(bootstrap_servers: str, group: str) -> list[str]:
+    """Lines that tell what the coordinator thinks of a group: its state, and what each member has and is to have."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    try:
+        found = admin.describe_consumer_groups([group], request_timeout=_ADMIN_SECONDS)[group].result()
+    except KafkaException as error:
+        return [f"Group {group}: {error.args[0].str()}."]
+
+    def partitions(assignment: MemberAssignment | None) -> list[int]:
+        return sorted(p.partition for p in assignment.topic_partitions) if assignment else []
+
+    return [
+        f"Group {group}: {found.state.name}.",
+        *(
+            f"  {member.member_id}: has {partitions(member.assignment)}, is to have {partitions(member.target_assignment)}"
+            for member in found.members
+        ),
+    ]
 
 
 def _place_of(header: str | bytes | None) -> tuple[str, int, int]:

@@ -4,6 +4,7 @@ It wraps the worker's classes in this process and then runs `marquee worker`, so
 it. A PATCH, `module:function`, is called before the worker starts; tests break the worker with it.
 """
 
+import faulthandler
 import importlib
 import os
 import random
@@ -17,7 +18,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from ops.faults.orders import Order, OrderFile
+from ops.faults.orders import STACKS_SIGNAL, Order, OrderFile
 
 # A commit on one node takes 1 to 2 ms: somewhere within it.
 _WITHIN_COMMIT_SECONDS = 0.003
@@ -158,6 +159,7 @@ def _fetch_calmly(kafka: Any) -> None:
 
 def main() -> None:
     orders, *patches = sys.argv[1:]
+    faulthandler.register(STACKS_SIGNAL)
     Saboteur(OrderFile(Path(orders))).wrap()
     for patch in patches:
         module, _, function = patch.partition(":")

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from confluent_kafka import KafkaException
+
 from ops.faults import release
 from ops.faults.checker import Findings, Truth, check
 from ops.faults.load import Load
@@ -19,6 +21,7 @@ from ops.faults.reading import (
     CommittedReader,
     committed_offsets,
     ends_of,
+    group_state,
     longest_gap,
     members_of,
 )
@@ -282,7 +285,9 @@ class Trial:
         deadline = time.monotonic() + seconds
         while not done():
             if time.monotonic() > deadline:
-                raise TrialError(f"{self.scenario.name}: {what} did not come within {seconds:.0f} s")
+                raise TrialError(
+                    f"{self.scenario.name}: {what} did not come within {seconds:.0f} s.{self._state()}"
+                )
             self.wait(_ASK_SECONDS)
 
     def quiet(self) -> None:
@@ -334,8 +339,36 @@ class Trial:
         """How often partitions came to a worker or went."""
         return sum(worker.rebalances for worker in self.workers)
 
+    def _state(self) -> str:
+        """What each partition, the group and the workers say at this moment: a stall that comes once in a hundred runs
+        must be understood from the one report of it."""
+        servers, topic, group = (
+            self.servers.kafka.bootstrap_servers,
+            self.settings.names.profiles,
+            self.settings.names.worker_group,
+        )
+        now, newest = time.monotonic(), self.reader.newest_at
+        sent = Counter(sent.partition for sent in self.load.sent)
+        try:
+            committed = committed_offsets(servers, group)
+        except KafkaException:
+            committed = {}
+        said = [
+            f" Injected: {dict(self.injected)}.",
+            *(
+                f"Partition {p}: {sent[p]} events sent, {committed.get((topic, p))} committed, "
+                f"the newest result read {now - newest[p]:.0f} s ago."
+                for p in range(PARTITIONS)
+                if p in newest
+            ),
+            *group_state(servers, group),
+            *(worker.state() for worker in self.workers if worker.wanted or worker.child.running),
+        ]
+        return "\n".join(said)
+
     def _look(self) -> None:
-        """Start again whoever died."""
+        """Start again whoever died; a reader that ended sees nothing more, and that is not the workers' fault."""
+        self.reader.raise_failure()
         for worker in self.wanted:
             if not worker.child.running:
                 self._note_exit(worker)

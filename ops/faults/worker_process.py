@@ -4,15 +4,17 @@ import json
 import os
 import signal
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from urllib.error import HTTPError
 
-from ops.faults.orders import Order, OrderFile
+from ops.faults.orders import STACKS_SIGNAL, Order, OrderFile
 from ops.local.ports import HOST, free_port
 from ops.local.process import ChildProcess
 
 _ANSWER_SECONDS = 2.0
+_STACKS_SECONDS = 1.0
 # Lines of its log that tell of a rebalance; there is one of each kind when it joins.
 _LOST = " lost "
 _REBALANCE_LINES = (" assigned ", " revoked ", _LOST)
@@ -91,6 +93,16 @@ class WorkerProcess:
         self.held = False
         if self.child.pid is not None:
             os.kill(self.child.pid, signal.SIGCONT)
+
+    def state(self) -> str:
+        """What it says of itself, the end of its log, and where each of its threads is."""
+        said = f"{self.name}, process {self.child.pid}: {self.problems}.{self.child.log_tail()}"
+        if not self.child.running:
+            return said
+        before = len(self.log)
+        self.child.send_signal(STACKS_SIGNAL)
+        time.sleep(_STACKS_SECONDS)
+        return said + self.log[before:]
 
     @property
     def log(self) -> str:

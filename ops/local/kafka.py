@@ -145,10 +145,14 @@ class LocalKafka:
             for node in self.nodes
             if not node.is_formatted
         ]
-        for tool in formats:
-            tool.start()
-        for tool in formats:
-            tool.finish(FORMAT_TIMEOUT_S)
+        try:
+            for tool in formats:
+                tool.start()
+            for tool in formats:
+                tool.finish(FORMAT_TIMEOUT_S)
+        finally:  # Ctrl-C for one: `stop` knows the nodes alone
+            for tool in formats:
+                tool.kill()
 
     def _wait(self, node: Node, timeout_s: float) -> None:
         self.process(node.id).wait_until(lambda: _is_member(node), timeout_s)

@@ -50,7 +50,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 def assert_kept(result: Result) -> None:
-    assert (result.verdict, result.findings, result.reason) == ("kept", {}, ""), result
+    assert (result.verdict, result.findings, result.reason) == ("kept", {}, ""), str(result)
     assert result.events >= EVENTS
 
 
