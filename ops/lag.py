@@ -4,13 +4,15 @@ import time
 from dataclasses import dataclass
 
 from confluent_kafka import (
+    Consumer,
     ConsumerGroupTopicPartitions,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
+from confluent_kafka.admin import AdminClient
+
+from schemas.watermarks import watermarks
 
 _RETRY_SECONDS = 0.1
 
@@ -30,8 +32,12 @@ class Group:
         return sum(self.lag.values())
 
 
-def group_on(admin: AdminClient, name: str, topic: str, partitions: int, timeout_s: float) -> Group:
+def group_on(
+    admin: AdminClient, consumer: Consumer, name: str, topic: str, partitions: int, timeout_s: float
+) -> Group:
     """The group as it is; where it has committed nothing, it is behind by all there is.
+
+    `consumer` is asked where the partitions begin and end, and need not be in any group.
 
     Raises:
         KafkaException: Kafka did not answer within `timeout_s`.
@@ -42,14 +48,13 @@ def group_on(admin: AdminClient, name: str, topic: str, partitions: int, timeout
         try:
             state, members = _members(admin, name, timeout_s)
             committed = _committed(admin, name, topic, timeout_s)
-            starts = _offsets(admin, places, OffsetSpec.earliest(), timeout_s)  # type: ignore[no-untyped-call]
-            ends = _offsets(admin, places, OffsetSpec.latest(), timeout_s)  # type: ignore[no-untyped-call]
+            found = {place.partition: watermarks(consumer, place, timeout_s) for place in places}
         except KafkaException:  # a coordinator or leader that moves is there a moment later
             if time.monotonic() >= deadline:
                 raise
             time.sleep(_RETRY_SECONDS)
             continue
-        lag = {number: ends[number] - max(starts[number], committed.get(number, 0)) for number in ends}
+        lag = {number: end - max(start, committed.get(number, 0)) for number, (start, end) in found.items()}
         return Group(name, topic, state, members, {number: max(0, behind) for number, behind in lag.items()})
 
 
@@ -74,14 +79,3 @@ def _committed(admin: AdminClient, name: str, topic: str, timeout_s: float) -> d
         raise
     places = found.topic_partitions or []
     return {place.partition: place.offset for place in places if place.topic == topic and place.offset >= 0}
-
-
-def _offsets(
-    admin: AdminClient, places: list[TopicPartition], spec: OffsetSpec, timeout_s: float
-) -> dict[int, int]:
-    futures = admin.list_offsets(
-        dict.fromkeys(places, spec),
-        isolation_level=IsolationLevel.READ_COMMITTED,
-        request_timeout=timeout_s,
-    )
-    return {place.partition: future.result().offset for place, future in futures.items()}

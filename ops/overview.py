@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[attr-defined]  # re-exported
 
 from ops.lag import Group, group_on
@@ -56,13 +56,17 @@ def overview(settings: Settings, timeout_s: float) -> Overview:
     """
     deadline = time.monotonic() + timeout_s
     refusal = Refusal()
-    admin = AdminClient(kafka.admin(settings.kafka, {"error_cb": refusal, "log_level": 0}))
+    own = {"error_cb": refusal, "log_level": 0}
+    admin = AdminClient(kafka.admin(settings.kafka, own))
+    onlooker = Consumer(kafka.reader(settings.kafka, f"{settings.prefix}reader", own))
     try:
         metadata = admin.list_topics(timeout=timeout_s)
-        groups = list(_groups(admin, settings, metadata, deadline))
+        groups = list(_groups(admin, onlooker, settings, metadata, deadline))
     except KafkaException as error:
         admin.poll(0)
         raise unreachable(settings.kafka, refusal, timeout_s, error.args[0]) from None
+    finally:
+        onlooker.close()
     view = ReleasesView()
     if settings.names.releases in metadata.topics:
         view = read_releases(settings, max(1.0, deadline - time.monotonic()))
@@ -80,7 +84,11 @@ def overview(settings: Settings, timeout_s: float) -> Overview:
 
 
 def _groups(
-    admin: AdminClient, settings: Settings, metadata: ClusterMetadata, deadline: float
+    admin: AdminClient,
+    onlooker: Consumer,
+    settings: Settings,
+    metadata: ClusterMetadata,
+    deadline: float,
 ) -> Iterator[Group]:
     names = settings.names
     for group, topic in (
@@ -89,7 +97,7 @@ def _groups(
     ):
         if topic in metadata.topics:
             left = max(1.0, deadline - time.monotonic())
-            yield group_on(admin, group, topic, len(metadata.topics[topic].partitions), left)
+            yield group_on(admin, onlooker, group, topic, len(metadata.topics[topic].partitions), left)
 
 
 def _kafka(settings: Settings, metadata: ClusterMetadata) -> Part:

@@ -4,20 +4,21 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
-    AdminClient,
     ClusterMetadata,
-    OffsetSpec,
 )
 
 from schemas import kafka
 from schemas.errors import MarqueeError, SettingsError, UnreachableError
 from schemas.settings import KafkaSettings
+from schemas.watermarks import watermarks
 
 _RETRY_SECONDS = 0.1
 # The first attempt at the metadata, each further one twice as long: between two, a refusal is heard of.
 _BROWSE_SECONDS = 1.0
+# A consumer that only asks joins none, but the client wants a name.
+_NO_GROUP = "marquee"
 
 
 class _Client(Protocol):
@@ -72,30 +73,36 @@ def ends(
     places: Sequence[TopicPartition],
     refusal: Refusal,
     timeout_s: float,
-    level: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    *,
+    settled: bool = False,
 ) -> list[TopicPartition]:
     """The offsets after the last records as they are now: OFFSET_END would be looked up later, and miss what comes between.
+
+    With `settled`, records count too whose transaction is still open.
 
     Raises:
         UnreachableError: Kafka did not answer within `timeout_s`.
         SettingsError: Kafka refused who we are.
     """
-    admin = AdminClient(kafka.admin(settings, {"log_level": 0}))
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    level = "read_uncommitted" if settled else "read_committed"
+    consumer = Consumer(
+        kafka.reader(settings, _NO_GROUP, {"isolation.level": level, "error_cb": refusal, "log_level": 0})
+    )
     deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            futures = admin.list_offsets(
-                dict.fromkeys(places, latest), isolation_level=level, request_timeout=timeout_s
-            )
-            return [
-                TopicPartition(place.topic, place.partition, future.result().offset)
-                for place, future in futures.items()
-            ]
-        except KafkaException as error:  # a partition without a leader, for one, has one a moment later
-            if time.monotonic() >= deadline:
-                raise unreachable(settings, refusal, timeout_s, error.args[0]) from None
-            time.sleep(_RETRY_SECONDS)
+    try:
+        while True:
+            left = max(_RETRY_SECONDS, deadline - time.monotonic())
+            try:
+                return [
+                    TopicPartition(place.topic, place.partition, watermarks(consumer, place, left)[1])
+                    for place in places
+                ]
+            except KafkaException as error:  # a partition without a leader, for one, has one a moment later
+                if time.monotonic() >= deadline:
+                    raise unreachable(settings, refusal, timeout_s, error.args[0]) from None
+                time.sleep(_RETRY_SECONDS)
+    finally:
+        consumer.close()
 
 
 def unknown_topic(settings: KafkaSettings, missing: list[str]) -> MarqueeError:

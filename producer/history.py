@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    IsolationLevel,
     KafkaError,
     Message,
     TopicPartition,
@@ -50,9 +49,9 @@ def history(settings: Settings, topic: str, *, timeout_s: float, settled: bool =
     try:
         count = partitions(consumer, settings.kafka, [topic], refusal, timeout_s)[topic]
         places = [TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(count)]
-        level = IsolationLevel.READ_UNCOMMITTED if settled else IsolationLevel.READ_COMMITTED
         unread = {
-            place.partition: place.offset for place in ends(settings.kafka, places, refusal, timeout_s, level)
+            place.partition: place.offset
+            for place in ends(settings.kafka, places, refusal, timeout_s, settled=settled)
         }
         consumer.assign(places)
         yield from _until_read(consumer, unread, settings, refusal, timeout_s)

@@ -2,24 +2,21 @@
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     TopicPartition,
-)
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
-    AdminClient,
-    OffsetSpec,
 )
 
 from schemas import kafka
 from schemas.errors import FatalKafkaError, SettingsError, UnreachableError
 from schemas.settings import Settings
+from schemas.watermarks import watermarks
 
 Change = TypeVar("Change")
 Apply = Callable[[bytes | None, bytes | None], Change | None]
@@ -44,7 +41,9 @@ class CompactedReader(Generic[Change]):
         """Begin at the topic's beginning; `group` is a name without its prefix, for the rights that brokers ask for."""
         self._topic = topic
         self._apply = apply
+        self._settings = settings.kafka
         self._servers = settings.kafka.bootstrap_servers
+        self._group = f"{settings.prefix}{group}"
         self._refused: KafkaError | None = None
         self._ended_at = -1
         self.position = 0
@@ -52,7 +51,7 @@ class CompactedReader(Generic[Change]):
         self._consumer = Consumer(
             kafka.reader(
                 settings.kafka,
-                f"{settings.prefix}{group}",
+                self._group,
                 {
                     # Only this event tells the end: the markers of transactions take offsets that no record has.
                     "enable.partition.eof": True,
@@ -64,7 +63,6 @@ class CompactedReader(Generic[Change]):
                 },
             )
         )
-        self._admin = AdminClient(kafka.admin(settings.kafka, {"log_level": _LOG_CRITICAL}))
         self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
 
     def read_to_end(self, timeout_s: float, *, settled: bool = False) -> None:
@@ -120,15 +118,20 @@ class CompactedReader(Generic[Change]):
 
     def close(self) -> None:
         self._consumer.close()
+        if "_unsettled" in self.__dict__:
+            self._unsettled.close()
+
+    @cached_property
+    def _unsettled(self) -> Consumer:
+        """Is asked for the end of what is there, committed or not, and reads nothing."""
+        own = {"isolation.level": "read_uncommitted", "error_cb": self._note, "log_level": _LOG_CRITICAL}
+        return Consumer(kafka.reader(self._settings, self._group, own))
 
     def _end(self, timeout_s: float, settled: bool) -> int | None:
         """The offset after the last record that is committed, or (`settled`) that is there; None while Kafka is away."""
-        level = IsolationLevel.READ_UNCOMMITTED if settled else IsolationLevel.READ_COMMITTED
-        place = TopicPartition(self._topic, 0)
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        found = self._admin.list_offsets({place: latest}, isolation_level=level, request_timeout=timeout_s)
+        asked = self._unsettled if settled else self._consumer
         try:
-            return int(found[place].result().offset)
+            return watermarks(asked, TopicPartition(self._topic, 0), timeout_s)[1]
         except KafkaException as error:
             self._note(error.args[0])
             return None

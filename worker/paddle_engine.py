@@ -1,6 +1,8 @@
 """Paddle, imported once and quietly. Everything of ours that needs Paddle imports it from here."""
 
 import os
+import signal
+import threading
 import warnings
 
 # Paddle 2.6 dies of a segmentation fault when numpy.random is first imported after it.
@@ -22,6 +24,21 @@ with warnings.catch_warnings():
             f"Paddle cannot be loaded ({error}): install marquee[cpu] or marquee[gpu], and the system's OpenMP runtime "
             "where libgomp is what is missing (Debian: apt install libgomp1)"
         ) from None
+
+
+def _take_signals_back() -> None:
+    """Have a crash end the process.
+
+    Paddle's handlers allocate memory, and where a crash left the allocator locked (a double free in any library) the
+    process stands still for good, which no supervisor sees. They go all at once, with ours of SIGTERM.
+    """
+    if threading.current_thread() is threading.main_thread():
+        ours = signal.getsignal(signal.SIGTERM)
+        paddle.disable_signal_handler()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if ours is None else ours)
+
+
+_take_signals_back()
 
 __all__ = ["NATIVE_FORMAT", "READABLE_FORMATS", "VERSION", "gpu_available", "paddle"]
 

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient
 
 from ops.bench.cores import Setup, confine, cores_of
 from ops.faults import release
@@ -18,6 +18,7 @@ from ops.local.kafka import LocalKafka
 from ops.local.milvus import LocalMilvus
 from schemas.errors import MarqueeError
 from schemas.settings import Settings, load_settings
+from schemas.watermarks import watermarks
 
 Offsets = dict[int, int]  # by partition
 
@@ -91,6 +92,18 @@ class Deployment:
         return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
 
     @cached_property
+    def _onlooker(self) -> Consumer:
+        """Is asked for offsets, and reads nothing."""
+        return Consumer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "group.id": "onlooker",
+                "isolation.level": "read_uncommitted",
+                "log_level": 0,
+            }
+        )
+
+    @cached_property
     def producer(self) -> Producer:
         """What events are published with: they wait a little for others, as those of any producer with many do."""
         return self._producer(_LINGER_MS)
@@ -130,10 +143,10 @@ class Deployment:
                 time.sleep(0.5)
 
     def _asked_ends(self, topic: str) -> Offsets:
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked = {TopicPartition(topic, p): latest for p in range(self.settings.kafka.partitions)}
-        found = self._admin.list_offsets(asked, request_timeout=_ADMIN_SECONDS)
-        return {place.partition: int(found[place].result().offset) for place in asked}
+        return {
+            p: watermarks(self._onlooker, TopicPartition(topic, p), _ADMIN_SECONDS)[1]
+            for p in range(self.settings.kafka.partitions)
+        }
 
     def publish(self, records: Iterable[tuple[bytes, bytes]], number: int) -> Offsets:
         """Publish the first `number` keys and values, wait until all are on the broker; gives where they begin."""

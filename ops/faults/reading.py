@@ -18,10 +18,10 @@ from confluent_kafka import (
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     MemberAssignment,
-    OffsetSpec,
 )
 
 from ops.faults.checker import Outcome
+from schemas.watermarks import watermarks
 
 Place = tuple[str, int]  # topic and partition
 _BATCH = 1_000
@@ -146,11 +146,22 @@ def ends_of(bootstrap_servers: str, topics: list[str], partitions: int) -> dict[
     Raises:
         KafkaException: the brokers did not tell.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    asked = {TopicPartition(topic, p): latest for topic in topics for p in range(partitions)}
-    found = admin.list_offsets(asked, request_timeout=_ADMIN_SECONDS)
-    return {(place.topic, place.partition): int(found[place].result().offset) for place in asked}
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": "marquee-faults",  # the client asks for one
+            "isolation.level": "read_uncommitted",
+            "log_level": 0,
+        }
+    )
+    try:
+        return {
+            (topic, p): watermarks(consumer, TopicPartition(topic, p), _ADMIN_SECONDS)[1]
+            for topic in topics
+            for p in range(partitions)
+        }
+    finally:
+        consumer.close()
 
 
 def committed_offsets(bootstrap_servers: str, group: str) -> dict[Place, int]:
