@@ -16,6 +16,8 @@ HOST = "127.0.0.1"
 LOWEST, HIGHEST = 15_000, 32_767
 ATTEMPTS = 1_000
 LEAVING_S = 3.0
+# By this process, so that none is drawn again before its server listens.
+_drawn: set[int] = set()
 
 
 def is_free(port: int) -> bool:
@@ -39,14 +41,15 @@ def is_open(port: int, host: str = HOST) -> bool:
 
 
 def free_port() -> int:
-    """A port on which nothing listens; drawn at random, so that others who look at the same moment get another.
+    """A port on which nothing listens, another each time; at random, so that other processes that look now get others, too.
 
     Raises:
         LocalError: none was found.
     """
     for _ in range(ATTEMPTS):
         port = random.randint(LOWEST, HIGHEST)
-        if is_free(port):
+        if port not in _drawn and is_free(port):
+            _drawn.add(port)
             return port
     raise LocalError(f"No free TCP port was found between {LOWEST} and {HIGHEST}; end what uses them.")
 

@@ -32,6 +32,18 @@ def test_ports_are_chosen_once(tmp_path: Path) -> None:
     assert kept_ports(file, ["a", "b", "c"]) == second
 
 
+def test_no_port_is_drawn_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # Given chance that gives the same port again, before anybody listens on it
+    first, second = free_port(), free_port()
+    drawn = iter([first, second, first, second, third := free_port() + 1, third, third + 1])
+    monkeypatch.setattr("random.randint", lambda *_: next(drawn))
+    monkeypatch.setattr("ops.local.ports.is_free", lambda _: True)
+    # When ports are chosen for two servers
+    ports = kept_ports(tmp_path / "ports.json", ["proxy", "etcd"])
+    # Then each has its own
+    assert ports == {"proxy": third, "etcd": third + 1}
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": "http"}'])
 def test_an_unreadable_file_of_ports_is_named(tmp_path: Path, content: str) -> None:
     file = tmp_path / "ports.json"
