@@ -1,7 +1,8 @@
 """The checker: what was sent against what two readers saw, as multisets, and nothing of the worker's own account.
 
 An event is told by its key, which the load makes unique and the worker copies. So what a result says about its source is
-checked, and not relied on.
+checked, and not relied on. Only where the topic of events itself holds one twice, because its producer had sent it again, is
+each told by its place: two events, and an answer to each.
 """
 
 from collections import Counter, defaultdict
@@ -46,6 +47,11 @@ class Outcome:
     stored_at: float = field(default=0.0, compare=False)
 
 
+Place = tuple[int, int]  # partition and offset
+Name = tuple[bytes, Place | None]  # of an event
+Answer = tuple[Name, Outcome]
+
+
 @dataclass
 class Findings:
     """How many records or events break each part of the promise, and some examples in words."""
@@ -80,7 +86,8 @@ class Findings:
 class Truth:
     """What must be found: the events, and which collections each release was indexed into.
 
-    `unacknowledged` keys may have been stored or not, as their producer was never told.
+    `sent` is what was acknowledged, and with the same key what else the topic holds. `unacknowledged` keys may have been stored
+    or not, as their producer was never told.
     """
 
     topic: str
@@ -92,11 +99,17 @@ class Truth:
 def check(truth: Truth, concurrent: Sequence[Outcome], later: Sequence[Outcome]) -> Findings:
     """Compare what the reader from the beginning saw with what was sent, and with what the concurrent reader saw."""
     findings = Findings(events=len(truth.sent))
-    by_key = {sent.key: sent for sent in truth.sent}
-    _count(findings, truth, by_key, later)
-    _order(findings, by_key, later)
-    for outcome in later:
-        sent = by_key.get(outcome.key or b"")
+    keys = Counter(sent.key for sent in truth.sent)
+    twice = {key for key, count in keys.items() if count > 1}
+    events = {_name(twice, sent.key, (sent.partition, sent.offset)): sent for sent in truth.sent}
+    answers = [
+        (_name(twice, outcome.key or b"", outcome.source and outcome.source[1:]), outcome)
+        for outcome in later
+    ]
+    _count(findings, truth, events, answers)
+    _order(findings, events, answers)
+    for name, outcome in answers:
+        sent = events.get(name)
         if sent is not None:
             _judge(findings, truth, sent, outcome)
     seen, seen_later = Counter(concurrent), Counter(later)
@@ -107,28 +120,35 @@ def check(truth: Truth, concurrent: Sequence[Outcome], later: Sequence[Outcome])
     return findings
 
 
-def _count(findings: Findings, truth: Truth, by_key: Mapping[bytes, Sent], later: Iterable[Outcome]) -> None:
+def _name(twice: Collection[bytes], key: bytes, place: Place | None) -> Name:
+    """What tells an event: its key, and its place where the key does not suffice."""
+    return key, place if key in twice else None
+
+
+def _count(findings: Findings, truth: Truth, events: Mapping[Name, Sent], answers: Iterable[Answer]) -> None:
     """Each event ends in exactly one record."""
-    keys = Counter(outcome.key or b"" for outcome in later)
-    for key, sent in by_key.items():
-        if key not in keys:
+    counts = Counter(name for name, _ in answers)
+    for name, sent in events.items():
+        if name not in counts:
             findings.note("lost", sent)
-    for key, count in keys.items():
-        if key not in by_key and key not in truth.unacknowledged:
-            findings.note("foreign", key)
+    for name, count in counts.items():
+        if name not in events and name[0] not in truth.unacknowledged:
+            findings.note("foreign", name[0])
         for _ in range(count - 1):
-            findings.note("duplicated", by_key.get(key, key))
+            findings.note("duplicated", events.get(name, name[0]))
 
 
-def _order(findings: Findings, by_key: Mapping[bytes, Sent], later: Iterable[Outcome]) -> None:
+def _order(findings: Findings, events: Mapping[Name, Sent], answers: Iterable[Answer]) -> None:
     """In each partition of each topic, results stand in the order of their events; a repetition is no disorder."""
     newest: dict[tuple[Kind, int], int] = defaultdict(lambda: -1)
-    done: set[bytes] = set()
-    for outcome in sorted(later, key=lambda outcome: (outcome.kind, outcome.partition, outcome.offset)):
-        sent = by_key.get(outcome.key or b"")
-        if sent is None or sent.key in done:
+    done: set[Name] = set()
+    for name, outcome in sorted(
+        answers, key=lambda answer: (answer[1].kind, answer[1].partition, answer[1].offset)
+    ):
+        sent = events.get(name)
+        if sent is None or name in done:
             continue
-        done.add(sent.key)
+        done.add(name)
         if sent.offset < newest[outcome.kind, outcome.partition]:
             findings.note("out_of_order", _words(outcome))
         newest[outcome.kind, outcome.partition] = max(sent.offset, newest[outcome.kind, outcome.partition])

@@ -4,7 +4,8 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -29,6 +30,24 @@ _POLL_SECONDS = 0.2
 _ADMIN_SECONDS = 30.0
 # A node that says nothing must hold up neither the load nor the reader: gaps are to be the worker's.
 SOCKET_TIMEOUT_MS = 3_000
+
+
+class Stored(NamedTuple):
+    """A record of the topic of events: `digest` is its value's sha256, `made_at` its timestamp in seconds."""
+
+    key: bytes
+    partition: int
+    offset: int
+    digest: bytes | None
+    made_at: float
+
+    @staticmethod
+    def of(message: Message) -> "Stored":
+        partition, offset, key, value = message.partition(), message.offset(), message.key(), message.value()
+        assert partition is not None and offset is not None
+        key = key.encode() if isinstance(key, str) else key
+        value = value.encode() if isinstance(value, str) else value
+        return Stored(key or b"", partition, offset, digest_of(value), message.timestamp()[1] / 1_000)
 
 
 class CommittedReader(threading.Thread):
@@ -160,6 +179,37 @@ def ends_of(bootstrap_servers: str, topics: list[str], partitions: int) -> dict[
             for topic in topics
             for p in range(partitions)
         }
+    finally:
+        consumer.close()
+
+
+def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[Stored]:
+    """Every record of a topic, from the beginning to the ends as they are now.
+
+    Raises:
+        KafkaException: the brokers did not tell.
+    """
+    ends = ends_of(bootstrap_servers, [topic], partitions)
+    left = {partition for (_, partition), end in ends.items() if end > 0}
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": "marquee-faults",  # as above
+            "isolation.level": "read_uncommitted",
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
+    )
+    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
+    try:
+        while left:
+            for message in consumer.consume(_BATCH, _POLL_SECONDS):
+                if message.error() is not None:
+                    continue
+                record = Stored.of(message)
+                yield record
+                if record.offset + 1 >= ends[topic, record.partition]:
+                    left.discard(record.partition)
     finally:
         consumer.close()
 

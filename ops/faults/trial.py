@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,7 @@ from typing import TypeVar
 from confluent_kafka import KafkaException
 
 from ops.faults import release
-from ops.faults.checker import Findings, Truth, check
+from ops.faults.checker import Findings, Sent, Truth, check
 from ops.faults.load import Load
 from ops.faults.orders import Order
 from ops.faults.proxy import KafkaProxy, Proxy
@@ -24,6 +25,7 @@ from ops.faults.reading import (
     group_state,
     longest_gap,
     members_of,
+    stored,
 )
 from ops.faults.scenario import Scenario, Size
 from ops.faults.servers import CONSUMER_SESSION_SECONDS, Servers
@@ -159,7 +161,8 @@ class Trial:
             worker.orders.withdraw()
         self._end_steady()
         self.load.finish(self.size.events)
-        self._settle()
+        sent = [*self.load.sent, *self._sent_again()]
+        self._settle(sent)
         self.stop()
         names = self.settings.names
         ends = ends_of(
@@ -171,26 +174,44 @@ class Trial:
         for reader in (self.reader, later):
             self.until("the readers' end", lambda reader=reader: reader.has_read(ends), _READ_SECONDS)  # type: ignore[misc]
             reader.stop()
-        truth = Truth(names.profiles, self.load.sent, self._collections, frozenset(self.load.unacknowledged))
+        truth = Truth(names.profiles, sent, self._collections, frozenset(self.load.unacknowledged))
         return check(truth, self.reader.outcomes, later.outcomes)
 
-    def _settle(self) -> None:
+    def _sent_again(self) -> list[Sent]:
+        """Events that the topic holds once more: even an idempotent producer sends again what it never heard of, and where
+        brokers die at that moment both are kept. The worker cannot know, and answers each."""
+        known = {(sent.partition, sent.offset) for sent in self.load.sent}
+        by_key = {sent.key: sent for sent in self.load.sent}
+        topic = self.settings.names.profiles
+        again = [
+            replace(by_key[record.key], partition=record.partition, offset=record.offset)
+            for record in stored(self.servers.kafka.bootstrap_servers, topic, PARTITIONS)
+            if (record.partition, record.offset) not in known and record.key in by_key
+        ]
+        if again:
+            self.notes.append(
+                f"{len(again)} events are in their topic twice: the load's producer sent them again"
+            )
+        return again
+
+    def _settle(self, events: list[Sent]) -> None:
         """Wait until every event has ended, or nothing more will come: all is committed, or all has stood still too long."""
-        wanted = {sent.key for sent in self.load.sent}
+        wanted = {sent.key for sent in events}
+        twice = len(wanted) < len(events)
         seen, since = -1, time.monotonic()
-        while not wanted <= self.reader.keys:
+        while not wanted <= self.reader.keys or (twice and not self._all_committed(events)):
             still = time.monotonic() - since
-            if still > _PATIENCE_SECONDS or (still > _QUIET_SECONDS and self._all_committed()):
+            if still > _PATIENCE_SECONDS or (still > _QUIET_SECONDS and self._all_committed(events)):
                 return
             if len(self.reader.outcomes) > seen:
                 seen, since = len(self.reader.outcomes), time.monotonic()
             self.wait(0.5)
 
-    def _all_committed(self) -> bool:
+    def _all_committed(self, events: list[Sent]) -> bool:
         """Whether the workers' group is past every event, so that what is missing now is missing for good."""
         committed = committed_offsets(self.servers.kafka.bootstrap_servers, self.settings.names.worker_group)
         topic = self.settings.names.profiles
-        return all(sent.offset < committed.get((topic, sent.partition), 0) for sent in self.load.sent)
+        return all(sent.offset < committed.get((topic, sent.partition), 0) for sent in events)
 
     def stop(self) -> None:
         """End all workers, those that are stopped too, and note how they ended."""

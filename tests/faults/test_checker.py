@@ -116,6 +116,19 @@ def test_an_event_whose_producer_was_never_told_may_be_there_once() -> None:
     assert found([*RIGHT, stored, replace(stored, offset=10)], truth) == {"duplicated": 1}
 
 
+def test_an_event_that_its_producer_stored_twice_is_answered_twice() -> None:
+    # Given the first event once more behind the second, as its producer sent it again
+    copy = replace(SENT[0], offset=2)
+    truth = replace(TRUTH, sent=[*SENT, copy])
+    second = replace(RIGHT[0], offset=2, source=(TOPIC, 0, 2))
+    # Then an answer to each is right, and anything else is not
+    assert found([*RIGHT, second], truth) == {}
+    assert found(RIGHT, truth) == {"lost": 1}
+    assert found([*RIGHT, replace(second, source=(TOPIC, 0, 0))], truth) == {"lost": 1, "duplicated": 1}
+    assert found([*RIGHT, second, replace(second, offset=3)], truth) == {"duplicated": 1}
+    assert found([*RIGHT, replace(second, source=(TOPIC, 0, 9))], truth) == {"lost": 1, "foreign": 1}
+
+
 def test_readers_that_saw_different_things() -> None:
     later = RIGHT[:-1]
     assert check(TRUTH, RIGHT, later).broken == {"lost": 1, "unlike": 1}
