@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicPartition,
@@ -37,7 +36,9 @@ def group_on(
 ) -> Group:
     """The group as it is; where it has committed nothing, it is behind by all there is.
 
-    `consumer` is asked where the partitions begin and end, and need not be in any group.
+    `consumer` has the group's name, joins it not, and is asked for the offsets. Not the admin client: in librdkafka 2.16 its
+    `list_consumer_group_offsets` ends the process where the coordinator has just moved (confluent-kafka-javascript issue 374),
+    and its `list_offsets` too (`schemas.watermarks`).
 
     Raises:
         KafkaException: Kafka did not answer within `timeout_s`.
@@ -47,7 +48,7 @@ def group_on(
     while True:
         try:
             state, members = _members(admin, name, timeout_s)
-            committed = _committed(admin, name, topic, timeout_s)
+            committed = _committed(consumer, places, timeout_s)
             found = {place.partition: watermarks(consumer, place, timeout_s) for place in places}
         except KafkaException:  # a coordinator or leader that moves is there a moment later
             if time.monotonic() >= deadline:
@@ -68,14 +69,15 @@ def _members(admin: AdminClient, name: str, timeout_s: float) -> tuple[str, int]
     return found.state.name.lower(), len(found.members)
 
 
-def _committed(admin: AdminClient, name: str, topic: str, timeout_s: float) -> dict[int, int]:
+def _committed(consumer: Consumer, places: list[TopicPartition], timeout_s: float) -> dict[int, int]:
     """Committed offsets by partition; a partition without one is left out."""
-    asked = [ConsumerGroupTopicPartitions(name)]
     try:
-        found = admin.list_consumer_group_offsets(asked, request_timeout=timeout_s)[name].result()
+        found = consumer.committed(places, timeout_s)
     except KafkaException as error:
         if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
             return {}
         raise
-    places = found.topic_partitions or []
-    return {place.partition: place.offset for place in places if place.topic == topic and place.offset >= 0}
+    for place in found:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return {place.partition: place.offset for place in found if place.offset >= 0}

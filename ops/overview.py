@@ -56,17 +56,14 @@ def overview(settings: Settings, timeout_s: float) -> Overview:
     """
     deadline = time.monotonic() + timeout_s
     refusal = Refusal()
-    own = {"error_cb": refusal, "log_level": 0}
+    own: kafka.Config = {"error_cb": refusal, "log_level": 0}
     admin = AdminClient(kafka.admin(settings.kafka, own))
-    onlooker = Consumer(kafka.reader(settings.kafka, f"{settings.prefix}reader", own))
     try:
         metadata = admin.list_topics(timeout=timeout_s)
-        groups = list(_groups(admin, onlooker, settings, metadata, deadline))
+        groups = list(_groups(admin, own, settings, metadata, deadline))
     except KafkaException as error:
         admin.poll(0)
         raise unreachable(settings.kafka, refusal, timeout_s, error.args[0]) from None
-    finally:
-        onlooker.close()
     view = ReleasesView()
     if settings.names.releases in metadata.topics:
         view = read_releases(settings, max(1.0, deadline - time.monotonic()))
@@ -85,7 +82,7 @@ def overview(settings: Settings, timeout_s: float) -> Overview:
 
 def _groups(
     admin: AdminClient,
-    onlooker: Consumer,
+    own: kafka.Config,
     settings: Settings,
     metadata: ClusterMetadata,
     deadline: float,
@@ -97,7 +94,11 @@ def _groups(
     ):
         if topic in metadata.topics:
             left = max(1.0, deadline - time.monotonic())
-            yield group_on(admin, onlooker, group, topic, len(metadata.topics[topic].partitions), left)
+            onlooker = Consumer(kafka.reader(settings.kafka, group, own))
+            try:
+                yield group_on(admin, onlooker, group, topic, len(metadata.topics[topic].partitions), left)
+            finally:
+                onlooker.close()
 
 
 def _kafka(settings: Settings, metadata: ClusterMetadata) -> Part:

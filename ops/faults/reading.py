@@ -10,7 +10,6 @@ from typing import NamedTuple
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -214,16 +213,20 @@ def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[Stor
         consumer.close()
 
 
-def committed_offsets(bootstrap_servers: str, group: str) -> dict[Place, int]:
-    """The offsets that a group has committed.
+def committed_offsets(bootstrap_servers: str, group: str, topic: str, partitions: int) -> dict[int, int]:
+    """The offsets that a group has committed, by partition.
+
+    A consumer is asked, and not the admin client: see `ops.lag.group_on`.
 
     Raises:
         KafkaException: the brokers did not tell.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    asked = [ConsumerGroupTopicPartitions(group)]
-    found = admin.list_consumer_group_offsets(asked, request_timeout=_ADMIN_SECONDS)[group].result()
-    return {(place.topic, place.partition): place.offset for place in found.topic_partitions or ()}
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group, "log_level": 0})
+    try:
+        found = consumer.committed([TopicPartition(topic, p) for p in range(partitions)], _ADMIN_SECONDS)
+    finally:
+        consumer.close()
+    return {place.partition: place.offset for place in found}
 
 
 def members_of(bootstrap_servers: str, group: str) -> int:

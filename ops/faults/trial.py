@@ -209,9 +209,12 @@ class Trial:
 
     def _all_committed(self, events: list[Sent]) -> bool:
         """Whether the workers' group is past every event, so that what is missing now is missing for good."""
-        committed = committed_offsets(self.servers.kafka.bootstrap_servers, self.settings.names.worker_group)
-        topic = self.settings.names.profiles
-        return all(sent.offset < committed.get((topic, sent.partition), 0) for sent in events)
+        servers, names = self.servers.kafka.bootstrap_servers, self.settings.names
+        try:
+            committed = committed_offsets(servers, names.worker_group, names.profiles, PARTITIONS)
+        except KafkaException:  # a broker that comes back
+            return False
+        return all(sent.offset < committed[sent.partition] for sent in events)
 
     def stop(self) -> None:
         """End all workers, those that are stopped too, and note how they ended."""
@@ -371,13 +374,13 @@ class Trial:
         now, newest = time.monotonic(), self.reader.newest_at
         sent = Counter(sent.partition for sent in self.load.sent)
         try:
-            committed = committed_offsets(servers, group)
+            committed = committed_offsets(servers, group, topic, PARTITIONS)
         except KafkaException:
             committed = {}
         said = [
             f" Injected: {dict(self.injected)}.",
             *(
-                f"Partition {p}: {sent[p]} events sent, {committed.get((topic, p))} committed, "
+                f"Partition {p}: {sent[p]} events sent, {committed.get(p)} committed, "
                 f"the newest result read {now - newest[p]:.0f} s ago."
                 for p in range(PARTITIONS)
                 if p in newest
