@@ -1,8 +1,10 @@
 """The one broker is killed and started again, at once or after minutes."""
 
 from ops.faults.scenario import Scenario, Size
-from ops.faults.trial import Trial
+from ops.faults.trial import PARTITIONS, Trial
+from ops.local.process import ChildProcess
 
+_FAILED_TO_LOAD = "Failed to load metadata from __consumer_offsets"
 _MINUTES = (120.0, 180.0)
 
 
@@ -15,7 +17,30 @@ def kill_broker(trial: Trial) -> None:
         trial.injected["kill -9"] += 1
         trial.wait(trial.chance.uniform(0.5, 3.0))
         trial.servers.kafka.restart()
+        _go_on(trial)
+
+
+def _go_on(trial: Trial) -> None:
+    """See all partitions move on; where Kafka's group coordinator could not load its own log, start the broker once more.
+
+    Kafka 4.3.1 does that now and then under KIP-848 (`Failed to load metadata from __consumer_offsets`): until the broker is started
+    again nobody's transaction can end, whatever a worker does.
+    """
+    broker = trial.servers.kafka.process(1)
+    before, now, newest = _failed_loads(broker), trial.now(), trial.reader.newest_at
+
+    def moved() -> bool:
+        return all(newest.get(partition, 0.0) > now for partition in range(PARTITIONS))
+
+    trial.until("every partition's next", lambda: moved() or _failed_loads(broker) > before)
+    if not moved():
+        trial.notes.append("Kafka's group coordinator failed to load; the broker was started once more")
+        trial.servers.kafka.restart()
         trial.progress()
+
+
+def _failed_loads(broker: ChildProcess) -> int:
+    return broker.log.read_text(errors="replace").count(_FAILED_TO_LOAD)
 
 
 def keep_broker_away(trial: Trial) -> None:
