@@ -13,26 +13,27 @@ def kill_broker(trial: Trial) -> None:
     trial.start_workers(trial.scenario.workers)
     for _ in range(trial.size.faults):
         trial.wait(trial.chance.uniform(0.5, 3.0))
+        failed_before = _failed_loads(trial.servers.kafka.process(1))
         trial.servers.kafka.kill()
         trial.injected["kill -9"] += 1
         trial.wait(trial.chance.uniform(0.5, 3.0))
         trial.servers.kafka.restart()
-        _go_on(trial)
+        _go_on(trial, failed_before)
 
 
-def _go_on(trial: Trial) -> None:
+def _go_on(trial: Trial, failed_before: int) -> None:
     """See all partitions move on; where Kafka's group coordinator could not load its own log, start the broker once more.
 
     Kafka 4.3.1 does that now and then under KIP-848 (`Failed to load metadata from __consumer_offsets`): until the broker is started
     again nobody's transaction can end, whatever a worker does.
     """
     broker = trial.servers.kafka.process(1)
-    before, now, newest = _failed_loads(broker), trial.now(), trial.reader.newest_at
+    now, newest = trial.now(), trial.reader.newest_at
 
     def moved() -> bool:
         return all(newest.get(partition, 0.0) > now for partition in range(PARTITIONS))
 
-    trial.until("every partition's next", lambda: moved() or _failed_loads(broker) > before)
+    trial.until("every partition's next", lambda: moved() or _failed_loads(broker) > failed_before)
     if not moved():
         trial.notes.append("Kafka's group coordinator failed to load; the broker was started once more")
         trial.servers.kafka.restart()
