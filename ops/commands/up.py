@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ops.local.tether import ENDING
 from ops.options import Prefix, Store, settings_with
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from ops.local.up import Up
-
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +57,7 @@ def up(
         raise KeyboardInterrupt
 
     # A closed terminal ends us as Ctrl-C does, because our children are not in its session.
-    for number in _ENDING:
+    for number in ENDING:
         signal.signal(number, interrupt)
     console = Console()
     with locked(directory):
@@ -75,7 +74,7 @@ def up(
                 deployment.supervise(lambda: bool(interrupts))
         finally:
             # A second Ctrl-C would leave the order half done; kill -9 remains, and takes the children along.
-            for number in _ENDING:
+            for number in ENDING:
                 signal.signal(number, signal.SIG_IGN)
             if interrupts:
                 console.print("Ending workers, indexer, Milvus, Kafka …")

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ops.local import tether
@@ -19,6 +20,19 @@ LOG_TAIL_LINES = 15
 
 class LocalError(MarqueeError):
     """A server on this machine could not be started."""
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold back what asks us to end: between a child's start and our note of it, it would leave a child that nobody stops.
+
+    The child inherits that, and `tether` undoes it there.
+    """
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, tether.ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 class ChildProcess:
@@ -49,7 +63,7 @@ class ChildProcess:
         if self.running:
             return
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, _uninterrupted():
             self._child = subprocess.Popen(
                 [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *self.command],
                 stdin=subprocess.DEVNULL,

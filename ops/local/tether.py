@@ -11,6 +11,8 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+# What asks a process to end; whoever starts us holds it back meanwhile.
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 def main() -> None:
@@ -22,6 +24,7 @@ def main() -> None:
             sys.exit(1)
     # Python ignores SIGPIPE, and what is ignored stays so in the command.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     os.execvp(command[0], command)
 
 

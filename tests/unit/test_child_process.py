@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -122,3 +123,24 @@ def test_a_command_that_is_not_there_is_reported(tmp_path: Path) -> None:
     child.start()
     with pytest.raises(LocalError, match="No such file"):
         child.finish(30)
+
+
+def test_who_is_interrupted_while_it_starts_knows_the_child(
+    sleeper: ChildProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given Ctrl-C at the worst moment: the child is there, and nobody has noted it yet
+    start = subprocess.Popen
+
+    def interrupted(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        child = start(*arguments, **options)
+        signal.raise_signal(signal.SIGINT)
+        return child
+
+    monkeypatch.setattr("subprocess.Popen", interrupted)
+    # When it comes
+    with pytest.raises(KeyboardInterrupt):
+        sleeper.start()
+    # Then the child can be ended, and hears what asks it to
+    assert sleeper.running
+    sleeper.stop()
+    assert sleeper.returncode == -signal.SIGTERM
