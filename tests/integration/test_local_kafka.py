@@ -13,7 +13,7 @@ from ops.local.cache import cache_folder
 from ops.local.kafka import LocalKafka
 from ops.local.kafka_jars import kafka_jars
 from ops.local.ports import free_port
-from ops.local.process import LocalError
+from ops.local.process import ChildProcess, LocalError
 
 TOPIC = "events"
 
@@ -162,3 +162,21 @@ def test_jars_that_cannot_be_fetched_are_named_and_leave_nothing_half_done(
     # Then we were told what was tried, and the next try starts from nothing
     assert "Fetching Apache Kafka" in capsys.readouterr().err
     assert [path.suffix for path in cache_folder().iterdir()] == [".lock"]
+
+
+def test_who_is_interrupted_while_a_node_is_formatted_leaves_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given Ctrl-C as soon as the formatting is waited for
+    tools: list[ChildProcess] = []
+
+    def interrupted(tool: ChildProcess, _: float) -> None:
+        tools.append(tool)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ChildProcess, "finish", interrupted)
+    # When a new folder is started
+    with pytest.raises(KeyboardInterrupt):
+        LocalKafka(tmp_path / "new").start()
+    # Then nobody goes on formatting it
+    assert [tool.running for tool in tools] == [False]
