@@ -321,10 +321,15 @@ class Trial:
             seen = self.rebalances
             self.wait(self.session_seconds)
 
-    def progress(self) -> None:
-        """Wait until each partition has something new."""
+    def progress(self, hopeless: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until each partition has something new, or for it to be `hopeless`; whether each has."""
         now, newest = time.monotonic(), self.reader.newest_at
-        self.until("every partition's next", lambda: all(newest.get(p, 0.0) > now for p in range(PARTITIONS)))
+
+        def moved() -> bool:
+            return all(newest.get(p, 0.0) > now for p in range(PARTITIONS))
+
+        self.until("every partition's next", lambda: moved() or hopeless())
+        return moved()
 
     def somebody_at_work(self) -> WorkerProcess:
         """A worker that has committed something since its start, drawn at random."""
