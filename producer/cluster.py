@@ -98,6 +98,7 @@ def ends(
                     for place in places
                 ]
             except KafkaException as error:  # a partition without a leader, for one, has one a moment later
+                consumer.poll(0)  # serves error_cb
                 if time.monotonic() >= deadline:
                     raise unreachable(settings, refusal, timeout_s, error.args[0]) from None
                 time.sleep(_RETRY_SECONDS)

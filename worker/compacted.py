@@ -124,7 +124,7 @@ class CompactedReader(Generic[Change]):
     @cached_property
     def _unsettled(self) -> Consumer:
         """Is asked for the end of what is there, committed or not, and reads nothing."""
-        own = {"isolation.level": "read_uncommitted", "error_cb": self._note, "log_level": _LOG_CRITICAL}
+        own = {"isolation.level": "read_uncommitted", "log_level": _LOG_CRITICAL}
         return Consumer(kafka.reader(self._settings, self._group, own))
 
     def _end(self, timeout_s: float, settled: bool) -> int | None:

@@ -14,11 +14,11 @@ from confluent_kafka.admin import AdminClient
 
 from ops.bench.cores import Setup, confine, cores_of
 from ops.faults import release
+from ops.faults.reading import ends_of
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import LocalMilvus
 from schemas.errors import MarqueeError
 from schemas.settings import Settings, load_settings
-from schemas.watermarks import watermarks
 
 Offsets = dict[int, int]  # by partition
 
@@ -92,18 +92,6 @@ class Deployment:
         return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
 
     @cached_property
-    def _onlooker(self) -> Consumer:
-        """Is asked for offsets, and reads nothing."""
-        return Consumer(
-            {
-                "bootstrap.servers": self.bootstrap_servers,
-                "group.id": "onlooker",
-                "isolation.level": "read_uncommitted",
-                "log_level": 0,
-            }
-        )
-
-    @cached_property
     def producer(self) -> Producer:
         """What events are published with: they wait a little for others, as those of any producer with many do."""
         return self._producer(_LINGER_MS)
@@ -143,10 +131,8 @@ class Deployment:
                 time.sleep(0.5)
 
     def _asked_ends(self, topic: str) -> Offsets:
-        return {
-            p: watermarks(self._onlooker, TopicPartition(topic, p), _ADMIN_SECONDS)[1]
-            for p in range(self.settings.kafka.partitions)
-        }
+        found = ends_of(self.bootstrap_servers, [topic], self.settings.kafka.partitions)
+        return {partition: end for (_, partition), end in found.items()}
 
     def publish(self, records: Iterable[tuple[bytes, bytes]], number: int) -> Offsets:
         """Publish the first `number` keys and values, wait until all are on the broker; gives where they begin."""

@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from contextlib import contextmanager
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -24,29 +24,12 @@ from ops.faults.checker import Outcome
 from schemas.watermarks import watermarks
 
 Place = tuple[str, int]  # topic and partition
+_READER = "marquee-faults"  # the client asks for a group; nothing is committed under it
 _BATCH = 1_000
 _POLL_SECONDS = 0.2
 _ADMIN_SECONDS = 30.0
 # A node that says nothing must hold up neither the load nor the reader: gaps are to be the worker's.
 SOCKET_TIMEOUT_MS = 3_000
-
-
-class Stored(NamedTuple):
-    """A record of the topic of events: `digest` is its value's sha256, `made_at` its timestamp in seconds."""
-
-    key: bytes
-    partition: int
-    offset: int
-    digest: bytes | None
-    made_at: float
-
-    @staticmethod
-    def of(message: Message) -> "Stored":
-        partition, offset, key, value = message.partition(), message.offset(), message.key(), message.value()
-        assert partition is not None and offset is not None
-        key = key.encode() if isinstance(key, str) else key
-        value = value.encode() if isinstance(value, str) else value
-        return Stored(key or b"", partition, offset, digest_of(value), message.timestamp()[1] / 1_000)
 
 
 class CommittedReader(threading.Thread):
@@ -73,7 +56,7 @@ class CommittedReader(threading.Thread):
         consumer = Consumer(
             {
                 "bootstrap.servers": self._bootstrap_servers,
-                "group.id": "marquee-faults",  # the client asks for one; nothing is committed under it
+                "group.id": _READER,
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
@@ -127,9 +110,7 @@ class CommittedReader(threading.Thread):
     def _read(self, message: Message) -> Outcome:
         partition, offset = message.partition(), message.offset()
         assert partition is not None and offset is not None
-        key, value = message.key(), message.value()
-        key = key.encode() if isinstance(key, str) else key
-        value = value.encode() if isinstance(value, str) else value
+        key, value = _bytes(message.key()), _bytes(message.value())
         digest = digest_of(value)
         now, stored_at = time.monotonic(), message.timestamp()[1] / 1_000
         if message.topic() == self._dead_letters:
@@ -153,9 +134,32 @@ class CommittedReader(threading.Thread):
         )
 
 
+def _bytes(text: str | bytes | None) -> bytes | None:
+    """What the client's types call text, and what is bytes."""
+    return text.encode() if isinstance(text, str) else text
+
+
 def digest_of(value: bytes | None) -> bytes | None:
     """sha256 of a record's value, None where it has none."""
     return None if value is None else hashlib.sha256(value).digest()
+
+
+@contextmanager
+def _consumer(bootstrap_servers: str, group: str = _READER) -> Iterator[Consumer]:
+    """One that sees what is not committed, too, and joins and commits nothing."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": group,
+            "isolation.level": "read_uncommitted",
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
+    )
+    try:
+        yield consumer
+    finally:
+        consumer.close()
 
 
 def ends_of(bootstrap_servers: str, topics: list[str], partitions: int) -> dict[Place, int]:
@@ -164,53 +168,37 @@ def ends_of(bootstrap_servers: str, topics: list[str], partitions: int) -> dict[
     Raises:
         KafkaException: the brokers did not tell.
     """
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": "marquee-faults",  # the client asks for one
-            "isolation.level": "read_uncommitted",
-            "log_level": 0,
-        }
-    )
-    try:
+    with _consumer(bootstrap_servers) as consumer:
         return {
             (topic, p): watermarks(consumer, TopicPartition(topic, p), _ADMIN_SECONDS)[1]
             for topic in topics
             for p in range(partitions)
         }
-    finally:
-        consumer.close()
 
 
-def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[Stored]:
-    """Every record of a topic, from the beginning to the ends as they are now.
+def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[tuple[bytes, int, int]]:
+    """Key, partition and offset of every record of a topic without transactions, up to the ends as they are now.
 
     Raises:
-        KafkaException: the brokers did not tell.
+        KafkaException: the brokers did not tell, or said nothing for long.
     """
     ends = ends_of(bootstrap_servers, [topic], partitions)
     left = {partition for (_, partition), end in ends.items() if end > 0}
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": "marquee-faults",  # as above
-            "isolation.level": "read_uncommitted",
-            "enable.auto.commit": False,
-            "log_level": 0,
-        }
-    )
-    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
-    try:
+    heard_at = time.monotonic()
+    with _consumer(bootstrap_servers) as consumer:
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
         while left:
-            for message in consumer.consume(_BATCH, _POLL_SECONDS):
-                if message.error() is not None:
-                    continue
-                record = Stored.of(message)
-                yield record
-                if record.offset + 1 >= ends[topic, record.partition]:
-                    left.discard(record.partition)
-    finally:
-        consumer.close()
+            messages = [m for m in consumer.consume(_BATCH, _POLL_SECONDS) if m.error() is None]
+            if messages:
+                heard_at = time.monotonic()
+            elif time.monotonic() > heard_at + _ADMIN_SECONDS:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            for message in messages:
+                partition, offset = message.partition(), message.offset()
+                assert partition is not None and offset is not None
+                yield _bytes(message.key()) or b"", partition, offset
+                if offset + 1 >= ends[topic, partition]:
+                    left.discard(partition)
 
 
 def committed_offsets(bootstrap_servers: str, group: str, topic: str, partitions: int) -> dict[int, int]:
@@ -221,11 +209,8 @@ def committed_offsets(bootstrap_servers: str, group: str, topic: str, partitions
     Raises:
         KafkaException: the brokers did not tell.
     """
-    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group, "log_level": 0})
-    try:
+    with _consumer(bootstrap_servers, group) as consumer:
         found = consumer.committed([TopicPartition(topic, p) for p in range(partitions)], _ADMIN_SECONDS)
-    finally:
-        consumer.close()
     return {place.partition: place.offset for place in found}
 
 

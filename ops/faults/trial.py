@@ -184,9 +184,9 @@ class Trial:
         by_key = {sent.key: sent for sent in self.load.sent}
         topic = self.settings.names.profiles
         again = [
-            replace(by_key[record.key], partition=record.partition, offset=record.offset)
-            for record in stored(self.servers.kafka.bootstrap_servers, topic, PARTITIONS)
-            if (record.partition, record.offset) not in known and record.key in by_key
+            replace(by_key[key], partition=partition, offset=offset)
+            for key, partition, offset in stored(self.servers.kafka.bootstrap_servers, topic, PARTITIONS)
+            if (partition, offset) not in known and key in by_key
         ]
         if again:
             self.notes.append(

@@ -1,78 +1,53 @@
-"""Where a partition ends, and that to ask for it costs nobody's life."""
+"""Where a topic ends: with what is committed, or with what is there; and whoever reads to its end waits for the right one."""
 
-import subprocess
-import sys
-
-from confluent_kafka import Consumer, Producer, TopicPartition
+import pytest
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from ops.local.kafka import LocalKafka
-from schemas.watermarks import watermarks
+from producer.cluster import Refusal, ends
+from schemas import kafka
+from schemas.errors import UnreachableError
+from schemas.settings import Settings
+from worker.compacted import CompactedReader
 
-SECONDS = 5.0
-# Metadata that is always on its way, and threads that ask meanwhile. With AdminClient.list_offsets this process died in three of
-# three tries within 17 s on a busy machine (two cores, three processes beside it that never rest).
-ASK = """
-import sys, threading, time
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-from schemas.watermarks import watermarks
-
-servers, topic, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
-end = time.monotonic() + seconds
-answered = 0
-
-def ask():
-    global answered
-    consumer = Consumer({
-        "bootstrap.servers": servers, "group.id": "any", "log_level": 0,
-        "metadata.max.age.ms": 20, "topic.metadata.refresh.interval.ms": 10,
-        "topic.metadata.refresh.fast.interval.ms": 5,
-    })
-    while time.monotonic() < end:
-        try:
-            watermarks(consumer, TopicPartition(topic, 0), 0.005)
-            answered += 1
-        except KafkaException:
-            pass
-
-threads = [threading.Thread(target=ask) for _ in range(4)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-print(answered)
-"""
+TIMEOUT = 30.0
 
 
-def topic(kafka: LocalKafka, name: str) -> str:
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
-    admin.create_topics([NewTopic(name, 1)])[name].result()
-    return name
-
-
-def test_what_is_not_committed_counts_only_where_it_is_asked_for(kafka: LocalKafka) -> None:
-    # Given a record in a transaction that is open
-    place = TopicPartition(topic(kafka, "watermarks-open"), 0)
-    servers = {"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0}
-    producer = Producer(servers | {"transactional.id": "watermarks-open"})
-    producer.init_transactions(30.0)
+@pytest.fixture
+def undecided(kafka_settings: Settings) -> Producer:
+    """A producer with one record in an open transaction, in a topic of that name."""
+    admin = AdminClient(kafka.admin(kafka_settings.kafka))
+    admin.create_topics([NewTopic("undecided", 1)])["undecided"].result()
+    producer = Producer(kafka.transactional_producer(kafka_settings.kafka, "undecided", 60_000))
+    producer.init_transactions(TIMEOUT)
     producer.begin_transaction()
-    producer.produce(place.topic, b"value")
-    assert producer.flush(30.0) == 0
-    # When the ends of what is committed, and of what is there, are asked for
-    levels = ("read_committed", "read_uncommitted")
-    consumers = [Consumer(servers | {"group.id": "any", "isolation.level": level}) for level in levels]
-    found = [watermarks(consumer, place, 30.0) for consumer in consumers]
-    # Then only the second has it
-    assert found == [(0, 0), (0, 1)]
-    producer.abort_transaction()
-    for consumer in consumers:
-        consumer.close()
+    producer.produce("undecided", b"value")
+    assert producer.flush(TIMEOUT) == 0
+    return producer
 
 
-def test_metadata_that_comes_in_meanwhile_ends_nobody(kafka: LocalKafka) -> None:
-    name = topic(kafka, "watermarks-busy")
-    command = [sys.executable, "-c", ASK, kafka.bootstrap_servers, name, str(SECONDS)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert int(ended.stdout) > 100
+def test_an_open_transaction_counts_only_where_it_is_to_be_waited_for(
+    undecided: Producer, kafka_settings: Settings
+) -> None:
+    # Given a record that is not committed
+    place = TopicPartition("undecided", 0)
+    read: list[bytes | None] = []
+
+    def note(_: bytes | None, value: bytes | None) -> None:
+        read.append(value)
+
+    reader = CompactedReader[None](kafka_settings, "undecided", "any", note)
+    # Then it is beyond the end of what is committed, and before the end of what is there
+    for settled, end in ((False, 0), (True, 1)):
+        found = ends(kafka_settings.kafka, [place], Refusal(), TIMEOUT, settled=settled)
+        assert [each.offset for each in found] == [end]
+    # And who wants everything that was decided waits for it, and nobody else
+    reader.read_to_end(TIMEOUT)
+    with pytest.raises(UnreachableError):
+        reader.read_to_end(1.0, settled=True)
+    assert read == []
+    # Until it is
+    undecided.commit_transaction(TIMEOUT)
+    reader.read_to_end(TIMEOUT, settled=True)
+    assert read == [b"value"]
+    reader.close()

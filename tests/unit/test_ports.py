@@ -34,14 +34,14 @@ def test_ports_are_chosen_once(tmp_path: Path) -> None:
 
 def test_no_port_is_drawn_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # Given chance that gives the same port again, before anybody listens on it
-    first, second = free_port(), free_port()
-    drawn = iter([first, second, first, second, third := free_port() + 1, third, third + 1])
+    drawn = iter([LOWEST, LOWEST, HIGHEST])
     monkeypatch.setattr("random.randint", lambda *_: next(drawn))
     monkeypatch.setattr("ops.local.ports.is_free", lambda _: True)
+    monkeypatch.setattr("ops.local.ports._drawn", set())
     # When ports are chosen for two servers
     ports = kept_ports(tmp_path / "ports.json", ["proxy", "etcd"])
     # Then each has its own
-    assert ports == {"proxy": third, "etcd": third + 1}
+    assert ports == {"proxy": LOWEST, "etcd": HIGHEST}
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": "http"}'])
