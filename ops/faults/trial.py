@@ -42,6 +42,8 @@ PARTITIONS = 12
 SESSION_SECONDS = 16
 _PROTOCOL = "MARQUEE_WORKER__GROUP_PROTOCOL"
 _VERBS = {"kill": "kill -9", "stop": "SIGSTOP", "sleep": "sleep", "stall": "stall", "fail": "failure"}
+_LINE = 300
+_COMPLAINTS = 8
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 0.25
 _PATIENCE_SECONDS = 180.0
@@ -369,31 +371,35 @@ class Trial:
         return sum(worker.rebalances for worker in self.workers)
 
     def _state(self) -> str:
-        """What each partition, the group and the workers say at this moment: a stall that comes once in a hundred runs
-        must be understood from the one report of it."""
-        servers, topic, group = (
-            self.servers.kafka.bootstrap_servers,
-            self.settings.names.profiles,
-            self.settings.names.worker_group,
-        )
+        """What everybody says at this moment, the most telling last: a stall that comes once in a hundred runs must be
+        understood from the one report of it, and of a long one only the end may be left."""
+        address, names = self.servers.kafka.bootstrap_servers, self.settings.names
         now, newest = time.monotonic(), self.reader.newest_at
         sent = Counter(sent.partition for sent in self.load.sent)
         try:
-            committed = committed_offsets(servers, group, topic, PARTITIONS)
+            committed = committed_offsets(address, names.worker_group, names.profiles, PARTITIONS)
         except KafkaException:
             committed = {}
+        living = [worker for worker in self.workers if worker.wanted or worker.child.running]
+        partitions = (
+            f"{p} {sent[p]}/{committed.get(p)}/{now - newest.get(p, 0.0):.0f}" for p in range(PARTITIONS)
+        )
         said = [
-            f" Injected: {dict(self.injected)}.",
-            *(
-                f"Partition {p}: {sent[p]} events sent, {committed.get(p)} committed, "
-                f"the newest result read {now - newest[p]:.0f} s ago."
-                for p in range(PARTITIONS)
-                if p in newest
-            ),
-            *group_state(servers, group),
-            *(worker.state() for worker in self.workers if worker.wanted or worker.child.running),
+            "",
+            *(line for worker in living for line in worker.stacks()),
+            *(f"Kafka: {line}" for line in self._kafka_complaints()),
+            *group_state(address, names.worker_group),
+            *(worker.state() for worker in living),
+            f"Partitions, sent/committed/seconds since the newest result: {', '.join(partitions)}.",
+            f"Injected {dict(self.injected)}, exits {dict(self.exits)}, notes {self.notes}.",
         ]
         return "\n".join(said)
+
+    def _kafka_complaints(self) -> list[str]:
+        """The newest warnings and errors of node 1."""
+        log = self.servers.kafka.process(1).log
+        lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+        return [line[:_LINE] for line in lines if " WARN " in line or " ERROR " in line][-_COMPLAINTS:]
 
     def _look(self) -> None:
         """Start again whoever died; a reader that ended sees nothing more, and that is not the workers' fault."""

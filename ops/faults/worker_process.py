@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -15,6 +16,10 @@ from ops.local.process import ChildProcess
 
 _ANSWER_SECONDS = 2.0
 _STACKS_SECONDS = 1.0
+# A line of faulthandler's; the outer calls of a thread are always the same.
+_CALL = re.compile(r'File ".*?([^/"]+)", line (\d+) in (\S+)')
+_INNERMOST = 5
+_LINE = 200
 # Lines of its log that tell of a rebalance; there is one of each kind when it joins.
 _LOST = " lost "
 _REBALANCE_LINES = (" assigned ", " revoked ", _LOST)
@@ -49,7 +54,12 @@ class WorkerProcess:
     @property
     def at_work(self) -> bool:
         """Whether it has committed something since its start."""
-        return self.metric('marquee_events_total{outcome="recommendation"}') > 0
+        return self.answered > 0
+
+    @property
+    def answered(self) -> float:
+        """Recommendations that it has committed since its start."""
+        return self.metric('marquee_events_total{outcome="recommendation"}')
 
     @property
     def undone(self) -> float:
@@ -95,14 +105,23 @@ class WorkerProcess:
             os.kill(self.child.pid, signal.SIGCONT)
 
     def state(self) -> str:
-        """What it says of itself, the end of its log, and where each of its threads is."""
-        said = f"{self.name}, process {self.child.pid}: {self.problems}.{self.child.log_tail()}"
+        """What it says of itself, and the last line of its log."""
+        said = next((line for line in reversed(self.log.splitlines()) if line[:1].isdigit()), "nothing")
+        return f"{self.name}, process {self.child.pid}, {self.problems}, last said: {said[:_LINE]}"
+
+    def stacks(self) -> list[str]:
+        """Where each of its threads is, innermost call first: a line of its own for each."""
         if not self.child.running:
-            return said
+            return []
         before = len(self.log)
         self.child.send_signal(STACKS_SIGNAL)
         time.sleep(_STACKS_SECONDS)
-        return said + self.log[before:]
+        threads = re.split(r"^(?:Current t|T)hread .*$", self.log[before:], flags=re.MULTILINE)[1:]
+        calls = [_CALL.findall(thread)[:_INNERMOST] for thread in threads]
+        return [
+            f"{self.name}: " + " < ".join(f"{file}:{line} {name}" for file, line, name in thread)
+            for thread in calls
+        ]
 
     @property
     def log(self) -> str:

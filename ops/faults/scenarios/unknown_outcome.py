@@ -70,7 +70,10 @@ def _withhold(trial: Trial, proxy: KafkaProxy, worker: WorkerProcess, outcome: O
         proxy.withhold(INIT_PRODUCER_ID, own_id, landed=outcome.landed)
         if trial.order(worker, Order("after-send-offsets", "fail"), outcome.words):
             return undone + 2
-        proxy.release(own_id)  # a rebalance came before it, and its new producer must not wait
+        # A new producer came before it, after a rebalance for one: it must not wait, and the next try is for one at work.
+        proxy.release(own_id)
+        answered = worker.answered
+        trial.until("the worker's next", lambda answered=answered: worker.answered != answered)  # type: ignore[misc]
 
 
 UNKNOWN_OUTCOME = Scenario(
