@@ -106,6 +106,24 @@ def load_nodes(directory: Path, cluster: Cluster, port: int | None) -> list[Node
     ]
 
 
+# Where others can take over, they are to soon. A single node keeps Kafka's patience (9 s and 30 s): on a busy machine it
+# would put itself out of office within 1.5 s, and a partition without a leader is what Kafka 4.3.1 cannot bear: it declares
+# a transaction complete without its end in that partition (KAFKA-20734), the group's offsets among them, and the same
+# events are answered again.
+_QUICK_TO_TAKE_OVER: dict[str, object] = {
+    # A dead leader's partitions wait for so long (Kafka's 9 s), and it may come back only then.
+    "broker.session.timeout.ms": 1_500,
+    "broker.heartbeat.interval.ms": 300,
+    # Of requests among brokers. A transaction's end is told to each partition's leader; one that is cut off, or stands
+    # still, holds it up for so long (Kafka's 30 s), and with it the next transaction.
+    "request.timeout.ms": 3_000,
+    # Where that one was the controller, another takes over after these (Kafka's 2,000 and 1,000), and only then counts the
+    # session above: until then nobody leads its partitions.
+    "controller.quorum.fetch.timeout.ms": 1_500,
+    "controller.quorum.election.timeout.ms": 500,
+}
+
+
 def initial_controllers(nodes: list[Node]) -> str:
     """What `kafka-storage format --initial-controllers` takes (KIP-853)."""
     return ",".join(f"{node.id}@{node.controller_address}:{node.directory_id}" for node in nodes)
@@ -138,18 +156,11 @@ def write_properties(node: Node, nodes: list[Node], extra: Mapping[str, str]) ->
         "transaction.state.log.num.partitions": 4,
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
-        # A node killed with -9 may come back only when its old session is over: 4 s instead of 12 (Kafka's 9,000).
-        "broker.session.timeout.ms": 1_500,
-        "broker.heartbeat.interval.ms": 300,
-        # Of requests among brokers. A transaction's end is told to each partition's leader; one that is cut off, or stands
-        # still, holds it up for so long (Kafka's 30 s), and with it the next transaction.
-        "request.timeout.ms": 3_000,
-        # Where that one was the controller, another takes over after these (Kafka's 2,000 and 1,000), and only then counts the
-        # session above: until then nobody leads its partitions.
-        "controller.quorum.fetch.timeout.ms": 1_500,
-        "controller.quorum.election.timeout.ms": 500,
         # Of a small heap, Kafka's 128 MB would be a quarter.
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
-    } | dict(extra)
+    }
+    if replication > 1:
+        properties |= _QUICK_TO_TAKE_OVER
+    properties |= extra
     node.folder.mkdir(parents=True, exist_ok=True)
     node.properties_file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))

@@ -37,6 +37,7 @@ PARTS = {
     "rebalances": 2,
     "kill9": 2,
     "points": 8,
+    "broker-stopped": 1,
     "broker": 1,
 }
 

@@ -1,7 +1,7 @@
 """The scenarios, in the order in which the suite runs them."""
 
 from ops.faults.scenario import Scenario
-from ops.faults.scenarios.broker import BROKER, BROKER_AWAY
+from ops.faults.scenarios.broker import BROKER, BROKER_AWAY, BROKER_STOPPED
 from ops.faults.scenarios.clock import CLOCK
 from ops.faults.scenarios.disk_full import DISK_FULL
 from ops.faults.scenarios.kills import KILL9, POINTS
@@ -21,6 +21,7 @@ SCENARIOS: dict[str, Scenario] = {
         KILL9,
         POINTS,
         BROKER,
+        BROKER_STOPPED,
         BROKER_AWAY,
         NODES,
         CUT_OFF,

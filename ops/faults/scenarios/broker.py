@@ -1,4 +1,6 @@
-"""The one broker is killed and started again, at once or after minutes."""
+"""The one broker is killed and started again, at once or after minutes, or stands still for seconds."""
+
+import signal
 
 from ops.faults.scenario import Scenario, Size
 from ops.faults.trial import Trial
@@ -6,6 +8,8 @@ from ops.local.kafka import LocalKafka
 
 _CANNOT_LOAD = b"Failed to load metadata from __consumer_offsets"
 _MINUTES = (120.0, 180.0)
+# Below the 9 s after which it would put itself out of office.
+_STANDSTILL_SECONDS = (1.0, 6.0)
 
 
 def kill_broker(trial: Trial) -> None:
@@ -41,6 +45,19 @@ def _has_no_coordinator(kafka: LocalKafka, said: int) -> bool:
         return _CANNOT_LOAD in log.read()
 
 
+def stop_broker(trial: Trial) -> None:
+    """SIGSTOP for seconds, and SIGCONT; then work before the next time. It must not lose its office by that."""
+    trial.start_workers(trial.scenario.workers)
+    broker = trial.servers.kafka.process(1)
+    for _ in range(trial.size.faults):
+        trial.wait(trial.chance.uniform(0.5, 3.0))
+        broker.send_signal(signal.SIGSTOP)
+        trial.injected["SIGSTOP"] += 1
+        trial.wait(trial.chance.uniform(*_STANDSTILL_SECONDS))
+        broker.send_signal(signal.SIGCONT)
+        trial.progress()
+
+
 def keep_broker_away(trial: Trial) -> None:
     """kill -9, and back only when every worker has said at /health/ready that Kafka is away; then all go on by themselves."""
     trial.start_workers(trial.scenario.workers)
@@ -74,6 +91,16 @@ BROKER = Scenario(
     full=Size(faults=20, events=50_000),
     workers=2,
     rate=300.0,
+)
+BROKER_STOPPED = Scenario(
+    "broker-stopped",
+    "the one broker stands still for seconds (SIGSTOP), as on a machine that is too busy",
+    stop_broker,
+    small=Size(faults=2, events=3_000),
+    full=Size(faults=20, events=50_000),
+    protocols=("consumer",),
+    workers=3,
+    rate=200.0,
 )
 BROKER_AWAY = Scenario(
     "broker-away",
