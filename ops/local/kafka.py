@@ -13,6 +13,7 @@ from ops.local.kafka_config import (
     load_nodes,
     write_properties,
 )
+from ops.local.kafka_groups import GroupLoads
 from ops.local.kafka_jars import kafka_jars
 from ops.local.ports import is_open, require_free
 from ops.local.process import ChildProcess, LocalError
@@ -52,6 +53,7 @@ class LocalKafka:
         self.properties = dict(properties or {})
         self._java = _java_command(heap_mb)
         self.processes = [self._process(node) for node in self.nodes]
+        self._loads = [GroupLoads(process) for process in self.processes]
 
     @property
     def bootstrap_servers(self) -> str:
@@ -107,6 +109,10 @@ class LocalKafka:
         process.stop(STOP_TIMEOUT_S)
         process.start()
         self._wait(self.nodes[node - 1], timeout_s)
+
+    def has_lost_groups(self, node: int = 1) -> bool:
+        """Whether a node that runs came back without the groups that it coordinates; `kill` it, and start it again."""
+        return self.process(node).running and self._loads[node - 1].are_lost()
 
     def __enter__(self) -> Self:
         try:

@@ -156,6 +156,9 @@ def write_properties(node: Node, nodes: list[Node], extra: Mapping[str, str]) ->
         "transaction.state.log.num.partitions": 4,
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
+        # Kafka 4.3's newest part of a group (KIP-1263): after a restart it was seen to leave members without any partitions.
+        "group.consumer.assignment.interval.ms": 0,
+        "group.consumer.assignor.offload.enable": "false",
         # Of a small heap, Kafka's 128 MB would be a quarter.
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
     }

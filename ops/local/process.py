@@ -53,6 +53,7 @@ class ChildProcess:
         self.log = log
         self.environment = dict(environment or {})
         self.directory = directory
+        self.log_start = 0  # where in the log the last run begins
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -64,6 +65,7 @@ class ChildProcess:
             return
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log, _uninterrupted():
+            self.log_start = log.tell()
             self._child = subprocess.Popen(
                 [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *self.command],
                 stdin=subprocess.DEVNULL,

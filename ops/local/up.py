@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import shlex
 import sys
@@ -29,6 +30,8 @@ LOCK_FILE = "up.lock"
 PORTS_FILE = "ports.json"
 TOPICS_TIMEOUT_S = 60.0
 LOOK_EVERY_S = 0.2
+logger = logging.getLogger(__name__)
+
 # Beyond its own stop_timeout_s, for what a worker does after it: close Kafka and Milvus, and leave Python.
 STOP_MARGIN_S = 5.0
 
@@ -113,7 +116,18 @@ class Up:
         supervisor = Supervisor([running.child for running in self.running], on_start=self.write)
         while not is_over():
             supervisor.look()
+            self._end_who_lost_groups()
             time.sleep(LOOK_EVERY_S)
+
+    def _end_who_lost_groups(self) -> None:
+        """A Kafka node that came back without its groups would keep workers waiting for good; it is whole when started anew."""
+        for node in self.kafka.nodes if self.kafka else ():
+            if self.kafka and self.kafka.has_lost_groups(node.id):
+                name = self.kafka.process(node.id).name
+                logger.warning(
+                    "%s came back without its consumer groups, as Kafka now and then does; killing it", name
+                )
+                self.kafka.kill(node.id)
 
     def stop(self) -> None:
         """End everything, those first who need the others."""

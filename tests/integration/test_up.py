@@ -146,6 +146,20 @@ def test_who_is_killed_is_started_again_at_the_same_address(deployment: RunningU
     assert "up.profiles" in topics(after)
 
 
+def test_a_kafka_that_lost_its_groups_is_started_once_more(deployment: RunningUp) -> None:
+    # Given a Kafka that runs
+    wait_for(lambda: deployment.pid("kafka") is not None)
+    pid = deployment.pid("kafka")
+    # When its log tells what Kafka does when it loads its groups twice at once
+    load = "{} loading of metadata from __consumer_offsets-0 with epoch {}\n"
+    with (deployment.directory / "kafka" / "kafka.log").open("a") as log:
+        log.write(load.format("Scheduling", 9) + load.format("Finished", 8))
+    # Then another takes its place, and we are told why
+    wait_for(lambda: deployment.pid("kafka") not in (None, pid))
+    assert "came back without its consumer groups" in deployment.said()
+    assert "up.profiles" in topics(deployment.state())
+
+
 def test_a_second_one_in_the_same_folder_is_refused(deployment: RunningUp) -> None:
     command = [sys.executable, "-m", "ops", "up", "--dir", str(deployment.directory)]
     second = subprocess.run(command, capture_output=True, text=True, check=False)
