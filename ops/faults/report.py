@@ -12,7 +12,6 @@ from pathlib import Path
 from rich.table import Table
 
 from ops.faults.scenario import Result
-from ops.local.kafka_jars import KAFKA_VERSION
 
 COLUMNS = (
     "scenario",
@@ -128,10 +127,10 @@ def commit() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Marquee and the parts that take part."""
+    """Of Marquee and the parts that take part; Kafka's stands with each result."""
     from confluent_kafka import libversion
 
-    found = {"Python": platform.python_version(), "Kafka": KAFKA_VERSION, "librdkafka": libversion()[0]}
+    found = {"Python": platform.python_version(), "librdkafka": libversion()[0]}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
@@ -163,7 +162,8 @@ def _sentence(result: Result) -> str:
     exits = ", ".join(f"{count} with {code}" for code, count in sorted(result.exits.items()))
     injected = ", ".join(f"{count:,} {kind}" for kind, count in sorted(result.injected.items()))
     parts = [
-        f"{result.scale}, seed {result.seed}, Milvus {result.milvus}, commit {result.commit}, {result.date}",
+        f"{result.scale}, seed {result.seed}, Kafka {result.kafka}, Milvus {result.milvus}, "
+        f"commit {result.commit}, {result.date}",
         *([f"injected: {injected}"] if injected else []),
         *([f"exits of workers: {exits}"] if exits else []),
         *result.notes,

@@ -74,6 +74,7 @@ class Result:
     duration_s: float = 0.0
     date: str = ""
     commit: str = ""
+    kafka: str = ""  # the brokers' version
 
     @property
     def faults(self) -> int:

@@ -14,6 +14,7 @@ from ops.faults.report import commit
 from ops.faults.scenario import Result, Scale, Scenario
 from ops.faults.servers import Servers
 from ops.faults.trial import Trial, TrialError
+from ops.local.kafka_jars import KAFKA_VERSION
 from ops.local.up import MilvusKind
 
 log = logging.getLogger(__name__)
@@ -144,6 +145,7 @@ def run_scenario(
         round(time.monotonic() - began, 1),
         date,
         commit(),
+        KAFKA_VERSION,
     )
 
 

@@ -107,9 +107,7 @@ def load_nodes(directory: Path, cluster: Cluster, port: int | None) -> list[Node
 
 
 # Where others can take over, they are to soon. A single node keeps Kafka's patience (9 s and 30 s): on a busy machine it
-# would put itself out of office within 1.5 s, and a partition without a leader is what Kafka 4.3.1 cannot bear: it declares
-# a transaction complete without its end in that partition (KAFKA-20734), the group's offsets among them, and the same
-# events are answered again.
+# would put itself out of office within 1.5 s, and nobody is there to take it.
 _QUICK_TO_TAKE_OVER: dict[str, object] = {
     # A dead leader's partitions wait for so long (Kafka's 9 s), and it may come back only then.
     "broker.session.timeout.ms": 1_500,
@@ -156,9 +154,6 @@ def write_properties(node: Node, nodes: list[Node], extra: Mapping[str, str]) ->
         "transaction.state.log.num.partitions": 4,
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
-        # Kafka 4.3's newest part of a group (KIP-1263): after a restart it was seen to leave members without any partitions.
-        "group.consumer.assignment.interval.ms": 0,
-        "group.consumer.assignor.offload.enable": "false",
         # Of a small heap, Kafka's 128 MB would be a quarter.
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
     }

@@ -30,7 +30,7 @@ def _bring_back(trial: Trial) -> None:
         if trial.progress(hopeless=kafka.has_lost_groups):
             return
         trial.notes.append("Kafka came back without its groups, and was started once more")
-        kafka.kill()  # asked to end, it would leave out the ends of transactions (KAFKA-20734)
+        kafka.kill()
         kafka.restart()
     trial.progress()
 
