@@ -1,7 +1,7 @@
 """Whether a Kafka node came back without the groups that it coordinates, as its log tells.
 
 A lone broker that starts again after a kill -9 leads its partitions as before, is put out of office with its old session,
-and leads them anew. Kafka (4.3.1 was seen to) then loads its groups twice, and where the first load ends late (some seconds, on a busy
+and leads them anew. Kafka (4.2.2, 4.3.1) then loads its groups twice, and where the first load ends late (some seconds, on a busy
 machine) it takes it for the second's end: what is read afterwards has no timers, so that members who died in the meantime
 keep their partitions for good; or it fails, and no transaction of those groups ends. Started once more, it loads whole.
 """
