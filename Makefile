@@ -10,8 +10,8 @@ LOCKS := ops/locks
 LOCK = $(VENV)/bin/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	--generate-hashes --no-header --no-annotate
 
-# Most of a test's time is waiting, so two files run side by side, each on servers of its own.
-TWO := -n 2 --dist loadfile
+# A third of the tests' time is waiting, even on two cores, so three files run side by side, each on servers of its own.
+SIDE_BY_SIDE := -n 3 --dist loadfile
 
 # What the system tests need of Debian.
 SYSTEM_PACKAGES := ca-certificates chromium-headless-shell debootstrap docker.io iptables kcat prometheus
@@ -32,8 +32,8 @@ test: $(VENV)/.installed $(PADDLE26)/.installed  ## Lint, types, import layers, 
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/python -m pytest --ignore tests/system -m "not long" $(TWO)
-	$(PADDLE26)/bin/python -m pytest --ignore tests/system -m "paddle and not long" $(TWO)
+	$(VENV)/bin/python -m pytest --ignore tests/system -m "not long" $(SIDE_BY_SIDE)
+	$(PADDLE26)/bin/python -m pytest --ignore tests/system -m "paddle and not long" $(SIDE_BY_SIDE)
 
 test-long: $(VENV)/.installed  ## Tests that take minutes each, one at a time
 	$(VENV)/bin/python -m pytest --ignore tests/system -m long

@@ -38,16 +38,15 @@ def literally(
     pool: list[Pick], vectors: dict[int, list[float]], k: int, strength: float
 ) -> list[Pick] | None:
     """The definition; None where a choice is so close that it may fall either way."""
+    likeness = [[cosine(vectors[a.movie_id], vectors[b.movie_id]) for b in pool] for a in pool]
     relevance = [(pick.score - pool[-1].score) / ((pool[0].score - pool[-1].score) or 1.0) for pick in pool]
     chosen = [0] if pool else []
     while len(chosen) < min(k, len(pool)):
         gains = {}
         for place in range(len(pool)):
             if place not in chosen:
-                likeness = max(
-                    cosine(vectors[pool[place].movie_id], vectors[pool[other].movie_id]) for other in chosen
-                )
-                gains[place] = (1 - strength) * relevance[place] - strength * likeness
+                nearest = max(likeness[place][other] for other in chosen)
+                gains[place] = (1 - strength) * relevance[place] - strength * nearest
         ordered = sorted(gains, key=lambda place: (-gains[place], place))
         if len(ordered) > 1 and gains[ordered[0]] - gains[ordered[1]] < CLOSE:
             return None
