@@ -121,8 +121,10 @@ class Up:
 
     def _end_who_lost_groups(self) -> None:
         """A Kafka node that came back without its groups would keep workers waiting for good; it is whole when started anew."""
-        for node in self.kafka.nodes if self.kafka else ():
-            if self.kafka and self.kafka.has_lost_groups(node.id):
+        if self.kafka is None:
+            return
+        for node in self.kafka.nodes:
+            if self.kafka.has_lost_groups(node.id):
                 name = self.kafka.process(node.id).name
                 logger.warning(
                     "%s came back without its consumer groups, as Kafka now and then does; killing it", name
