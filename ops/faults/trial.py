@@ -407,8 +407,8 @@ class Trial:
         return [line for log in logs for line in log.read_text(errors="replace").splitlines()]
 
     def _kafka_complaints(self) -> list[str]:
-        """The newest warnings and errors of the last node."""
-        lines = [line for line in self._kafka_lines() if " WARN " in line or " ERROR " in line]
+        """The newest warnings and errors of all nodes, by the time that each line begins with."""
+        lines = sorted(line for line in self._kafka_lines() if " WARN " in line or " ERROR " in line)
         return [line[:_LINE] for line in lines[-_COMPLAINTS:]]
 
     def _skipped_ends(self) -> int:
