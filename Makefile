@@ -10,7 +10,7 @@ LOCKS := ops/locks
 LOCK = $(VENV)/bin/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	--generate-hashes --no-header --no-annotate
 
-# A third of the tests' time is waiting, even on two cores, so three files run side by side, each on servers of its own.
+# Much of a test's time is waiting, so three files run side by side, each on servers of its own.
 # In their order, faults first: the longest file must not be the last.
 SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 

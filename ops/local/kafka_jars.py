@@ -8,7 +8,7 @@ from pathlib import Path
 from ops.local.cache import made_once
 from ops.local.process import LocalError
 
-# The newest that ends each transaction: 4.3.0 to 4.4.0 leave out the end in a partition that has no leader for a moment
+# The newest that ends each transaction: 4.3.1 and 4.4.0 leave out the end in a partition that has no leader for a moment
 # (KAFKA-20734), and 4.3.1 was seen to leave members of a group without partitions.
 KAFKA_VERSION = "4.2.2"
 # One root and a logger that brings no other Kafka along; slf4j must be 1.7 (Kafka's own).
