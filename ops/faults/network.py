@@ -1,4 +1,8 @@
-"""A network for a cluster's nodes in which one can be cut off from everybody: a namespace for each, and a bridge between."""
+"""A network for a cluster's nodes in which one can be cut off from everybody: a namespace for each, and a bridge between.
+
+The bridge is in a namespace of its own. In the machine's, its firewall would decide what the bridge lets through, and one
+with Docker lets nothing through (the policy of FORWARD is DROP, and `br_netfilter` has bridges ask it).
+"""
 
 import os
 import random
@@ -43,21 +47,25 @@ class Network:
 
     def cut(self, node: int) -> None:
         """Nothing comes through any more, in either direction, and nobody is told."""
-        _ip("link", "set", self._link(node), "down")
+        _ip("-n", self._hub, "link", "set", _port(node), "down")
 
     def join(self, node: int) -> None:
-        _ip("link", "set", self._link(node), "up")
+        _ip("-n", self._hub, "link", "set", _port(node), "up")
 
     def __enter__(self) -> Self:
         """Raises LocalError where the kernel refuses."""
-        _ip("link", "add", self._tag, "type", "bridge")
+        _ip("netns", "add", self._hub)
+        _ip("-n", self._hub, "link", "add", "bridge", "type", "bridge")
+        _ip("-n", self._hub, "link", "set", "bridge", "up")
+        _ip("link", "add", self._tag, "type", "veth", "peer", "name", "machine", "netns", self._hub)
+        _ip("-n", self._hub, "link", "set", "machine", "master", "bridge", "up")
         _ip("address", "add", f"{self._subnet}.1/24", "dev", self._tag)
         _ip("link", "set", self._tag, "up")
         for node in self._ids:
-            space, link = self._namespace(node), self._link(node)
+            space, port = self._namespace(node), _port(node)
             _ip("netns", "add", space)
-            _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", space)
-            _ip("link", "set", link, "master", self._tag, "up")
+            _ip("-n", self._hub, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", space)
+            _ip("-n", self._hub, "link", "set", port, "master", "bridge", "up")
             _ip("-n", space, "address", "add", f"{self.host(node)}/24", "dev", "eth0")
             _ip("-n", space, "link", "set", "eth0", "up")
             _ip("-n", space, "link", "set", "lo", "up")
@@ -66,17 +74,19 @@ class Network:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for node in self._ids:
+        for space in [*map(self._namespace, self._ids), self._hub]:
             with suppress(LocalError):  # it was not made any more
-                _ip("netns", "delete", self._namespace(node))
+                _ip("netns", "delete", space)
         with suppress(LocalError):
+            # The kernel takes it with the hub, but in its own time, and its address would stay until then.
             _ip("link", "delete", self._tag)
+
+    @property
+    def _hub(self) -> str:
+        return f"{self._tag}-hub"
 
     def _namespace(self, node: int) -> str:
         return f"{self._tag}-{node}"
-
-    def _link(self, node: int) -> str:
-        return f"{self._tag}v{node}"
 
 
 class NetworkedKafka(LocalKafka):
@@ -91,6 +101,11 @@ class NetworkedKafka(LocalKafka):
         process = super()._process(node)
         process.command = [*self._network.inside(node.id), *process.command]
         return process
+
+
+def _port(node: int) -> str:
+    """The node's end at the bridge."""
+    return f"port{node}"
 
 
 def _ip(*arguments: str) -> None:
