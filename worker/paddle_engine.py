@@ -4,9 +4,12 @@ import os
 import signal
 import threading
 import warnings
+from functools import cache
 
 # Paddle 2.6 dies of a segmentation fault when numpy.random is first imported after it.
+import numpy as np
 import numpy.random  # noqa: F401
+from numpy.typing import NDArray
 
 from schemas.errors import SettingsError
 from schemas.manifest import ProgramFormat
@@ -40,7 +43,10 @@ def _take_signals_back() -> None:
 
 _take_signals_back()
 
-__all__ = ["NATIVE_FORMAT", "READABLE_FORMATS", "VERSION", "gpu_available", "paddle"]
+# A GPU is for those who ask for it, after `gpu_obstacle`: Paddle's own default is to compute there wherever it sees one.
+paddle.set_device("cpu")
+
+__all__ = ["NATIVE_FORMAT", "READABLE_FORMATS", "VERSION", "gpu_obstacle", "paddle"]
 
 VERSION: str = paddle.__version__
 
@@ -49,6 +55,33 @@ NATIVE_FORMAT: ProgramFormat = "pdmodel" if VERSION.startswith("2.") else "pir"
 READABLE_FORMATS: frozenset[ProgramFormat] = frozenset({"pdmodel", NATIVE_FORMAT})
 
 
-def gpu_available() -> bool:
-    """Whether this Paddle is built for CUDA and finds a device."""
-    return bool(paddle.is_compiled_with_cuda()) and paddle.device.cuda.device_count() > 0
+@cache
+def gpu_obstacle() -> str | None:
+    """Why this Paddle cannot compute on a GPU here; None where it can.
+
+    It is tried, on the first GPU: on a card that a build has no kernels for, Paddle raises nothing and gives zeros
+    (seen with 2.6.2 of PyPI, whose kernels are for 6.1 to 8.6, on an H100, which is 9.0).
+    """
+    if not paddle.is_compiled_with_cuda():
+        return f"this Paddle {VERSION} is a build for the CPU"
+    if paddle.device.cuda.device_count() == 0:
+        return f"Paddle {VERSION} finds no GPU"
+    numbers = np.arange(1, 5, dtype=np.float32)
+    try:
+        doubled = _doubled_on_gpu(numbers)
+        capability = ".".join(map(str, paddle.device.cuda.get_device_capability(0)))
+    except Exception as error:
+        last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        return f"Paddle {VERSION} finds a GPU, and fails there ({last})"
+    if not np.array_equal(doubled, 2 * numbers):
+        return (
+            f"Paddle {VERSION}, a build for CUDA {paddle.version.cuda()}, gives wrong results on this GPU, whose compute "
+            f"capability is {capability}: a build without kernels for it does so"
+        )
+    return None
+
+
+def _doubled_on_gpu(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    sent = paddle.to_tensor(numbers, place=paddle.CUDAPlace(0))
+    doubled: NDArray[np.float32] = (sent + sent).numpy()
+    return doubled

@@ -12,7 +12,7 @@ from schemas.errors import SettingsError
 from schemas.manifest import Manifest
 from schemas.manifest import Tower as TowerFiles
 from worker.errors import UnreadableReleaseError
-from worker.paddle_engine import READABLE_FORMATS, VERSION, gpu_available, paddle
+from worker.paddle_engine import READABLE_FORMATS, VERSION, gpu_obstacle, paddle
 
 logger = logging.getLogger(__name__)
 
@@ -83,11 +83,14 @@ def choose_device(wanted: Device) -> Literal["cpu", "gpu"]:
     """The device for `wanted`; `auto` takes the GPU where Paddle has one."""
     if wanted == "cpu":
         return "cpu"
-    if gpu_available():
+    obstacle = gpu_obstacle()
+    if obstacle is None:
         return "gpu"
     if wanted == "gpu":
         raise SettingsError(
-            f"the device is set to gpu, and Paddle {VERSION} here finds none: set it to cpu or auto, "
-            "or install a GPU build of Paddle and its driver"
+            f"the device is set to gpu, and {obstacle}: set it to cpu or auto, or install the driver and a build of Paddle "
+            "for this GPU"
         )
+    if paddle.is_compiled_with_cuda():
+        logger.warning("%s: towers run on the CPU", obstacle)
     return "cpu"

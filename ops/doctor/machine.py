@@ -73,17 +73,18 @@ def _device(settings: Settings) -> Finding:
     """The card, its driver, and whether Paddle can use it."""
     cards = _cards()
     driver = cards or "no NVIDIA driver answers"
-    if _usable():
-        return ok("gpu", f"{driver}, and Paddle can use it")
+    obstacle = _obstacle()
+    if obstacle is None:
+        return ok("gpu", f"{driver}, and Paddle computes on it")
+    mend = (
+        "install marquee[gpu] in place of marquee[cpu]; for compute capability 9.0 and up, Paddle's own build for GPUs"
+        if cards
+        else "install the driver, until nvidia-smi answers"
+    )
     if settings.worker.device == "gpu":
-        mend = (
-            "install marquee[gpu] in place of marquee[cpu]"
-            if cards
-            else "install the driver, until nvidia-smi answers"
-        )
-        return wrong("gpu", f"MARQUEE_WORKER__DEVICE is gpu, and Paddle finds none; {driver}", mend)
+        return wrong("gpu", f"MARQUEE_WORKER__DEVICE is gpu, and {obstacle}; {driver}", mend)
     if cards:
-        return note("gpu", f"{driver}, and this Paddle is for the CPU", "install marquee[gpu] to embed on it")
+        return note("gpu", f"{driver}, and {obstacle}; towers run on the CPU", mend)
     return ok("gpu", "none; the worker embeds on the CPU")
 
 
@@ -100,12 +101,12 @@ def _cards() -> str | None:
     return "; ".join(line.replace(", ", ", driver ", 1) for line in done.stdout.splitlines()) or None
 
 
-def _usable() -> bool:
+def _obstacle() -> str | None:
     try:
-        from worker.paddle_engine import gpu_available
+        from worker.paddle_engine import gpu_obstacle
     except SettingsError:
-        return False
-    return gpu_available()
+        return "no Paddle can be loaded"
+    return gpu_obstacle()
 
 
 def _java() -> Finding:

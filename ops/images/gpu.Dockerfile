@@ -1,7 +1,8 @@
 # Every `marquee` command on an NVIDIA GPU of CUDA 11.8's time, with Paddle 2.6. From the root of the repository:
 #   docker build -f ops/images/gpu.Dockerfile -t marquee:gpu .
 # Not built nor run by any test: its base image and a GPU are needed. A release written by Paddle 3.x must be exported for
-# 2.6 first (`marquee export`). For a newer card, install Paddle's own 3.3 GPU build instead.
+# 2.6 first (`marquee export`). For compute capability 9.0 and up (H100 and newer) it has no kernels, and the worker
+# would refuse the card: install Paddle's own 3.3 GPU build instead.
 # Secrets as in cpu.Dockerfile.
 
 # Rocky Linux, because its Python 3.11 is a finished one: Ubuntu 22.04's is a release candidate.

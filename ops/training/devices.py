@@ -6,12 +6,15 @@ Untested: nothing here has run on more than one device.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from worker.paddle_engine import gpu_available, paddle
+from worker.paddle_engine import gpu_obstacle, paddle
 
 
 def spawn(train: Callable[..., None], *arguments: Any) -> None:
     """Run `train` once, or once for each GPU where there are several; the processes then train together."""
-    gpus = paddle.device.cuda.device_count() if gpu_available() else 0
+    gpus = 0
+    if gpu_obstacle() is None:
+        paddle.set_device("gpu")
+        gpus = paddle.device.cuda.device_count()
     if gpus > 1:
         paddle.distributed.spawn(_joined, args=(train, *arguments), nprocs=gpus)
     else:

@@ -61,7 +61,7 @@ def device(wanted: str) -> Finding:
 def test_a_card_that_paddle_cannot_use_is_named_with_its_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "_usable", lambda: False)
+    monkeypatch.setattr(machine, "_obstacle", lambda: "this Paddle 3.3.1 is a build for the CPU")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert [device(wanted).state for wanted in ("auto", "gpu")] == ["ok", "wrong"]
     assert "driver" in str(device("gpu").mend)

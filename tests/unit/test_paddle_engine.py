@@ -1,0 +1,69 @@
+"""Whether Paddle may compute on a GPU, told without one."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from schemas.errors import SettingsError
+from worker import paddle_engine
+from worker.paddle_engine import gpu_obstacle, paddle
+from worker.tower import choose_device
+
+pytestmark = pytest.mark.paddle
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Paddle that says it is built for CUDA, and sees an H100; what it computes there fails, as it cannot."""
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda _device: (9, 0))
+    gpu_obstacle.cache_clear()
+    yield
+    gpu_obstacle.cache_clear()
+
+
+def doubles(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    """A card that multiplies by `factor` when it should double."""
+
+    def doubled(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+        return factor * numbers
+
+    monkeypatch.setattr(paddle_engine, "_doubled_on_gpu", doubled)
+
+
+def test_a_build_for_the_cpu_has_none() -> None:
+    assert "build for the CPU" in str(gpu_obstacle())
+    assert choose_device("auto") == "cpu"
+    with pytest.raises(SettingsError, match="build for the CPU"):
+        choose_device("gpu")
+
+
+@pytest.mark.usefixtures("card")
+def test_a_card_that_computes_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    doubles(monkeypatch, 2)
+    assert gpu_obstacle() is None
+    assert [choose_device("auto"), choose_device("gpu"), choose_device("cpu")] == ["gpu", "gpu", "cpu"]
+
+
+@pytest.mark.usefixtures("card")
+def test_a_card_that_gives_zeros_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    doubles(monkeypatch, 0)
+    assert choose_device("auto") == "cpu"
+    assert "compute capability is 9.0" in caplog.text
+    with pytest.raises(SettingsError, match="wrong results"):
+        choose_device("gpu")
+
+
+@pytest.mark.usefixtures("card")
+def test_a_card_that_fails_is_left_alone() -> None:
+    assert choose_device("auto") == "cpu"
+    assert "fails there" in str(gpu_obstacle())
+
+
+def test_nothing_is_computed_on_a_gpu_unasked() -> None:
+    assert paddle.get_device() == "cpu"
