@@ -8,7 +8,7 @@ from functools import cache
 
 # Paddle 2.6 dies of a segmentation fault when numpy.random is first imported after it.
 import numpy as np
-import numpy.random  # noqa: F401
+import numpy.random
 from numpy.typing import NDArray
 
 from schemas.errors import SettingsError
@@ -70,7 +70,7 @@ def gpu_obstacle() -> str | None:
     try:
         doubled = _doubled_on_gpu(numbers)
         capability = ".".join(map(str, paddle.device.cuda.get_device_capability(0)))
-    except Exception as error:
+    except (OSError, RuntimeError, ValueError) as error:  # what Paddle makes of its own and of CUDA's
         last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         return f"Paddle {VERSION} finds a GPU, and fails there ({last})"
     if not np.array_equal(doubled, 2 * numbers):
