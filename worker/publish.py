@@ -127,6 +127,7 @@ class ExactlyOnce:
             settings.worker.transaction_timeout_ms,
             {"delivery.report.only.error": True},
         )
+        self._unanswered_seconds = float(self._config["socket.timeout.ms"]) / 1_000
         self._consumer = consumer
         self._group: object = None
         self._note_seconds = NOTE_SECONDS if settings.worker.group_protocol == "consumer" else math.inf
@@ -182,8 +183,7 @@ class ExactlyOnce:
             # 4. Give the producer up, whatever is known of the outcome: the `init_transactions` of a new one aborts or
             #    settles it. One that is kept remembers coordinators from before the broker went away, and can wait for
             #    them for ever (librdkafka issue 5511).
-            if self._producer is producer:
-                self._producer = None
+            self._give_up(producer)
             # What the broker refused for what it is was not delivered, so no commit can have landed.
             producer.poll(0)
             refused = [e for e in deliveries.take() if e.code() in _REFUSED_FOR_WHAT_THEY_ARE]
@@ -191,6 +191,9 @@ class ExactlyOnce:
                 raise RefusedError(refused[0].str()) from None
             # 5. Go back: the pipeline has a new producer take our id, then the stream reads every position back.
             raise
+        if self.calls.seconds("commit_transaction") >= self._unanswered_seconds:
+            # Committed, after some broker had not answered. To remember that one would hold up the next transaction, too.
+            self._give_up(producer)
         return positions
 
     def settle(self, *, regrouped: bool) -> None:
@@ -219,6 +222,10 @@ class ExactlyOnce:
         """Leave the producer to the call that it hangs in: the next `start` fences it, so that nothing of it can land later."""
         self._producer = None
         self.calls = CallWatch()
+
+    def _give_up(self, producer: Producer) -> None:
+        if self._producer is producer:
+            self._producer = None
 
     def _send_offsets(self, producer: Producer, positions: list[TopicPartition], group: object) -> None:
         with self._sorted("send_offsets_to_transaction"):
