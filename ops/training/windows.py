@@ -9,8 +9,8 @@ from schemas.profile import MAX_RECENT
 
 # Movies of one window: as many as an event carries, and the one that comes next.
 WINDOW = MAX_RECENT + 1
-# Windows that begin in the middle of a history, so that a short one is nothing special, wherever it is from.
-CROPPED = 0.2
+# Movies of a short window, likewise: how little most events carry, and it may be from anywhere in a history.
+SHORT_WINDOW = 10 + 1
 # Windows among which those of like length are put together; a whole epoch sorted would make every epoch the same.
 SORTED_TOGETHER = 1_024
 
@@ -18,24 +18,25 @@ Rows = NDArray[np.int64]
 
 
 def epoch_windows(histories: list[Rows], random: np.random.Generator) -> list[tuple[int, Rows]]:
-    """(User, window) of each history that has a movie, in random order.
+    """(User, window) of each history that has a movie, in random order, and then a short one of each that has two.
 
-    Of a long history half of the time the last movies, as in serving, and else those before a random moment.
+    Of a long history half of the time the last movies, as in serving, and else those before a random moment. It always begins
+    where it began, or is full: so what a few movies say that are from somewhere in a history is learnt from the short ones.
     """
-    windows = []
-    for user in random.permutation(len(histories)).tolist():
-        history = histories[user]
-        if len(history):
-            windows.append((user, _window(history, random)))
-    return windows
+    users = [user for user in random.permutation(len(histories)).tolist() if len(histories[user])]
+    windows = [(user, _window(histories[user], random)) for user in users]
+    return windows + [(user, _short(histories[user], random)) for user in users if len(histories[user]) > 1]
 
 
 def _window(history: Rows, random: np.random.Generator) -> Rows:
     if len(history) > WINDOW and random.random() < 0.5:
-        end = int(random.integers(WINDOW, len(history)))
-        history = history[:end]
-    window = history[-WINDOW:]
-    return window[int(random.integers(len(window))) :] if random.random() < CROPPED else window
+        history = history[: int(random.integers(WINDOW, len(history)))]
+    return history[-WINDOW:]
+
+
+def _short(history: Rows, random: np.random.Generator) -> Rows:
+    start = int(random.integers(len(history) - 1))
+    return history[start : start + SHORT_WINDOW]
 
 
 def batches(
