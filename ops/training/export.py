@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.training.fusion import Fusion
-from ops.training.sequence import SIZES, SequenceModel
+from ops.training.sequence import FIRST_SHARES, SIZES, SequenceModel
 from schemas.manifest import (
     CATALOGUE_FILE,
     PARAMETERS_SUFFIX,
@@ -40,7 +40,8 @@ def network_of(manifest: Manifest, vocabularies: Vocabularies) -> Network:
     if manifest.model == "fusion":
         return Fusion(vocabularies)
     if manifest.model == "sequence":
-        if not manifest.training.keys() >= set(SIZES):
+        shares = manifest.training.get("shares", [])
+        if not manifest.training.keys() >= set(SIZES) or len(shares) != len(FIRST_SHARES):
             raise UnreadableReleaseError(
                 f"release {manifest.release} is of an older Marquee, whose sequence model had other parts: it serves on, "
                 "but train it again to have it in another format"

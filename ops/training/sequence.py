@@ -28,8 +28,10 @@ LATER_HIDDEN = 128
 # Hyper-parameters that give the weights their shapes.
 SIZES = ("dimension", "later", "liked", "heads", "blocks")
 INITIAL_DEVIATION = 0.02
-# Of next, later and liked, without a history, with one movie and with more, where validation says nothing.
-FIRST_SHARES = [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
+# Movies of a history from which on it has shares of its own: none, one, a few, more. The more there are, the more do parts add.
+SHARES_FROM = (0, 1, 2, 5)
+# Of next, later and liked, for each of these, where validation says nothing.
+FIRST_SHARES = [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
 # Added where attention must not look. Not infinite: a row of nothing but that would be NaN.
 FORBIDDEN = -1e9
 # Bias rows: one for each distance between two movies, 0 to MAX_RECENT, and one for the profile, however far away.
@@ -233,7 +235,7 @@ class LaterTower(paddle.nn.Layer):  # type: ignore[misc]
 
 
 class UserTower(paddle.nn.Layer):  # type: ignore[misc]
-    """The parts of a user's vector, each times its share: `shares` [3, 3], of who has no history, one movie or more."""
+    """The parts of a user's vector, each times its share: `shares` [4, 3], by the length of the history (`SHARES_FROM`)."""
 
     def __init__(self, next_movie: NextMovieTower, later: LaterTower, liked: LikedTower) -> None:
         super().__init__()
@@ -245,7 +247,8 @@ class UserTower(paddle.nn.Layer):  # type: ignore[misc]
     ) -> Tensor:
         """Rows [n] of the profile and recent [n, l], oldest first and padded with 0 at the end, give float32 [n, d]."""
         movies = (recent != 0).astype("int64").sum(axis=1)
-        shares = paddle.gather(self.shares, paddle.clip(movies, max=len(FIRST_SHARES) - 1))
+        row = sum((movies >= start).astype("int64") for start in SHARES_FROM[1:])
+        shares = paddle.gather(self.shares, row)
         following, later, liked = paddle.split(shares, 3, axis=1)
         parts = [
             self.next(user_id, gender, age, occupation, recent) * following,

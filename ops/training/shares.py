@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ops.evaluation import metrics
 from ops.evaluation.measure import ndcg_of_lists
 from ops.training.holdout import Case
-from ops.training.sequence import FIRST_SHARES
+from ops.training.sequence import FIRST_SHARES, SHARES_FROM
 
 Scores = NDArray[np.float32]
 Shares = tuple[float, float, float]
@@ -17,19 +17,21 @@ Shares = tuple[float, float, float]
 LATER_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 LIKED_SHARES = (0.0, 0.1, 0.2, 0.4)
 LIKED_ALONE_SHARES = (0.0, 0.5, 1.0)
+# How many of the last movies stand for the shorter histories: one, and what is between two and four.
+SHORTER = (1, 3)
 
 
 def shortened(cases: list[Case]) -> list[Case]:
-    """Those who have more than one movie once more, each with the last one alone."""
-    return [case.last(1) for case in cases if len(case.recent) > 1]
+    """Those who have more movies once more for each of `SHORTER`, with as many of the last alone."""
+    return [case.last(length) for length in SHORTER for case in cases if len(case.recent) > length]
 
 
 def best_shares(parts: list[Scores], cases: list[Case]) -> tuple[list[list[float]], NDArray[np.float64]]:
-    """The shares [3, 3] of who has no history, one movie and more, and the NDCG@10 of each case with them, [n].
+    """The shares [4, 3] by the length of a history (`SHARES_FROM`), and the NDCG@10 of each case with them, [n].
 
     `parts` are the scores of each part, [n, movies]. Of shares that are as good the first is taken.
     """
-    rows = np.minimum([len(case.recent) for case in cases], len(FIRST_SHARES) - 1)
+    rows = np.searchsorted(SHARES_FROM, [len(case.recent) for case in cases], side="right") - 1
     shares, figures = [list(row) for row in FIRST_SHARES], np.zeros(len(cases))
     for row in range(len(shares)):
         places = np.flatnonzero(rows == row)

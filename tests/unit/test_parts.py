@@ -35,30 +35,31 @@ def telling(cases: list[Case], right: list[bool]) -> np.ndarray:
 
 
 def test_each_part_counts_where_validation_finds_it_right() -> None:
-    # Given people without a history, of whom `liked` knows what they want, with one movie (`later`), and with more (`next`)
-    cases = [case(3), case(7), case(5, (1,)), case(9, (4,)), case(6, (1, 2))]
-    following = telling(cases, [False, False, False, False, True])
+    # Given people without a history, of whom `liked` knows what they want, with one movie (`later`), a few (`next`), and more
+    cases = [case(3), case(7), case(5, (1,)), case(9, (4,)), case(6, (1, 2)), case(8, (1, 2, 3, 4, 5))]
+    following = telling(cases, [False, False, False, False, True, False])
     later, liked = (
-        telling(cases, [False, False, True, True, False]),
-        telling(cases, [True, True, False, False, False]),
+        telling(cases, [False, False, True, True, False, True]),
+        telling(cases, [True, True, False, False, False, False]),
     )
 
-    (without, one, more), figures = best_shares([following, later, liked], cases)
+    (without, one, few, more), figures = best_shares([following, later, liked], cases)
 
-    assert figures.tolist() == [1.0] * 5
+    assert figures.tolist() == [1.0] * 6
     assert without == [0.0, 0.0, 1.0]
     assert one[1] > one[0]
-    assert more[0] > more[1]
+    assert few[0] > few[1]
+    assert more[1] > more[0]
 
 
-def test_who_has_one_movie_is_who_had_more_but_for_the_last() -> None:
-    cases = [case(9, (1, 2, 3)), case(8, (1,)), case(7, (6, 5)), case(3)]
+def test_who_has_few_movies_is_who_had_more_but_for_the_last() -> None:
+    cases = [case(9, (1, 2, 3, 4)), case(8, (1,)), case(7, (6, 5)), case(3)]
 
     short = shortened(cases)
 
-    assert [one.recent.tolist() for one in short] == [[3], [5]]
-    assert [one.wanted.tolist() for one in short] == [[9], [7]]
-    assert [one.seen.tolist() for one in short] == [[1, 2, 3], [6, 5]]
+    assert [one.recent.tolist() for one in short] == [[4], [5], [2, 3, 4]]
+    assert [one.wanted.tolist() for one in short] == [[9], [7], [9]]
+    assert [one.seen.tolist() for one in short] == [[1, 2, 3, 4], [6, 5], [1, 2, 3, 4]]
     assert not any(one.named for one in short)
 
 
@@ -70,26 +71,22 @@ def test_the_next_movie_is_not_asked_of_who_has_no_history() -> None:
 
     assert without[0] == 0.0
     assert figures.mean() < 1.0
-    assert with_history == [[1.0, 0.0, 0.0]] * 2  # there is nobody to choose by
+    assert with_history == [[1.0, 0.0, 0.0]] * 3  # there is nobody to choose by
 
 
 def test_the_length_of_a_history_chooses_the_shares() -> None:
     catalogue = Catalogue.of({number: (f"Movie {number} (1990)", ["Drama"]) for number in range(6)})
     network = SequenceModel(Vocabularies.of([], catalogue), dimension=8, later=4, liked=2)
     network.eval()
-    network.user.shares.set_value(np.eye(3, dtype=np.float32))
-    recent = np.array([[0, 0, 0], [5, 0, 0], [5, 4, 0], [5, 4, 3]])
-    inputs = [*([np.zeros(4, np.int64)] * 4), recent]
+    shares = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]], np.float32)
+    network.user.shares.set_value(shares)
+    recent = np.array([[5, 4, 3, 2, 1][:length] + [0] * (5 - length) for length in range(6)])
+    inputs = [*([np.zeros(6, np.int64)] * 4), recent]
 
     vectors = network.user(*map(paddle.to_tensor, inputs)).numpy()
 
     counting = [np.abs(part).sum(axis=1) > 0 for part in np.split(vectors, [8, 12], axis=1)]
-    assert np.stack(counting, axis=1).tolist() == [
-        [True, False, False],
-        [False, True, False],
-        [False, False, True],
-        [False, False, True],
-    ]
+    assert np.stack(counting, axis=1).tolist() == shares[[0, 1, 2, 2, 2, 3]].astype(bool).tolist()
 
 
 def test_a_sitting_begins_after_a_day_away() -> None:
