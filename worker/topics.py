@@ -1,7 +1,7 @@
 """The topics of a deployment: creates what is missing, and makes what is there fit (docs/contract.md)."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
     NewPartitions,
     NewTopic,
     ResourceType,
+    TopicMetadata,
 )
 
 from schemas import kafka
@@ -152,18 +153,28 @@ class _Cluster:
 
     def topics(self) -> dict[str, int]:
         """Every topic that may be seen, with its number of partitions."""
+        return {name: len(topic.partitions) for name, topic in self._seen().items()}
+
+    def _seen(self) -> dict[str, TopicMetadata]:
+        """What the broker that happens to be asked knows; another of the cluster may know less."""
         attempt_s = _BROWSE_SECONDS
         while True:
             try:
-                seen = self._admin.list_topics(timeout=min(self._left(), attempt_s)).topics
+                return self._admin.list_topics(timeout=min(self._left(), attempt_s)).topics
             except KafkaException as error:
                 self._raise_if_over(error.args[0])
                 attempt_s *= 2
-            else:
-                return {name: len(topic.partitions) for name, topic in seen.items()}
+
+    def _seen_all(self, names: Collection[str]) -> dict[str, TopicMetadata]:
+        """The same, once it holds all of these with their partitions."""
+        while True:
+            seen = {name: topic for name, topic in self._seen().items() if topic.partitions}
+            if seen.keys() >= set(names):
+                return seen
+            self._raise_if_over(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
 
     def create(self, topics: list[Topic]) -> None:
-        """Create topics and wait until every broker that is asked knows them; one that exists by now is as good."""
+        """Create topics and wait until a broker knows them; one that exists by now is as good."""
         if not topics:
             return
         replicas = self._settings.replication_factor
@@ -175,8 +186,7 @@ class _Cluster:
             lambda: self._admin.create_topics(new, request_timeout=self._left()),
             fine=KafkaError.TOPIC_ALREADY_EXISTS,
         )
-        while not {topic.name for topic in topics} <= self.topics().keys():
-            self._raise_if_over(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+        self._seen_all([topic.name for topic in topics])
 
     def grow(self, name: str, partitions: int) -> None:
         """Give a topic more partitions."""
@@ -198,7 +208,7 @@ class _Cluster:
             return []
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         configs = self._wait(lambda: self._admin.describe_configs(resources, request_timeout=self._left()))
-        seen = self._admin.list_topics(timeout=self._left()).topics
+        seen = self._seen_all(names)
         return [
             TopicState(
                 name,
