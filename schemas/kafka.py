@@ -117,6 +117,9 @@ def transactional_producer(
             "retry.backoff.max.ms": 20,
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 1_048_576,
+            # A new one must not wait for the first broker that it happens to ask, which may be the one that is gone: it asks all
+            # of them at once. Results go to every leader anyway. (Not among librdkafka's documented options.)
+            "enable.sparse.connections": False,
         }
         | (own or {}),
     )
