@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -293,6 +294,11 @@ class Trial:
     def gap_since(self, moment: float) -> float:
         """The longest time since then that a partition had nothing new, in seconds."""
         return longest_gap(self.reader.outcomes, PARTITIONS, moment, time.monotonic())
+
+    def moved_since(self, moment: float) -> bool:
+        """Whether every partition has had something new since then."""
+        newest = takewhile(lambda outcome: outcome.at > moment, reversed(self.reader.outcomes))
+        return {outcome.partition for outcome in newest} >= set(range(PARTITIONS))
 
     def keep(self, context: AbstractContextManager[T]) -> T:
         """Enter something that lasts until all has been read back."""
