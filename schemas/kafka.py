@@ -46,8 +46,10 @@ def _base(settings: KafkaSettings) -> Config:
         # partitions. With librdkafka's 60 s they would stand still for so long. Less than a call within a transaction may
         # take (4 s), so that what was asked is asked again elsewhere in time.
         "socket.timeout.ms": 3_000,
-        # Without this, a topic that is created a moment later is not seen for up to 5 minutes.
-        "topic.metadata.refresh.interval.ms": 10_000,
+        # Otherwise looked up again only when a connection breaks, and by default after 5 minutes. A broker that stood still breaks its
+        # connections after the 3 s above, and where it was the controller, too, nobody else leads its partitions by then.
+        # It is also how soon a topic is seen that is created a moment later.
+        "topic.metadata.refresh.interval.ms": 3_000,
         # librdkafka logs every attempt to connect; what matters reaches us through the error callbacks.
         "log_level": 2,
     }

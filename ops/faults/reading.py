@@ -30,6 +30,8 @@ _POLL_SECONDS = 0.2
 _ADMIN_SECONDS = 30.0
 # A node that says nothing must hold up neither the load nor the reader: gaps are to be the worker's.
 SOCKET_TIMEOUT_MS = 3_000
+# How often who leads is looked up: a broker that stands still tells nobody.
+METADATA_REFRESH_MS = 3_000
 
 
 class CommittedReader(threading.Thread):
@@ -64,6 +66,7 @@ class CommittedReader(threading.Thread):
                 "fetch.wait.max.ms": 50,
                 "reconnect.backoff.max.ms": 1_000,
                 "socket.timeout.ms": SOCKET_TIMEOUT_MS,
+                "topic.metadata.refresh.interval.ms": METADATA_REFRESH_MS,
                 "log_level": 0,
             }
         )
