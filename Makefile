@@ -20,7 +20,7 @@ SYSTEM_PACKAGES := ca-certificates chromium-headless-shell debootstrap docker.io
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long test-system lock
+.PHONY: help demo test test-system lock
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -33,11 +33,8 @@ test: $(VENV)/.installed $(PADDLE26)/.installed  ## Lint, types, import layers, 
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/python -m pytest --ignore tests/system -m "not long" $(SIDE_BY_SIDE)
-	$(PADDLE26)/bin/python -m pytest --ignore tests/system -m "paddle and not long" $(SIDE_BY_SIDE)
-
-test-long: $(VENV)/.installed  ## Tests that take minutes each, one at a time
-	$(VENV)/bin/python -m pytest --ignore tests/system -m long
+	$(VENV)/bin/python -m pytest --ignore tests/system $(SIDE_BY_SIDE)
+	$(PADDLE26)/bin/python -m pytest --ignore tests/system -m paddle $(SIDE_BY_SIDE)
 
 test-system: $(VENV)/.installed  ## Containers, kcat, Prometheus, Chromium: tests that need Debian, as root; installs its packages
 	@command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] || \

@@ -10,24 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from ops.faults import network
 from ops.faults.orders import POINTS, Order
 from ops.faults.scenario import Result, Scenario, Size
 from ops.faults.scenarios import SCENARIOS
-from ops.faults.scenarios.nodes import cut_off
 from ops.faults.scenarios.poison import poisoned
 from ops.faults.scenarios.stalls import stop_at
 from ops.faults.scenarios.unknown_outcome import Outcome, withhold
 from ops.faults.servers import Servers
-from ops.faults.suite import Suite, run_scenario
+from ops.faults.suite import run_scenario
 from ops.faults.trial import Trial
+from tests.faults.kept import EVENTS, assert_kept
 
 QUICK = {
     "MARQUEE_WORKER__MAX_POLL_INTERVAL_MS": "10000",
     "MARQUEE_MILVUS__TIMEOUT_S": "3",
     "MARQUEE_MILVUS__EXACT_AFTER_S": "3",
 }
-EVENTS = 2_000
 # How many faults of each scenario, in this order: Milvus first, as it must see no rebalance.
 PARTS = {
     "milvus": 4,
@@ -50,13 +48,6 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         yield servers
 
 
-def assert_kept(result: Result) -> None:
-    if (result.verdict, result.findings, result.reason) != ("kept", {}, ""):
-        # Not an assertion: pytest would print what differs twice, and the end of the reason among it.
-        pytest.fail(f"{result.verdict} {result.findings} {result.examples} {result.reason}", pytrace=False)
-    assert result.events >= EVENTS
-
-
 def test_the_promise_holds_whatever_happens(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
     """All faults of one broker, and poison among the events; at least ten kills."""
 
@@ -75,60 +66,6 @@ def test_the_promise_holds_whatever_happens(servers: Servers, fusion_store: str,
     assert result.faults == sum(PARTS.values())
     assert sum(count for kind, count in result.injected.items() if kind.startswith("kill -9")) > 10
     assert {f"kill -9 {point}" for point in POINTS} - {"kill -9 before-begin"} <= result.injected.keys()
-
-
-@pytest.mark.long
-def test_the_promise_holds_on_three_nodes(fusion_store: str, tmp_path: Path) -> None:
-    """A leader killed, two killed at once, one stopped; and one cut off, where network namespaces can be had."""
-    separate = network.obstacle() is None
-
-    def run(trial: Trial) -> None:
-        SCENARIOS["nodes"].run(trial)
-        if separate:
-            trial.size = Size(1, EVENTS)
-            cut_off(trial)
-
-    scenario = replace(SCENARIOS["nodes"], run=run, small=Size(3, EVENTS))
-    with Servers(tmp_path / "servers", milvus="lite", nodes=3, separate=separate) as servers:
-        result = run_scenario(scenario, servers, fusion_store, tmp_path)
-
-    assert_kept(result)
-    assert result.faults == 3 + separate
-
-
-def is_not_run(scenario: Scenario, folder: Path) -> bool:
-    """Whether the machine lacks what the scenario takes, and the suite says so."""
-    missing = scenario.obstacle()
-    if missing:
-        result = Suite(folder, milvus="lite").run([scenario], lambda _: None)[0]
-        assert (result.verdict, result.reason, result.faults) == ("not run", missing, 0)
-    return bool(missing)
-
-
-def test_the_promise_holds_on_a_full_disk(fusion_store: str, tmp_path: Path) -> None:
-    """A disk of its own takes root."""
-    scenario = replace(SCENARIOS["disk-full"], small=Size(1, EVENTS), protocols=("consumer",))
-    if is_not_run(scenario, tmp_path):
-        return
-
-    with Servers(tmp_path / "servers", milvus="lite", disk_mb=scenario.disk_mb) as servers:
-        result = run_scenario(scenario, servers, fusion_store, tmp_path)
-
-    assert_kept(result)
-    assert result.faults == 1
-
-
-@pytest.mark.long
-def test_the_promise_holds_by_a_wrong_clock(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
-    """A wrong clock takes a C compiler."""
-    scenario = replace(SCENARIOS["clock"], small=Size(2, EVENTS), protocols=("consumer",))
-    if is_not_run(scenario, tmp_path):
-        return
-
-    result = run_scenario(scenario, servers, fusion_store, tmp_path)
-
-    assert_kept(result)
-    assert result.faults == 2
 
 
 def test_a_lost_assignment_keeps_nobody_waiting(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
