@@ -16,7 +16,7 @@ pytestmark = pytest.mark.paddle
 
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A Paddle that says it is built for CUDA, and sees an H100; what it computes there fails, as it cannot."""
+    """A Paddle that says it is built for CUDA, and sees an H100; what comes of it the test says (2.6 for the CPU ends the process)."""
     monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
     monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda _device: (9, 0))
@@ -60,9 +60,13 @@ def test_a_card_that_gives_zeros_is_left_alone(
 
 
 @pytest.mark.usefixtures("card")
-def test_a_card_that_fails_is_left_alone() -> None:
+def test_a_card_that_fails_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise OSError("(External) CUDA error(209), no kernel image is available for execution on the device.")
+
+    monkeypatch.setattr(paddle_engine, "_doubled_on_gpu", fails)
     assert choose_device("auto") == "cpu"
-    assert "fails there" in str(gpu_obstacle())
+    assert "fails there ((External) CUDA error(209)" in str(gpu_obstacle())
 
 
 def test_nothing_is_computed_on_a_gpu_unasked() -> None:
