@@ -12,6 +12,7 @@ from schemas import kafka as clients
 from schemas.errors import MarqueeError
 from schemas.settings import Settings
 from tests.commands import marquee
+from tests.retention import retention_takes
 from worker.store import ReleaseStore
 from worker.topics import ensure_topics
 
@@ -73,9 +74,7 @@ def test_a_range_of_time(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_offsets_that_are_not_kept_any_more_are_told(settings: Settings, tmp_path: Path) -> None:
-    admin = AdminClient(clients.admin(settings.kafka))
-    for future in admin.delete_records([TopicPartition(settings.names.profiles, 0, 7)]).values():
-        future.result(60)
+    retention_takes(settings, [TopicPartition(settings.names.profiles, 0, 7)])
 
     done = replayed(settings, str(tmp_path / "some.jsonl"), "--from", "4")
 

@@ -26,6 +26,7 @@ from schemas import kafka as clients
 from schemas.settings import Settings
 from tests.activation import activate
 from tests.processes import Process, wait_for
+from tests.retention import retention_takes
 from worker.store import ReleaseStore
 from worker.topics import ensure_topics
 
@@ -326,10 +327,8 @@ def test_an_offset_that_retention_removed_is_not_skipped_in_silence(
         everything(lite_settings, 100)
         worker.stop()
     sent = publish(lite_settings, [json.dumps({"user_id": i + 1}).encode() for i in range(100)])
-    admin = AdminClient(clients.admin(lite_settings.kafka))
-    ends = [TopicPartition(lite_settings.names.profiles, partition, -1) for partition in range(12)]
-    for future in admin.delete_records(ends).values():
-        future.result()
+    names = lite_settings.names
+    retention_takes(lite_settings, [TopicPartition(names.profiles, number, -1) for number in range(12)])
 
     with Process("worker", lite_settings, tmp_path) as worker:
         assert worker.child.wait(60) == 3
