@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaError, Message, Producer
 
 from ops.faults.checker import Kind, Sent
-from ops.faults.reading import METADATA_REFRESH_MS, SOCKET_TIMEOUT_MS, digest_of
+from ops.faults.reading import QUICK_TO_NOTICE, digest_of
 
 # Longer than any outage that the suite makes: an event that is given up would be one that nobody knows about.
 DELIVERY_SECONDS = 900
@@ -69,11 +69,9 @@ class Load(threading.Thread):
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
                 "message.timeout.ms": DELIVERY_SECONDS * 1_000,
-                "reconnect.backoff.max.ms": 1_000,
-                "socket.timeout.ms": SOCKET_TIMEOUT_MS,
-                "topic.metadata.refresh.interval.ms": METADATA_REFRESH_MS,
                 "log_level": 0,
             }
+            | QUICK_TO_NOTICE
         )
 
     def run(self) -> None:

@@ -29,9 +29,11 @@ _BATCH = 1_000
 _POLL_SECONDS = 0.2
 _ADMIN_SECONDS = 30.0
 # A node that says nothing must hold up neither the load nor the reader: gaps are to be the worker's.
-SOCKET_TIMEOUT_MS = 3_000
-# How often who leads is looked up: a broker that stands still tells nobody.
-METADATA_REFRESH_MS = 3_000
+QUICK_TO_NOTICE = {
+    "reconnect.backoff.max.ms": 1_000,
+    "socket.timeout.ms": 3_000,
+    "topic.metadata.refresh.interval.ms": 3_000,  # who leads now, which a node that stands still tells nobody
+}
 
 
 class CommittedReader(threading.Thread):
@@ -64,11 +66,9 @@ class CommittedReader(threading.Thread):
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",
                 "fetch.wait.max.ms": 50,
-                "reconnect.backoff.max.ms": 1_000,
-                "socket.timeout.ms": SOCKET_TIMEOUT_MS,
-                "topic.metadata.refresh.interval.ms": METADATA_REFRESH_MS,
                 "log_level": 0,
             }
+            | QUICK_TO_NOTICE
         )
         consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for topic, p in self._places])
         try:

@@ -28,7 +28,7 @@ LATER_HIDDEN = 128
 # Hyper-parameters that give the weights their shapes.
 SIZES = ("dimension", "later", "liked", "heads", "blocks")
 INITIAL_DEVIATION = 0.02
-# Movies of a history from which on it has shares of its own: none, one, a few, more. The more there are, the more do parts add.
+# Movies of a history from which on it has shares of its own: none, one, a few, more.
 SHARES_FROM = (0, 1, 2, 5)
 # Of next, later and liked, for each of these, where validation says nothing.
 FIRST_SHARES = [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]

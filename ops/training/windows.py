@@ -20,8 +20,9 @@ Rows = NDArray[np.int64]
 def epoch_windows(histories: list[Rows], random: np.random.Generator) -> list[tuple[int, Rows]]:
     """(User, window) of each history that has a movie, in random order, and then a short one of each that has two.
 
-    Of a long history half of the time the last movies, as in serving, and else those before a random moment. It always begins
-    where it began, or is full: so what a few movies say that are from somewhere in a history is learnt from the short ones.
+    Of a long history half of the time the last movies, as in serving, and else those before a random moment. The few movies that
+    such a window begins with are the history's first, or have many after them; from the short ones it is learnt what a few
+    say that are from anywhere.
     """
     users = [user for user in random.permutation(len(histories)).tolist() if len(histories[user])]
     windows = [(user, _window(histories[user], random)) for user in users]

@@ -6,14 +6,20 @@ import numpy as np
 import pytest
 
 from ops.data.movielens import load
+from ops.training.continuing import take_over
+from ops.training.export import network_of
 from ops.training.holdout import Case, hold_out
+from ops.training.next_movie import SHARES
 from ops.training.sequence import SequenceModel
 from ops.training.shares import best_shares, shortened
 from ops.training.tastes import SITTINGS_APART, sittings_of
+from ops.training.train import Source, train_sequence
 from tests.releases import small_sequence
 from worker.catalogue import Catalogue
+from worker.errors import UnreadableReleaseError
 from worker.features import Features, Vocabularies
 from worker.paddle_engine import paddle
+from worker.store import ReleaseStore
 
 pytestmark = pytest.mark.paddle
 
@@ -87,6 +93,24 @@ def test_the_length_of_a_history_chooses_the_shares() -> None:
 
     counting = [np.abs(part).sum(axis=1) > 0 for part in np.split(vectors, [8, 12], axis=1)]
     assert np.stack(counting, axis=1).tolist() == shares[[0, 1, 2, 2, 2, 3]].astype(bool).tolist()
+
+
+def test_a_release_whose_histories_had_fewer_shares_is_gone_on_from_and_not_exported(
+    generated_data: Path, tmp_path: Path
+) -> None:
+    store = ReleaseStore(str(tmp_path / "store"))
+    source = Source(load(generated_data), generated_data)
+    manifest = train_sequence(source, store, small_sequence()).manifest
+    vocabularies = store.load(manifest.release, device="cpu").features.vocabularies
+    older = manifest.training | {"shares": manifest.training["shares"][:3]}
+
+    with pytest.raises(UnreadableReleaseError, match="older Marquee"):
+        network_of(manifest.model_copy(update={"training": older}), vocabularies)
+
+    network = network_of(manifest, vocabularies)
+    weights = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
+    take_over(network, weights | {SHARES: weights[SHARES][:3]})  # validation chooses all of them anew
+    assert network.user.shares.shape == [4, 3]
 
 
 def test_a_sitting_begins_after_a_day_away() -> None:
