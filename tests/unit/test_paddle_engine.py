@@ -1,11 +1,14 @@
 """Whether Paddle may compute on a GPU, told without one."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ops.training import devices
 from schemas.errors import SettingsError
 from worker import paddle_engine
 from worker.paddle_engine import gpu_obstacle, paddle
@@ -69,5 +72,31 @@ def test_a_card_that_fails_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "fails there ((External) CUDA error(209)" in str(gpu_obstacle())
 
 
+# A build for the CPU chooses it by itself, so what is chosen is looked at.
+CHOSEN = """
+import numpy.random, paddle
+chosen, choose = [], paddle.set_device
+paddle.set_device = lambda device: chosen.append(device) or choose(device)
+import worker.paddle_engine
+print(chosen)
+"""
+
+
 def test_nothing_is_computed_on_a_gpu_unasked() -> None:
-    assert paddle.get_device() == "cpu"
+    done = subprocess.run([sys.executable, "-c", CHOSEN], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['cpu']"
+
+
+@pytest.mark.parametrize(("obstacle", "chosen"), [(None, ["gpu"]), ("it gives zeros", [])])
+def test_training_asks_for_a_gpu_that_computes(
+    obstacle: str | None, chosen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    trained: list[int] = []
+    monkeypatch.setattr(devices, "gpu_obstacle", lambda: obstacle)
+    monkeypatch.setattr(paddle, "set_device", asked.append)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 1)
+
+    devices.spawn(trained.append, 7)
+
+    assert (asked, trained) == (chosen, [7])
