@@ -31,8 +31,9 @@ def rights(role: Role, names: Names) -> list[Right]:
                 # It looks whether all topics are there before it begins.
                 Right("topic", names.prefix, ("Describe",), prefixed=True),
                 Right("topic", names.profiles, ("Read",)),
-                Right("topic", names.recommendations, ("Write",)),
-                Right("topic", names.dead_letters, ("Write",)),
+                # What it has answered tells it where to go on, beside its group's offsets.
+                Right("topic", names.recommendations, ("Read", "Write")),
+                Right("topic", names.dead_letters, ("Read", "Write")),
                 Right("topic", names.releases, ("Read", "Write")),
                 Right("topic", names.withdrawals, ("Read",)),
                 Right("group", names.worker_group, ("Read",)),

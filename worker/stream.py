@@ -34,12 +34,12 @@ from schemas.errors import FatalKafkaError, MarqueeError, UnreachableError
 from schemas.settings import Settings
 from worker.answer import Answerer
 from worker.batch import Event, Trigger
-from worker.errors import UndoneError
+from worker.errors import DoubtedError, UndoneError
 from worker.http import Health
 from worker.latest import Latest
 from worker.metrics import Metrics
 from worker.pipeline import Pipeline
-from worker.positions import committed_positions, go_to
+from worker.positions import Positions, go_to
 from worker.publish import TRANSACTION_SECONDS, AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
 from worker.reconciliation import Reconciliation
 from worker.statistics import Statistics
@@ -64,6 +64,9 @@ HUNG_SECONDS = TRANSACTION_SECONDS + 0.4
 MOST_LEFT_BEHIND = 8
 # The client reports every attempt to connect while a broker is away, some twenty a second.
 QUIET_SECONDS = 30.0
+
+# Between two questions for offsets that the answers contradict.
+DOUBT_LOOK_SECONDS = 0.25
 
 HUNG_EXIT_CODE = FatalKafkaError.exit_code
 
@@ -102,6 +105,7 @@ class Stream:
                 },
             )
         )
+        self._positions = Positions(settings, self._consumer)
         self._reconciliation = (
             Reconciliation(settings, self._consumer) if settings.worker.group_protocol == "consumer" else None
         )
@@ -160,6 +164,7 @@ class Stream:
         self._pipeline.abandon()
         self._taken.clear()
         self._consumer.close()
+        self._positions.close()
         if not self._pipeline.close(seconds=1.0):
             call, seconds = self._publisher.calls.longest()
             log.error(
@@ -321,12 +326,15 @@ class Stream:
             return
         self._settle()
         try:
-            self._go_to(
-                committed_positions(self._consumer, self._consumer.assignment(), self._settings.worker)
-            )
+            positions = self._positions.committed(self._consumer.assignment())
         except KafkaException as exception:
             self._wait_for_offsets(exception.args[0])
             return
+        except DoubtedError as doubt:
+            self._ask_again(doubt)
+            return
+        self._go_to(positions)
+        log.info("back to %s", _places(positions))
         self._health.set("publish", None)
         self._pipeline.resume()
         self._rewinding = False
@@ -334,6 +342,10 @@ class Stream:
     def _wait_for_offsets(self, error: KafkaError) -> None:
         raise_if_final(error)
         self._health.set("publish", f"waiting for the committed offsets: {error.str()}")
+
+    def _ask_again(self, doubt: DoubtedError) -> None:
+        self._health.set("publish", f"waiting for the committed offsets: {doubt}")
+        self._stopping.wait(DOUBT_LOOK_SECONDS)
 
     def _go_to(self, positions: list[TopicPartition]) -> None:
         go_to(self._consumer, positions)
@@ -348,13 +360,15 @@ class Stream:
             self._health.turn()
             try:
                 self._before_taking()
-                positions = committed_positions(consumer, partitions, self._settings.worker)
+                positions = self._positions.committed(partitions)
                 self._health.set("publish", None)
                 break
             except UnreachableError as error:
                 log.info("waiting for the withdrawals: %s", error)
             except KafkaException as exception:
                 self._wait_for_offsets(exception.args[0])
+            except DoubtedError as doubt:
+                self._ask_again(doubt)
         else:
             positions = []
         consumer.incremental_assign(positions)
@@ -362,7 +376,7 @@ class Stream:
         self._regrouped = True
         # Either way: the client remembers a pause from the last time that a partition was ours.
         (consumer.pause if self._paused else consumer.resume)(positions)
-        log.info("assigned %s", _numbers(partitions))
+        log.info("assigned %s", _places(positions))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """1. Hand over what is taken. 2. Finish. 3. Or else drop everything, and go back. 4. Let go."""
@@ -411,3 +425,9 @@ class Stream:
 
 def _numbers(partitions: list[TopicPartition]) -> str:
     return f"{len(partitions)} partitions: {', '.join(str(p.partition) for p in partitions)}"
+
+
+def _places(positions: list[TopicPartition]) -> str:
+    """As `_numbers`, and from which offset on."""
+    places = ", ".join(f"{p.partition}@{p.offset if p.offset >= 0 else 'beginning'}" for p in positions)
+    return f"{len(positions)} partitions: {places}"

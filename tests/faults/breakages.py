@@ -1,14 +1,17 @@
 """Ways to break the worker that are no settings: the saboteur calls one of these before the worker starts."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import Consumer
+from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 
+import worker.positions
 import worker.publish
 import worker.stream
 from worker.batch import Event, positions_after
 
 ExactlyOnce: Any = worker.publish.ExactlyOnce
+Positions: Any = worker.positions.Positions
 Stream: Any = worker.stream.Stream
 
 
@@ -49,3 +52,32 @@ def offsets_before_the_work() -> None:
 
     Stream._take = take_and_commit
     ExactlyOnce._send_offsets = lambda *_: None
+
+
+def a_group_that_forgets() -> None:
+    """Whenever the worker starts, the group tells at first that it has no offsets, as one that is still being loaded may."""
+    create = Positions.__init__
+
+    def create_on(itself: Any, settings: Any, consumer: Consumer) -> None:
+        create(itself, settings, _Forgetful(consumer))
+
+    Positions.__init__ = create_on
+
+
+class _Forgetful:
+    """In the place of a consumer that is asked for offsets."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._forgets = 3
+
+    def committed(self, partitions: Sequence[TopicPartition], seconds: float) -> list[TopicPartition]:
+        self._forgets -= 1
+        if self._forgets < 0:
+            return self._consumer.committed(list(partitions), seconds)
+        return [TopicPartition(place.topic, place.partition, OFFSET_INVALID) for place in partitions]
+
+
+def the_group_s_word_alone() -> None:
+    """Believe whatever the group tells of its offsets."""
+    Positions._is_behind = lambda *_: False

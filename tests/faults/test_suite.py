@@ -113,7 +113,7 @@ def broken(
     workers: int = 1,
     delivery: str = "exactly-once",
 ) -> Result:
-    """What the suite says about workers that are broken on purpose."""
+    """What the suite says about workers that are broken on purpose, or whose servers are."""
     scenario = Scenario(
         "broken", "", run, Size(1, EVENTS), Size(1, EVENTS), protocols=("consumer",), workers=workers
     )
@@ -169,3 +169,15 @@ def test_positions_from_memory_lose(servers: Servers, fusion_store: str, tmp_pat
 
     assert result.verdict == "BROKEN"
     assert result.findings["lost"] > 0
+
+
+def test_a_group_that_forgets_its_offsets_is_not_believed(
+    servers: Servers, fusion_store: str, tmp_path: Path
+) -> None:
+    run, forgets = kill_once("after-commit"), "a_group_that_forgets"
+
+    assert_kept(broken(run, servers, fusion_store, tmp_path / "doubts", forgets))
+
+    result = broken(run, servers, fusion_store, tmp_path / "believes", forgets, "the_group_s_word_alone")
+    assert result.verdict == "BROKEN"
+    assert result.findings.keys() == {"duplicated"}

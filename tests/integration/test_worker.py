@@ -3,12 +3,13 @@
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -338,6 +339,37 @@ def test_an_offset_that_retention_removed_is_not_skipped_in_silence(
         publish(lite_settings, [b"{}"])
         assert len(everything(lite_settings, 101)) == 101
     assert sent
+
+
+def test_a_group_that_lost_its_offsets_goes_on_after_the_last_answers(
+    lite_settings: Settings, tmp_path: Path
+) -> None:
+    """But where somebody set an offset back, that is obeyed."""
+    activate(lite_settings)
+    names = lite_settings.names
+    events: list[bytes | None]
+    events = [b"no profile" if i % 3 == 0 else json.dumps({"user_id": i + 1}).encode() for i in range(300)]
+    sent = publish(lite_settings, events)
+    with Process("worker", lite_settings, tmp_path) as worker:
+        everything(lite_settings, len(sent))
+        assert worker.stop() == 0
+    admin = AdminClient(clients.admin(lite_settings.kafka))
+    admin.delete_consumer_groups([names.worker_group])[names.worker_group].result()
+    somebody = Consumer(clients.reader(lite_settings.kafka, names.worker_group))
+    somebody.commit(offsets=[TopicPartition(names.profiles, 0, 5)], asynchronous=False)
+    somebody.close()
+    again = {place: value for place, value in sent.items() if place[0] == 0 and place[1] >= 5}
+    sent |= publish(lite_settings, events)
+
+    with Process("worker", lite_settings, tmp_path) as worker:
+        outcomes = everything(lite_settings, len(sent) + len(again), seconds=120)
+        said = worker.output
+
+    counts = Counter(outcome.source for outcome in outcomes)
+    assert counts == Counter([*sent, *again])
+    assert again
+    assert "somebody set these offsets back, and events are answered once more: partition 0 5," in said
+    assert "the group has lost these offsets: going on after the last answers: partition 1 none," in said
 
 
 def test_at_least_once_answers_every_event(lite_settings: Settings, tmp_path: Path) -> None:

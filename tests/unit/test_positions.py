@@ -1,0 +1,212 @@
+"""A group that tells less than was answered is asked again, and believed only if it keeps to it."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, TopicPartition
+
+from schemas.settings import Settings, load_settings
+from worker import positions as module
+from worker.answered import Answered, answered_by
+from worker.errors import DoubtedError
+from worker.positions import DOUBT_SECONDS, Positions
+
+LAST = Answered(offset=41, key=b"k", at_ms=1_000)
+
+
+@dataclass
+class Group:
+    """A consumer whose group tells these offsets, one after another, the last for ever."""
+
+    told: list[int]
+    committed_by_us: list[TopicPartition] = field(default_factory=list)
+
+    def committed(self, partitions: Sequence[TopicPartition], _seconds: float) -> list[TopicPartition]:
+        offset = self.told.pop(0) if len(self.told) > 1 else self.told[0]
+        return [TopicPartition(place.topic, place.partition, offset) for place in partitions]
+
+    def get_watermark_offsets(self, _place: TopicPartition, _seconds: float) -> tuple[int, int]:
+        return 0, 99
+
+    def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> None:
+        assert not asynchronous
+        self.committed_by_us += offsets
+
+
+class Answers:
+    """The topics of answers: the same last one in each partition, or none."""
+
+    last_answer: Answered | None = LAST
+    same_topic = True
+
+    def __init__(self, _settings: Settings) -> None: ...
+
+    def last(self, partitions: Sequence[int], _seconds: float) -> dict[int, Answered]:
+        return {} if self.last_answer is None else dict.fromkeys(partitions, self.last_answer)
+
+    def is_of(self, _partition: int, _answered: Answered, _seconds: float) -> bool:
+        return self.same_topic
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> type[Answers]:
+    class Own(Answers): ...
+
+    monkeypatch.setattr(module, "AnsweredReader", Own)
+    return Own
+
+
+def asked(group: Group, **worker: Any) -> Positions:
+    return Positions(load_settings(worker=worker), cast(Consumer, group))
+
+
+def offsets(positions: Positions) -> list[int]:
+    return [place.offset for place in positions.committed([TopicPartition("profiles", 3)])]
+
+
+@pytest.mark.usefixtures("answers", "clock")
+@pytest.mark.parametrize("offset", [42, 50])
+def test_an_offset_after_the_last_answer_is_believed_at_once(offset: int) -> None:
+    assert offsets(asked(Group([offset]))) == [offset]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_partition_without_answers_begins_where_the_settings_say(answers: type[Answers]) -> None:
+    answers.last_answer = None
+
+    assert offsets(asked(Group([OFFSET_INVALID]))) == [OFFSET_BEGINNING]
+    group = Group([OFFSET_INVALID])
+    assert offsets(asked(group, start="latest")) == [99]
+    assert [place.offset for place in group.committed_by_us] == [99]
+
+
+@pytest.mark.usefixtures("answers", "clock")
+@pytest.mark.parametrize("told", [OFFSET_INVALID, 0, 41])
+def test_a_coordinator_that_is_loading_is_asked_until_it_knows(told: int) -> None:
+    positions = asked(Group([told, told, 42]))
+
+    for _ in range(2):
+        with pytest.raises(DoubtedError, match=f"partition 3 {'none' if told < 0 else told}, answered 41"):
+            offsets(positions)
+    assert offsets(positions) == [42]
+
+
+@pytest.mark.usefixtures("answers")
+def test_an_offset_that_is_lost_for_good_is_taken_from_the_answers(clock: list[float]) -> None:
+    positions = asked(Group([OFFSET_INVALID]))
+    with pytest.raises(DoubtedError):
+        offsets(positions)
+
+    clock[0] += DOUBT_SECONDS
+
+    assert offsets(positions) == [42]
+
+
+def test_answers_of_a_topic_that_was_made_anew_say_nothing(
+    answers: type[Answers], clock: list[float]
+) -> None:
+    answers.same_topic = False
+    positions = asked(Group([OFFSET_INVALID]))
+    with pytest.raises(DoubtedError):
+        offsets(positions)
+
+    clock[0] += DOUBT_SECONDS
+
+    assert offsets(positions) == [OFFSET_BEGINNING]
+
+
+@pytest.mark.usefixtures("answers")
+def test_an_offset_set_back_on_purpose_is_obeyed_and_remembered(clock: list[float]) -> None:
+    positions = asked(Group([7, 7, 9, 8, 3]))
+    with pytest.raises(DoubtedError):
+        offsets(positions)
+    clock[0] += DOUBT_SECONDS
+    assert offsets(positions) == [7]
+
+    assert offsets(positions) == [9]  # on its way back to where it was
+    assert offsets(positions) == [8]
+    with pytest.raises(DoubtedError):
+        offsets(positions)
+
+
+@pytest.mark.usefixtures("answers")
+def test_one_that_changes_its_word_is_doubted_from_then_on(clock: list[float]) -> None:
+    positions = asked(Group([OFFSET_INVALID, 7, 7]))
+    with pytest.raises(DoubtedError):
+        offsets(positions)
+    clock[0] += DOUBT_SECONDS
+
+    with pytest.raises(DoubtedError):
+        offsets(positions)
+
+
+@pytest.mark.usefixtures("answers", "clock")
+def test_at_least_once_may_be_behind() -> None:
+    assert offsets(asked(Group([7]), delivery="at-least-once")) == [7]
+
+
+@dataclass
+class Found:
+    """A record of `recommendations` or `dead-letters`."""
+
+    value_: bytes | None
+    headers_: list[tuple[str, bytes]] | None = None
+
+    def value(self) -> bytes | None:
+        return self.value_
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return self.headers_
+
+    def key(self) -> bytes:
+        return b"k"
+
+    def partition(self) -> int:
+        return 3
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 1_000
+
+
+def source(topic: str, partition: object, offset: object) -> bytes:
+    return json.dumps({"source": {"topic": topic, "partition": partition, "offset": offset}}).encode()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Found(source("profiles", 3, 41)),
+        Found(b"\xff", [("marquee.source", b"profiles-3-41")]),
+        Found(None, [("trace", b"1"), ("marquee.source", b"profiles-3-41")]),
+    ],
+)
+def test_both_kinds_of_answer_name_their_event(record: Found) -> None:
+    assert answered_by(cast(Any, record), "profiles") == LAST
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Found(source("profiles", 2, 41)),
+        Found(source("others", 3, 41)),
+        Found(None),
+        Found(b"{"),
+        Found(b"[]"),
+        Found(b'{"source": null}'),
+        Found(b"1"),
+        Found(b"{}", [("marquee.source", b"profiles")]),
+    ],
+)
+def test_what_is_no_answer_to_an_event_of_the_partition_is_passed_over(record: Found) -> None:
+    assert answered_by(cast(Any, record), "profiles") is None

@@ -1,0 +1,158 @@
+"""How far events are answered, as the committed answers themselves tell: a witness beside the group's offsets.
+
+A group's coordinator may tell that there are no offsets, or older ones, while it is loading them (docs/exactly-once.md). Every
+event ends in exactly one record, in order, in the partition of its own number; so behind the last record of `recommendations`
+or `dead-letters` there is nothing answered, and before it nothing that is not.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from schemas import dead_letter, kafka
+from schemas.settings import Settings
+from schemas.watermarks import watermarks
+from worker.publish import raise_if_final
+
+# Of each partition; the mark of a transaction's end takes an offset as well. Where only marks are found, more is read.
+_LAST = 16
+_MORE = 64
+_BATCH = 1_000
+_POLL_SECONDS = 0.05
+_LOG_CRITICAL = 2
+# RD_KAFKA_OFFSET_TAIL(n) of rdkafka.h, the offset n before a partition's end, is this less n.
+_TAIL_BASE = -2_000
+# Clocks of producers and brokers are less than half a minute apart (docs/exactly-once.md).
+_CLOCKS_MS = 60_000
+
+Place = tuple[str, int]  # topic and partition
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The last event of a partition that has a committed answer: its offset, its key, and when the answer was written."""
+
+    offset: int
+    key: bytes | None
+    at_ms: int
+
+
+class AnsweredReader:
+    """Reads the ends of both topics of answers. One thread at a time; joins no group, and commits nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        names = settings.names
+        self._profiles = names.profiles
+        self._topics = (names.recommendations, names.dead_letters)
+        self._consumer = Consumer(
+            kafka.reader(
+                settings.kafka,
+                names.worker_group,
+                {
+                    "auto.offset.reset": "earliest",
+                    "enable.partition.eof": True,
+                    "log_level": _LOG_CRITICAL,
+                },
+            )
+        )
+
+    def last(self, partitions: Iterable[int], timeout_s: float) -> dict[int, Answered]:
+        """The last answered event of each of these partitions of `profiles`; none where nothing is answered.
+
+        Raises:
+            KafkaException: the brokers did not tell within `timeout_s`, in seconds.
+            SettingsError, FatalKafkaError: as `raise_if_final`.
+        """
+        deadline = time.monotonic() + timeout_s
+        left = {(topic, partition) for partition in partitions for topic in self._topics}
+        last: dict[int, Answered] = {}
+        count = _LAST
+        while left:
+            records, ends = self._read([(*place, _TAIL_BASE - count) for place in left], deadline)
+            for record in records:
+                answered = answered_by(record, self._profiles)
+                partition = record.partition()
+                if answered is not None and partition is not None:
+                    last[partition] = max(last.get(partition, answered), answered, key=lambda a: a.offset)
+            seen = {_place(record) for record in records}
+            left = {place for place in left - seen if count < ends[place]}
+            count *= _MORE
+        return last
+
+    def is_of(self, partition: int, answered: Answered, timeout_s: float) -> bool:
+        """Whether the answer is to an event of this very topic, and not of one of its name that was deleted since.
+
+        An event that retention has removed counts as one.
+
+        Raises: as `last`.
+        """
+        deadline = time.monotonic() + timeout_s
+        beginning, end = watermarks(self._consumer, TopicPartition(self._profiles, partition), timeout_s)
+        if answered.offset < beginning:
+            return True
+        if answered.offset >= end:
+            return False
+        events, _ = self._read([(self._profiles, partition, answered.offset)], deadline, enough=1)
+        return any(
+            event.key() == answered.key and event.timestamp()[1] <= answered.at_ms + _CLOCKS_MS
+            for event in events[:1]
+        )
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _read(
+        self, begin: Sequence[tuple[str, int, int]], deadline: float, *, enough: float = float("inf")
+    ) -> tuple[list[Message], Mapping[Place, int]]:
+        """Records from these offsets on, up to the end of each partition, or `enough` of them; and those ends."""
+        records: list[Message] = []
+        ends: dict[Place, int] = {}
+        problem = KafkaError(KafkaError._TIMED_OUT)
+        self._consumer.assign([TopicPartition(*place) for place in begin])
+        try:
+            while len(ends) < len(begin) and len(records) < enough:
+                if time.monotonic() > deadline:
+                    raise KafkaException(problem)
+                for message in self._consumer.consume(_BATCH, _POLL_SECONDS):
+                    error = message.error()
+                    if error is None:
+                        records.append(message)
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        ends[_place(message)] = message.offset() or 0
+                    else:
+                        raise_if_final(error)
+                        problem = error
+        finally:
+            self._consumer.unassign()
+        return records, ends
+
+
+def answered_by(record: Message, profiles: str) -> Answered | None:
+    """What a record of either topic answers; None where it is no answer to an event of `profiles` in the same partition."""
+    try:
+        topic, partition, offset = _source(record)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None  # somebody else's record
+    if (topic, partition) != (profiles, record.partition()):
+        return None
+    key = record.key()
+    return Answered(offset, key.encode() if isinstance(key, str) else key, record.timestamp()[1])
+
+
+def _source(record: Message) -> tuple[str, int, int]:
+    header = dict(record.headers() or []).get(dead_letter.SOURCE)
+    if header is not None:
+        text = header.decode() if isinstance(header, bytes) else header
+        topic, partition, offset = text.rsplit("-", 2)
+        return topic, int(partition), int(offset)
+    source = orjson.loads(record.value() or b"")["source"]
+    return source["topic"], source["partition"], source["offset"]
+
+
+def _place(message: Message) -> Place:
+    topic, partition = message.topic(), message.partition()
+    assert topic is not None and partition is not None
+    return topic, partition
