@@ -41,7 +41,7 @@ test-system: $(VENV)/.installed  ## Containers, kcat, Prometheus, Chromium: test
 		{ echo "make test-system installs Debian's packages: run it on Debian, as root" >&2; exit 2; }
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null
-	$(VENV)/bin/python -m pytest tests/system
+	$(VENV)/bin/python -m pytest tests/system -n 2 --dist loadfile --no-loadscope-reorder
 
 lock: $(VENV)/.installed  ## Resolve the dependencies again into ops/locks; versions stay where they still fit
 	$(LOCK) pyproject.toml --extra cpu --extra local --group dev -o $(LOCKS)/dev.txt

@@ -55,6 +55,8 @@ class AnsweredReader:
                     "auto.offset.reset": "earliest",
                     "enable.partition.eof": True,
                     "log_level": _LOG_CRITICAL,
+                    # It reads from every leader, and a first assignment shall not wait for that.
+                    "enable.sparse.connections": False,
                 },
             )
         )
@@ -116,7 +118,9 @@ class AnsweredReader:
             while len(ends) < len(begin) and len(records) < enough:
                 if time.monotonic() > deadline:
                     raise KafkaException(problem)
-                for message in self._consumer.consume(_BATCH, _POLL_SECONDS):
+                # Not all with the wait: for so many it would wait the whole of it.
+                messages = self._consumer.consume(1, _POLL_SECONDS)
+                for message in messages + self._consumer.consume(_BATCH, 0):
                     error = message.error()
                     if error is None:
                         records.append(message)

@@ -99,19 +99,25 @@ class LocalKafka:
         """kill -9."""
         self.process(node).kill()
 
+    def end(self, node: int = 1) -> None:
+        """SIGTERM, and SIGKILL after a while."""
+        self.process(node).stop(STOP_TIMEOUT_S)
+
     def restart(self, node: int = 1, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Start a node again, killed, stopped or running, and wait until it is a member of the cluster.
 
         Raises:
             LocalError: it does not come up.
         """
-        process = self.process(node)
-        process.stop(STOP_TIMEOUT_S)
-        process.start()
+        self.end(node)
+        self.process(node).start()
         self._wait(self.nodes[node - 1], timeout_s)
 
     def has_lost_groups(self, node: int = 1) -> bool:
-        """Whether a node that runs came back without the groups that it coordinates; `kill` it, and start it again."""
+        """Whether a node that runs came back without the groups that it coordinates; `end` it, and start it again.
+
+        Ended by SIGTERM it leaves no session behind. After a kill it would be put out of office with that, and load twice.
+        """
         return self.process(node).running and self._loads[node - 1].are_lost()
 
     def __enter__(self) -> Self:

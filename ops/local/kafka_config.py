@@ -153,6 +153,9 @@ def write_properties(node: Node, nodes: list[Node], extra: Mapping[str, str]) ->
         "offsets.topic.num.partitions": 4,
         "transaction.state.log.num.partitions": 4,
         "share.coordinator.state.topic.num.partitions": 1,
+        # A coordinator reads all that was not compacted, and what is newer than a segment never is: with Kafka's 100 MB it reads
+        # for seconds, and one that leads its partition anew meanwhile takes up its work before it knows its groups.
+        "offsets.topic.segment.bytes": 1024 * 1024,
         "group.initial.rebalance.delay.ms": 0,
         # Of a small heap, Kafka's 128 MB would be a quarter.
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,

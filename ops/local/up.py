@@ -127,9 +127,9 @@ class Up:
             if self.kafka.has_lost_groups(node.id):
                 name = self.kafka.process(node.id).name
                 logger.warning(
-                    "%s came back without its consumer groups, as Kafka now and then does; killing it", name
+                    "%s came back without its consumer groups, as Kafka now and then does; ending it", name
                 )
-                self.kafka.kill(node.id)
+                self.kafka.end(node.id)
 
     def stop(self) -> None:
         """End everything, those first who need the others."""
