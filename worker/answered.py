@@ -17,9 +17,11 @@ from schemas.settings import Settings
 from schemas.watermarks import watermarks
 from worker.publish import raise_if_final
 
-# Of each partition; the mark of a transaction's end takes an offset as well. Where only marks are found, more is read.
+# Of each partition. What was aborted and the mark of a transaction's end take offsets as well; where nothing else is found, more is
+# read, up to what a fetch or two bring: a topic that goes on and on so has no say.
 _LAST = 16
-_MORE = 64
+_MORE = 32
+_MOST = 16_384
 _BATCH = 1_000
 _POLL_SECONDS = 0.05
 _LOG_CRITICAL = 2
@@ -72,7 +74,7 @@ class AnsweredReader:
         left = {(topic, partition) for partition in partitions for topic in self._topics}
         last: dict[int, Answered] = {}
         count = _LAST
-        while left:
+        while left and count <= _MOST:
             records, ends = self._read([(*place, _TAIL_BASE - count) for place in left], deadline)
             for record in records:
                 answered = answered_by(record, self._profiles)

@@ -1,6 +1,7 @@
 """Where to go on in each partition: from the group's committed offsets, never from memory, and not against what is answered."""
 
 import logging
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,6 +15,8 @@ log = logging.getLogger(__name__)
 
 # One question to the brokers for offsets; it is asked again for as long as they are away.
 OFFSETS_SECONDS = 2.0
+# A reader of answers that got none is replaced where it is older.
+OLD_SECONDS = 6.0
 # For how long a group that tells less than was answered is asked again: a coordinator that has too much to load takes seconds.
 DOUBT_SECONDS = 30.0
 
@@ -24,8 +27,10 @@ class Positions:
     def __init__(self, settings: Settings, consumer: Consumer) -> None:
         self._consumer = consumer
         self._start = settings.worker.start
+        self._settings = settings
         # At least once, answers are delivered before their offsets: to be behind them is what a crash leaves.
         self._answered = AnsweredReader(settings) if settings.worker.delivery == "exactly-once" else None
+        self._answered_since = time.monotonic()
         self._doubted: dict[int, int] = {}
         self._doubted_since = 0.0
         self._set_back: dict[int, int] = {}  # offsets of partitions that somebody set back on purpose
@@ -53,6 +58,18 @@ class Positions:
         self._begin([position for position in positions if position.offset < 0])
         return positions
 
+    def expect_others(self) -> None:
+        """Be ready to ask brokers that lead since a moment ago: something was undone, or partitions were lost.
+
+        Who has read nothing for a while remembers those who led then, and one of them that stands still is asked for
+        seconds. A new reader asks all of them at once who leads, while the transactional id is taken.
+        """
+        if self._answered is None:
+            return
+        # It may wait for that broker, too.
+        threading.Thread(target=self._answered.close, name="close-reader", daemon=True).start()
+        self._answered, self._answered_since = AnsweredReader(self._settings), time.monotonic()
+
     def close(self) -> None:
         if self._answered is not None:
             self._answered.close()
@@ -60,7 +77,13 @@ class Positions:
     def _answered_of(self, partitions: Iterable[TopicPartition]) -> dict[int, Answered]:
         if self._answered is None:
             return {}
-        return self._answered.last([place.partition for place in partitions], OFFSETS_SECONDS)
+        try:
+            return self._answered.last([place.partition for place in partitions], OFFSETS_SECONDS)
+        except KafkaException:
+            # On a busy machine a new one takes a second or more to begin: it is left its time.
+            if time.monotonic() - self._answered_since > OLD_SECONDS:
+                self.expect_others()
+            raise
 
     def _is_behind(self, position: TopicPartition, answered: Mapping[int, Answered]) -> bool:
         last = answered.get(position.partition)

@@ -182,6 +182,7 @@ class Stream:
             raise self._refusal
         if self._pipeline.take_undone():
             self._rewinding = self._regrouped = True  # maybe we are not who we were
+            self._positions.expect_others()
         if self._reconciliation and self._reconciliation.missed(self._statistics.coordinator_timeouts):
             self._consumer.unsubscribe()
             self._join()
@@ -404,6 +405,7 @@ class Stream:
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._pipeline.abandon()
         self._publisher.forget()
+        self._positions.expect_others()
         self._rewinding = self._regrouped = True
         consumer.incremental_unassign(partitions)
         self._metrics.lag.gone(partitions)

@@ -7,13 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from schemas.settings import Settings, load_settings
 from worker import positions as module
 from worker.answered import Answered, answered_by
 from worker.errors import DoubtedError
-from worker.positions import DOUBT_SECONDS, Positions
+from worker.positions import DOUBT_SECONDS, OLD_SECONDS, Positions
 
 LAST = Answered(offset=41, key=b"k", at_ms=1_000)
 
@@ -47,6 +54,8 @@ class Answers:
 
     def last(self, partitions: Sequence[int], _seconds: float) -> dict[int, Answered]:
         return {} if self.last_answer is None else dict.fromkeys(partitions, self.last_answer)
+
+    def close(self) -> None: ...
 
     def is_of(self, _partition: int, _answered: Answered, _seconds: float) -> bool:
         return self.same_topic
@@ -154,6 +163,32 @@ def test_one_that_changes_its_word_is_doubted_from_then_on(clock: list[float]) -
 @pytest.mark.usefixtures("answers", "clock")
 def test_at_least_once_may_be_behind() -> None:
     assert offsets(asked(Group([7]), delivery="at-least-once")) == [7]
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_reader_that_gets_no_answer_is_replaced_once_it_had_its_time(
+    monkeypatch: pytest.MonkeyPatch, clock: list[float]
+) -> None:
+    made: list[object] = []
+
+    class Silent(Answers):
+        def __init__(self, settings: Settings) -> None:
+            super().__init__(settings)
+            made.append(self)
+
+        def last(self, _partitions: Sequence[int], _seconds: float) -> dict[int, Answered]:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    monkeypatch.setattr(module, "AnsweredReader", Silent)
+    positions = asked(Group([42]))
+    for age, readers in ((0.0, 1), (OLD_SECONDS, 1), (0.1, 2), (OLD_SECONDS, 2)):
+        clock[0] += age
+        with pytest.raises(KafkaException):
+            offsets(positions)
+        assert len(made) == readers
+
+    positions.expect_others()
+    assert len(made) == 3
 
 
 @dataclass
