@@ -1,7 +1,7 @@
 """What every client here asks of the cluster first: is it there, does it let us in, do the topics exist."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -17,6 +17,8 @@ from schemas.watermarks import watermarks
 _RETRY_SECONDS = 0.1
 # The first attempt at the metadata, each further one twice as long: between two, a refusal is heard of.
 _BROWSE_SECONDS = 1.0
+# Of several brokers one may hear of a new topic later than who created it.
+_NEW_SECONDS = 5.0
 # A consumer that only asks joins none, but the client wants a name.
 _NO_GROUP = "marquee"
 
@@ -41,7 +43,7 @@ class Refusal:
 
 
 def partitions(
-    client: _Client, settings: KafkaSettings, topics: Iterable[str], refusal: Refusal, timeout_s: float
+    client: _Client, settings: KafkaSettings, topics: Collection[str], refusal: Refusal, timeout_s: float
 ) -> dict[str, int]:
     """Number of partitions of each topic. The whole metadata is asked for: naming a topic could create it.
 
@@ -52,20 +54,25 @@ def partitions(
     """
     deadline = time.monotonic() + timeout_s
     attempt_s = _BROWSE_SECONDS
+    heard_at: float | None = None
     while True:
         left = deadline - time.monotonic()
         try:
-            seen = client.list_topics(timeout=max(0.1, min(left, attempt_s))).topics
-            break
+            found = client.list_topics(timeout=max(0.1, min(left, attempt_s)))
         except KafkaException as error:
             client.poll(0)  # serves error_cb
             if refusal.error or left <= attempt_s:
                 raise unreachable(settings, refusal, timeout_s, error.args[0]) from None
             attempt_s *= 2
-    missing = [topic for topic in topics if topic not in seen]
-    if missing:
-        raise unknown_topic(settings, missing)
-    return {topic: len(seen[topic].partitions) for topic in topics}
+            continue
+        missing = [topic for topic in topics if topic not in found.topics]
+        if not missing:
+            return {topic: len(found.topics[topic].partitions) for topic in topics}
+        now = time.monotonic()
+        heard_at = heard_at or now
+        if len(found.brokers) == 1 or now >= min(deadline, heard_at + _NEW_SECONDS):
+            raise unknown_topic(settings, missing)
+        time.sleep(_RETRY_SECONDS)
 
 
 def ends(

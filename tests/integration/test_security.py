@@ -208,7 +208,13 @@ def say_what_was_done(settings: Settings, answer: Recommendation) -> None:
 
 NAMES = Names(PREFIX)
 READS: dict[Role, set[str]] = {
-    "worker": {NAMES.profiles, NAMES.releases, NAMES.withdrawals},
+    "worker": {
+        NAMES.profiles,
+        NAMES.recommendations,
+        NAMES.dead_letters,
+        NAMES.releases,
+        NAMES.withdrawals,
+    },
     "indexer": {NAMES.release_commands, NAMES.releases},
     "outcomes": {NAMES.profiles, NAMES.recommendations, NAMES.feedback, NAMES.outcomes},
     "producer": set(),
