@@ -328,13 +328,13 @@ class Stream:
         self._settle()
         try:
             positions = self._positions.committed(self._consumer.assignment())
+            self._go_to(positions)
         except KafkaException as exception:
             self._wait_for_offsets(exception.args[0])
             return
         except DoubtedError as doubt:
             self._ask_again(doubt)
             return
-        self._go_to(positions)
         log.info("back to %s", _places(positions))
         self._health.set("publish", None)
         self._pipeline.resume()
