@@ -214,13 +214,13 @@ def read_dead_letter(message: Message) -> DeadLetter:
     """
     headers = {name: _text(value) for name, value in dict(message.headers() or []).items() if value}
     try:
-        topic, partition, offset = headers[dead_letter.SOURCE].rsplit("-", 2)
+        topic, partition, offset = dead_letter.place_of(headers[dead_letter.SOURCE])
         return DeadLetter(
             message.key(),
             message.value(),
             headers[dead_letter.REASON],
             headers[dead_letter.ERROR],
-            (int(partition), int(offset)),
+            (partition, offset),
             headers[dead_letter.FAILED_AT],
             message.timestamp()[1],
             headers.get(dead_letter.RELEASE),

@@ -21,6 +21,16 @@ VALUE_SHA256 = "marquee.value_sha256"
 HEADROOM_BYTES = 64 * 1024
 
 
+def place_of(source: str) -> tuple[str, int, int]:
+    """Topic, partition and offset of `topic-partition-offset`, as `marquee.source` has it.
+
+    Raises:
+        ValueError: it is no place.
+    """
+    topic, partition, offset = source.rsplit("-", 2)
+    return topic, int(partition), int(offset)
+
+
 class RedriveMarker(BaseModel):
     """Says that a dead letter was redriven; it stands in the same transaction as the event that was published again.
 

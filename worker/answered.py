@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from schemas import dead_letter, kafka
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
+from worker.batch import Place, place_of
 from worker.publish import raise_if_final
 
 # Of each partition. What was aborted and the mark of a transaction's end take offsets as well; where nothing else is found, more is
@@ -29,8 +30,6 @@ _LOG_CRITICAL = 2
 _TAIL_BASE = -2_000
 # Clocks of producers and brokers are less than half a minute apart (docs/exactly-once.md).
 _CLOCKS_MS = 60_000
-
-Place = tuple[str, int]  # topic and partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class AnsweredReader:
                 partition = record.partition()
                 if answered is not None and partition is not None:
                     last[partition] = max(last.get(partition, answered), answered, key=lambda a: a.offset)
-            seen = {_place(record) for record in records}
+            seen = {place_of(record) for record in records}
             left = {place for place in left - seen if count < ends[place]}
             count *= _MORE
         return last
@@ -127,7 +126,7 @@ class AnsweredReader:
                     if error is None:
                         records.append(message)
                     elif error.code() == KafkaError._PARTITION_EOF:
-                        ends[_place(message)] = message.offset() or 0
+                        ends[place_of(message)] = message.offset() or 0
                     else:
                         raise_if_final(error)
                         problem = error
@@ -151,14 +150,6 @@ def answered_by(record: Message, profiles: str) -> Answered | None:
 def _source(record: Message) -> tuple[str, int, int]:
     header = dict(record.headers() or []).get(dead_letter.SOURCE)
     if header is not None:
-        text = header.decode() if isinstance(header, bytes) else header
-        topic, partition, offset = text.rsplit("-", 2)
-        return topic, int(partition), int(offset)
+        return dead_letter.place_of(header.decode() if isinstance(header, bytes) else header)
     source = orjson.loads(record.value() or b"")["source"]
     return source["topic"], source["partition"], source["offset"]
-
-
-def _place(message: Message) -> Place:
-    topic, partition = message.topic(), message.partition()
-    assert topic is not None and partition is not None
-    return topic, partition

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 from schemas.dead_letter import Reason
 
 Trigger = Literal["size", "deadline", "drained", "revoked"]
+Place = tuple[str, int]  # topic and partition
 Headers = list[tuple[str, str | bytes | None]]
 
 
@@ -62,3 +63,10 @@ def positions_after(events: Iterable[Event]) -> list[TopicPartition]:
 def source_of(event: Event) -> str:
     """`topic-partition-offset`, the name of an event's place."""
     return f"{event.topic()}-{event.partition()}-{event.offset()}"
+
+
+def place_of(message: Message) -> Place:
+    """Where a message is from, one that tells of a partition's end or of an error there, too."""
+    topic, partition = message.topic(), message.partition()
+    assert topic is not None and partition is not None
+    return topic, partition

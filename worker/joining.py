@@ -13,7 +13,7 @@ from schemas import kafka
 from schemas.feedback import OutcomesPositions, OutcomesRecord
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
-from worker.batch import Event, Record
+from worker.batch import Event, Place, Record, place_of
 from worker.decode import Rejection, decode_feedback
 from worker.encode import encode_dead_letter
 from worker.errors import UndoneError
@@ -29,8 +29,6 @@ _POLL_SECONDS = 0.1
 _QUIET_SECONDS = 30.0
 # The brokers' clocks may differ by this, and the last day is read again from a little earlier.
 _SLACK_MS = 600_000
-
-Place = tuple[str, int]  # topic and partition
 
 
 class Joining:
@@ -79,7 +77,7 @@ class Joining:
         """Count what has come; waits a moment where nothing has."""
         records = self._read(self._consumer.consume(_BATCH, _POLL_SECONDS), new=True)
         for message in records:
-            self._next[_place(message)] = (message.offset() or 0) + 1
+            self._next[place_of(message)] = (message.offset() or 0) + 1
         self.dirty = self.dirty or bool(records)
 
     def positions(self) -> OutcomesPositions:
@@ -138,9 +136,9 @@ class Joining:
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > _QUIET_SECONDS:
                 raise UndoneError("the last day could not be read again")
-            old = [m for m in messages if m.error() is not None or (m.offset() or 0) < places[_place(m)]]
+            old = [m for m in messages if m.error() is not None or (m.offset() or 0) < places[place_of(m)]]
             self._read(old, new=False)
-            unread -= {_place(m) for m in messages if (m.offset() or 0) >= places[_place(m)] - 1}
+            unread -= {place_of(m) for m in messages if (m.offset() or 0) >= places[place_of(m)] - 1}
         self._read_to_ms.clear()
 
     def _read(self, messages: Sequence[Message], *, new: bool) -> list[Message]:
@@ -151,7 +149,7 @@ class Joining:
         for message in records:
             if message.topic() == self._names.feedback:
                 self._take_feedback(message, new)
-            self._read_to_ms[_place(message)] = message.timestamp()[1]
+            self._read_to_ms[place_of(message)] = message.timestamp()[1]
         return records
 
     def _is_record(self, message: Message) -> bool:
@@ -159,7 +157,7 @@ class Joining:
         if error is None:
             return True
         if error.code() == KafkaError._PARTITION_EOF:
-            self._read_to_ms[_place(message)] = float("inf")
+            self._read_to_ms[place_of(message)] = float("inf")
         else:
             raise_if_final(error)
             log.warning("Kafka: %s", error.str())
@@ -189,12 +187,6 @@ class Joining:
         """The moment, in ms, before which everything was read: now, where all partitions are at their ends."""
         behind = (self._read_to_ms.get(place, 0.0) for place in self._next)
         return min(time.time() * 1_000, *behind)
-
-
-def _place(message: Message) -> Place:
-    topic, partition = message.topic(), message.partition()
-    assert topic is not None and partition is not None
-    return topic, partition
 
 
 def _recommendation(message: Message) -> Recommendation | None:
