@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from schemas.settings import Settings
+from schemas.watermarks import watermarks
 from worker.answered import Answered, AnsweredReader
 from worker.errors import DoubtedError
 
@@ -26,7 +27,6 @@ class Positions:
 
     def __init__(self, settings: Settings, consumer: Consumer) -> None:
         self._consumer = consumer
-        self._start = settings.worker.start
         self._settings = settings
         # At least once, answers are delivered before their offsets: to be behind them is what a crash leaves.
         self._answered = AnsweredReader(settings) if settings.worker.delivery == "exactly-once" else None
@@ -131,9 +131,9 @@ class Positions:
     def _begin(self, fresh: Sequence[TopicPartition]) -> None:
         for position in fresh:
             position.offset = OFFSET_BEGINNING
-        if fresh and self._start == "latest":
+        if fresh and self._settings.worker.start == "latest":
             for position in fresh:
-                _, position.offset = self._consumer.get_watermark_offsets(position, OFFSETS_SECONDS)
+                _, position.offset = watermarks(self._consumer, position, OFFSETS_SECONDS)
             # From here on nothing may be skipped, also not by whoever has the partition after us.
             self._consumer.commit(offsets=list(fresh), asynchronous=False)
 

@@ -28,12 +28,9 @@ class Cluster:
 
 
 @pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
+def _sleep(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
     def sleep(seconds: float) -> None:
-        now[0] += seconds
+        clock[0] += seconds
 
     monkeypatch.setattr(time, "sleep", sleep)
 

@@ -1,7 +1,5 @@
 """Who we are in the group is looked up where it may have changed, and not otherwise: each look holds everybody up."""
 
-import time
-
 import pytest
 
 from schemas.settings import load_settings
@@ -20,13 +18,6 @@ class Member:
 
     def memberid(self) -> str:
         return self.id
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    return now
 
 
 @pytest.mark.parametrize(("protocol", "asked_later"), [("classic", 0), ("consumer", 1)])

@@ -1,7 +1,6 @@
 """A group that tells less than was answered is asked again, and believed only if it keeps to it."""
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -36,7 +35,8 @@ class Group:
         offset = self.told.pop(0) if len(self.told) > 1 else self.told[0]
         return [TopicPartition(place.topic, place.partition, offset) for place in partitions]
 
-    def get_watermark_offsets(self, _place: TopicPartition, _seconds: float) -> tuple[int, int]:
+    def get_watermark_offsets(self, _place: TopicPartition, timeout: float) -> tuple[int, int]:
+        assert timeout > 0
         return 0, 99
 
     def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> None:
@@ -59,13 +59,6 @@ class Answers:
 
     def is_of(self, _partition: int, _answered: Answered, _seconds: float) -> bool:
         return self.same_topic
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    return now
 
 
 @pytest.fixture
