@@ -14,6 +14,9 @@ LOCK = $(VENV)/bin/uv pip compile --quiet --python-version 3.11 --python-platfor
 # In their order, faults first: the longest file must not be the last.
 SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 
+# Half of the system tests' time is the container engine's, which one file alone uses: the others run beside it.
+ENGINE_BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
+
 # What the system tests need of Debian.
 SYSTEM_PACKAGES := ca-certificates chromium-headless-shell debootstrap docker.io iptables kcat prometheus
 
@@ -41,7 +44,7 @@ test-system: $(VENV)/.installed  ## Containers, kcat, Prometheus, Chromium: test
 		{ echo "make test-system installs Debian's packages: run it on Debian, as root" >&2; exit 2; }
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null
-	$(VENV)/bin/python -m pytest tests/system -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest tests/system $(ENGINE_BESIDE)
 
 lock: $(VENV)/.installed  ## Resolve the dependencies again into ops/locks; versions stay where they still fit
 	$(LOCK) pyproject.toml --extra cpu --extra local --group dev -o $(LOCKS)/dev.txt
