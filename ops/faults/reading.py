@@ -28,6 +28,7 @@ _READER = "marquee-faults"  # the client asks for a group; nothing is committed 
 _BATCH = 1_000
 _POLL_SECONDS = 0.2
 _ADMIN_SECONDS = 30.0
+_ASK_SECONDS = 1.0
 # A node that says nothing must hold up neither the load nor the reader: gaps are to be the worker's.
 QUICK_TO_NOTICE = {
     "reconnect.backoff.max.ms": 1_000,
@@ -148,13 +149,15 @@ def digest_of(value: bytes | None) -> bytes | None:
 
 
 @contextmanager
-def _consumer(bootstrap_servers: str, group: str = _READER) -> Iterator[Consumer]:
-    """One that sees what is not committed, too, and joins and commits nothing."""
+def _consumer(
+    bootstrap_servers: str, group: str = _READER, isolation: str = "read_uncommitted"
+) -> Iterator[Consumer]:
+    """One that sees what is not committed, too, if not told otherwise, and joins and commits nothing."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap_servers,
             "group.id": group,
-            "isolation.level": "read_uncommitted",
+            "isolation.level": isolation,
             "enable.auto.commit": False,
             "log_level": 0,
         }
@@ -247,6 +250,46 @@ def group_state(bootstrap_servers: str, group: str) -> list[str]:
             for member in found.members
         ),
     ]
+
+
+def cluster_state(bootstrap_servers: str, prefix: str) -> list[str]:
+    """Lines that tell which nodes are there, and what is amiss with partitions, of topics with this prefix or of Kafka's own.
+
+    A partition may have no leader, or replicas that are not in sync; its leader may not answer; an open transaction may keep
+    readers of what is committed from its end.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    try:
+        found = admin.list_topics(timeout=_ADMIN_SECONDS)
+    except KafkaException as error:
+        return [f"Cluster: {error.args[0].str()}."]
+    partitions = [
+        (TopicPartition(name, number), partition)
+        for name, topic in sorted(found.topics.items())
+        if name.startswith((prefix, "__"))
+        for number, partition in sorted(topic.partitions.items())
+    ]
+    with (
+        _consumer(bootstrap_servers, isolation="read_committed") as committed,
+        _consumer(bootstrap_servers) as everything,
+    ):
+        ends = [(_end(committed, place), _end(everything, place)) for place, _ in partitions]
+    return [
+        f"Cluster: nodes {sorted(found.brokers)}.",
+        *(
+            f"  {place.topic}-{place.partition}: leader {partition.leader}, in sync {partition.isrs} of {partition.replicas}, "
+            f"committed up to {end[0]} of {end[1]}"
+            for (place, partition), end in zip(partitions, ends, strict=True)
+            if partition.leader < 0 or len(partition.isrs) < len(partition.replicas) or end[0] != end[1]
+        ),
+    ]
+
+
+def _end(consumer: Consumer, place: TopicPartition) -> int | str:
+    try:
+        return watermarks(consumer, place, _ASK_SECONDS)[1]
+    except KafkaException as error:
+        return str(error.args[0].name())
 
 
 def _place_of(header: str | bytes | None) -> tuple[str, int, int]:

@@ -21,6 +21,7 @@ from ops.faults.orders import Order
 from ops.faults.proxy import KafkaProxy, Proxy
 from ops.faults.reading import (
     CommittedReader,
+    cluster_state,
     committed_offsets,
     ends_of,
     group_state,
@@ -400,6 +401,7 @@ class Trial:
             "",
             *(line for worker in living for line in worker.stacks()),
             *(f"Kafka: {line}" for line in self._kafka_complaints()),
+            *cluster_state(address, self.settings.prefix),
             *group_state(address, names.worker_group),
             *(worker.state() for worker in living),
             f"Partitions, sent/committed/seconds since the newest result: {', '.join(partitions)}.",
