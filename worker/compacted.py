@@ -1,5 +1,6 @@
 """A compacted topic of one partition on Kafka: read to its end, and followed."""
 
+import threading
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -45,25 +46,11 @@ class CompactedReader(Generic[Change]):
         self._servers = settings.kafka.bootstrap_servers
         self._group = f"{settings.prefix}{group}"
         self._refused: KafkaError | None = None
+        self._problem: KafkaError | None = None
         self._ended_at = -1
         self.position = 0
         """The offset after the last record that was read."""
-        self._consumer = Consumer(
-            kafka.reader(
-                settings.kafka,
-                self._group,
-                {
-                    # Only this event tells the end: the markers of transactions take offsets that no record has.
-                    "enable.partition.eof": True,
-                    # It comes after a fetch that found nothing for so long. A record is not kept back by it, and ten
-                    # times as many fetches cost worker and broker as much as a thousand events a second.
-                    "fetch.wait.max.ms": _FETCH_WAIT_MS,
-                    "error_cb": self._note,
-                    "log_level": _LOG_CRITICAL,
-                },
-            )
-        )
-        self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
+        self._consumer = self._begin()
 
     def read_to_end(self, timeout_s: float, *, settled: bool = False) -> None:
         """Read every record that is committed by now.
@@ -77,6 +64,7 @@ class CompactedReader(Generic[Change]):
         """
         deadline = time.monotonic() + timeout_s
         end = None
+        self._problem = None
         while True:
             left = deadline - time.monotonic()
             if end is None and left > 0:
@@ -84,9 +72,11 @@ class CompactedReader(Generic[Change]):
             if end is not None and self._ended_at >= end:
                 return
             if left <= 0:
+                why = self._why(end)
+                self._renew()
                 raise UnreachableError(
                     f"the topic {self._topic} of Kafka at {self._servers} could not be read to its end within "
-                    f"{timeout_s:g} s; start Kafka, or create the topic with `marquee topics`"
+                    f"{timeout_s:g} s{why}; start Kafka, or create the topic with `marquee topics`"
                 )
             self.poll(min(left, 0.1))
 
@@ -117,9 +107,49 @@ class CompactedReader(Generic[Change]):
         return changes
 
     def close(self) -> None:
-        self._consumer.close()
-        if "_unsettled" in self.__dict__:
-            self._unsettled.close()
+        for consumer in self._consumers():
+            consumer.close()
+
+    def _begin(self) -> Consumer:
+        """A consumer that goes on after the last record that was read."""
+        consumer = Consumer(
+            kafka.reader(
+                self._settings,
+                self._group,
+                {
+                    "auto.offset.reset": "earliest",  # where the topic was made anew
+                    # Only this event tells the end: the markers of transactions take offsets that no record has.
+                    "enable.partition.eof": True,
+                    # It comes after a fetch that found nothing for so long. A record is not kept back by it, and ten
+                    # times as many fetches cost worker and broker as much as a thousand events a second.
+                    "fetch.wait.max.ms": _FETCH_WAIT_MS,
+                    "error_cb": self._note,
+                    "log_level": _LOG_CRITICAL,
+                },
+            )
+        )
+        consumer.assign([TopicPartition(self._topic, 0, self.position or OFFSET_BEGINNING)])
+        return consumer
+
+    def _renew(self) -> None:
+        """Leave the consumers as they are, and go on with new ones.
+
+        While brokers came and went, one got no answer for four minutes, in a process whose other consumers did; nobody knows why.
+        """
+        for consumer in self._consumers():
+            # It may wait for a broker that is gone.
+            threading.Thread(target=consumer.close, name="close-reader", daemon=True).start()
+        self.__dict__.pop("_unsettled", None)
+        self._ended_at = -1
+        self._consumer = self._begin()
+
+    def _consumers(self) -> list[Consumer]:
+        return [self._consumer, *([self._unsettled] if "_unsettled" in self.__dict__ else [])]
+
+    def _why(self, end: int | None) -> str:
+        if end is not None:
+            return f" (it ends at {end}, read up to {max(self._ended_at, self.position)})"
+        return f" ({self._problem.str()})" if self._problem else ""
 
     @cached_property
     def _unsettled(self) -> Consumer:
@@ -145,5 +175,6 @@ class CompactedReader(Generic[Change]):
             self._note(error)
 
     def _note(self, error: KafkaError) -> None:
+        self._problem = error
         if error.code() in _REFUSED:
             self._refused = error

@@ -1,13 +1,15 @@
 """Where a topic ends: with what is committed, or with what is there; and whoever reads to its end waits for the right one."""
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from producer.cluster import Refusal, ends
 from schemas import kafka
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
+from schemas.watermarks import watermarks
+from worker import compacted
 from worker.compacted import CompactedReader
 
 TIMEOUT = 30.0
@@ -50,4 +52,43 @@ def test_an_open_transaction_counts_only_where_it_is_to_be_waited_for(
     undecided.commit_transaction(TIMEOUT)
     reader.read_to_end(TIMEOUT, settled=True)
     assert read == [b"value"]
+    reader.close()
+
+
+def test_a_reader_that_nobody_answers_goes_on_with_a_new_client(
+    kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a reader that has read what there was
+    admin = AdminClient(kafka.admin(kafka_settings.kafka))
+    admin.create_topics([NewTopic("unanswered", 1)])["unanswered"].result()
+    producer = Producer(kafka.producer(kafka_settings.kafka))
+    read: list[bytes | None] = []
+
+    def note(_: bytes | None, value: bytes | None) -> None:
+        read.append(value)
+
+    def publish(value: bytes) -> None:
+        producer.produce("unanswered", value)
+        assert producer.flush(TIMEOUT) == 0
+
+    publish(b"before")
+    reader = CompactedReader[None](kafka_settings, "unanswered", "any", note)
+    reader.read_to_end(TIMEOUT)
+    # When its client is told nothing any more
+    stuck: set[Consumer] = set()
+
+    def answered_to_others(consumer: Consumer, place: TopicPartition, timeout_s: float) -> tuple[int, int]:
+        if not stuck:
+            stuck.add(consumer)
+        if consumer in stuck:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return watermarks(consumer, place, timeout_s)
+
+    monkeypatch.setattr(compacted, "watermarks", answered_to_others)
+    publish(b"after")
+    # Then it says what it was told, and goes on, with what came since and nothing twice
+    with pytest.raises(UnreachableError, match="Timed out"):
+        reader.read_to_end(1.0)
+    reader.read_to_end(TIMEOUT)
+    assert read == [b"before", b"after"]
     reader.close()
