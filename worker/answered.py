@@ -70,6 +70,7 @@ class AnsweredReader:
             SettingsError, FatalKafkaError: as `raise_if_final`.
         """
         deadline = time.monotonic() + timeout_s
+        self._look_up(deadline)
         left = {(topic, partition) for partition in partitions for topic in self._topics}
         last: dict[int, Answered] = {}
         count = _LAST
@@ -106,6 +107,11 @@ class AnsweredReader:
 
     def close(self) -> None:
         self._consumer.close()
+
+    def _look_up(self, deadline: float) -> None:
+        """Learn who leads now: the client itself asks up to a second after it hears of a topic, and half a second later for offsets."""
+        for topic in self._topics:
+            self._consumer.list_topics(topic, timeout=max(0.1, deadline - time.monotonic()))
 
     def _read(
         self, begin: Sequence[tuple[str, int, int]], deadline: float, *, enough: float = float("inf")

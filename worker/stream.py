@@ -328,6 +328,9 @@ class Stream:
         self._settle()
         try:
             positions = self._positions.committed(self._consumer.assignment())
+            # Before going back, and not after: a partition that is assigned in pause is left alone for a second (librdkafka 2.16
+            # wakes nobody up when the pause ends).
+            self._pause(False)
             self._go_to(positions)
         except KafkaException as exception:
             self._wait_for_offsets(exception.args[0])
