@@ -328,8 +328,8 @@ class Stream:
         self._settle()
         try:
             positions = self._positions.committed(self._consumer.assignment())
-            # Before going back, and not after: a partition that is assigned in pause is left alone for a second (librdkafka 2.16
-            # wakes nobody up when the pause ends).
+            # Before going back: a partition that is assigned in pause is left alone for a second (librdkafka 2.16 wakes nobody
+            # up when the pause ends).
             self._pause(False)
             self._go_to(positions)
         except KafkaException as exception:
@@ -354,8 +354,6 @@ class Stream:
     def _go_to(self, positions: list[TopicPartition]) -> None:
         go_to(self._consumer, positions)
         self._metrics.lag.assigned(positions)
-        if self._paused:
-            self._consumer.pause(positions)
 
     # Rebalances. librdkafka calls these inside consume() and close(), in the poll thread.
 
@@ -375,11 +373,12 @@ class Stream:
                 self._ask_again(doubt)
         else:
             positions = []
+        # Either way: the client remembers a pause from the last time that a partition was ours. And not after the assignment: that
+        # could make the client drop where to begin (librdkafka issues 2190 and 5591), and the partition would stand still.
+        (consumer.pause if self._paused else consumer.resume)(positions)
         consumer.incremental_assign(positions)
         self._metrics.lag.assigned(positions)
         self._regrouped = True
-        # Either way: the client remembers a pause from the last time that a partition was ours.
-        (consumer.pause if self._paused else consumer.resume)(positions)
         log.info("assigned %s", _places(positions))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
