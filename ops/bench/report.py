@@ -16,7 +16,9 @@ from ops.bench.plots import write_plots
 from ops.bench.results import Results
 from ops.bench.statistics import Spread
 from ops.bench.summary import COLUMNS, Row, rows
-from ops.faults.report import commit, machine, versions
+from ops.faults.report import commit, machine
+from ops.faults.report import versions as versions_of_packages
+from ops.local.kafka_jars import KAFKA_VERSION
 
 _FIGURES = ("figure", "median", "lowest–highest", "rounds", "to reach", "reached")
 # What follows this line in PATH.md was written by a person, and is kept.
@@ -32,6 +34,11 @@ def command_line(quick: bool, only: Sequence[str]) -> str:
     """The command that measures the same."""
     options = [*(["--quick"] if quick else []), *(part for name in only for part in ("--only", name))]
     return shlex.join(["marquee", "bench", *options])
+
+
+def versions() -> dict[str, str]:
+    """Of all parts that take part."""
+    return {"Kafka": KAFKA_VERSION} | versions_of_packages()
 
 
 @dataclass(frozen=True)

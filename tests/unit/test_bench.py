@@ -192,6 +192,7 @@ def test_the_report_says_figures_command_and_failures(results: Results, tmp_path
     written = json.loads((tmp_path / "speed.json").read_text())
     assert written["over_best_peer"] == 4.0
     assert written["command"] == "marquee bench --quick"
+    assert {"Python", "Kafka", "librdkafka", "paddlepaddle"} <= written["versions"].keys()
     text = (tmp_path / "speed.md").read_text()
     assert "| over_best_peer | 4 | 4–4 | 1 | ≥ 4 | yes |" in text
     assert "| milvus_shared_ratio | 0.7 | 0.6–0.8 | 2 | ≥ 0.8 | no |" in text
