@@ -4,6 +4,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from ops.faults.reading import cluster_state
 from producer.cluster import Refusal, ends
 from schemas import kafka
 from schemas.errors import UnreachableError
@@ -48,10 +49,16 @@ def test_an_open_transaction_counts_only_where_it_is_to_be_waited_for(
     with pytest.raises(UnreachableError):
         reader.read_to_end(1.0, settled=True)
     assert read == []
+    # And the fault suite tells of it
+    told = cluster_state(kafka_settings.kafka.bootstrap_servers, "undecided")
+    assert [
+        line for line in told if "undecided-0: leader 1, " in line and line.endswith("committed up to 0 of 1")
+    ]
     # Until it is
     undecided.commit_transaction(TIMEOUT)
     reader.read_to_end(TIMEOUT, settled=True)
     assert read == [b"value"]
+    assert "undecided" not in str(cluster_state(kafka_settings.kafka.bootstrap_servers, "undecided"))
     reader.close()
 
 
