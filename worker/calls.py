@@ -2,8 +2,13 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+
+def close_aside(close: Callable[[], None]) -> None:
+    """Have a client closed that nobody uses any more: it may wait for a broker that is gone, and nobody waits with it."""
+    threading.Thread(target=close, name="close", daemon=True).start()
 
 
 class CallWatch:

@@ -1,9 +1,7 @@
 """A compacted topic of one partition on Kafka: read to its end, and followed."""
 
-import threading
 import time
 from collections.abc import Callable
-from functools import cached_property
 from typing import Generic, TypeVar
 
 from confluent_kafka import (
@@ -18,6 +16,7 @@ from schemas import kafka
 from schemas.errors import FatalKafkaError, SettingsError, UnreachableError
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
+from worker.calls import close_aside
 
 Change = TypeVar("Change")
 Apply = Callable[[bytes | None, bytes | None], Change | None]
@@ -51,6 +50,7 @@ class CompactedReader(Generic[Change]):
         self.position = 0
         """The offset after the last record that was read."""
         self._consumer = self._begin()
+        self._unsettled: Consumer | None = None
 
     def read_to_end(self, timeout_s: float, *, settled: bool = False) -> None:
         """Read every record that is committed by now.
@@ -137,31 +137,31 @@ class CompactedReader(Generic[Change]):
         While brokers came and went, one got no answer for four minutes, in a process whose other consumers did; nobody knows why.
         """
         for consumer in self._consumers():
-            # It may wait for a broker that is gone.
-            threading.Thread(target=consumer.close, name="close-reader", daemon=True).start()
-        self.__dict__.pop("_unsettled", None)
+            close_aside(consumer.close)
         self._ended_at = -1
-        self._consumer = self._begin()
+        self._consumer, self._unsettled = self._begin(), None
 
     def _consumers(self) -> list[Consumer]:
-        return [self._consumer, *([self._unsettled] if "_unsettled" in self.__dict__ else [])]
+        return [consumer for consumer in (self._consumer, self._unsettled) if consumer is not None]
 
     def _why(self, end: int | None) -> str:
         if end is not None:
             return f" (it ends at {end}, read up to {max(self._ended_at, self.position)})"
         return f" ({self._problem.str()})" if self._problem else ""
 
-    @cached_property
-    def _unsettled(self) -> Consumer:
-        """Is asked for the end of what is there, committed or not, and reads nothing."""
-        own = {"isolation.level": "read_uncommitted", "log_level": _LOG_CRITICAL}
-        return Consumer(kafka.reader(self._settings, self._group, own))
+    def _asked(self, settled: bool) -> Consumer:
+        """Who is asked for the end: the reader, or one that reads nothing and sees what is not committed, too."""
+        if not settled:
+            return self._consumer
+        if self._unsettled is None:
+            own = {"isolation.level": "read_uncommitted", "log_level": _LOG_CRITICAL}
+            self._unsettled = Consumer(kafka.reader(self._settings, self._group, own))
+        return self._unsettled
 
     def _end(self, timeout_s: float, settled: bool) -> int | None:
         """The offset after the last record that is committed, or (`settled`) that is there; None while Kafka is away."""
-        asked = self._unsettled if settled else self._consumer
         try:
-            return watermarks(asked, TopicPartition(self._topic, 0), timeout_s)[1]
+            return watermarks(self._asked(settled), TopicPartition(self._topic, 0), timeout_s)[1]
         except KafkaException as error:
             self._note(error.args[0])
             return None

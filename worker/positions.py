@@ -1,7 +1,6 @@
 """Where to go on in each partition: from the group's committed offsets, never from memory, and not against what is answered."""
 
 import logging
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,6 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
 from worker.answered import Answered, AnsweredReader
+from worker.calls import close_aside
 from worker.errors import DoubtedError
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,7 @@ class Positions:
         """
         if self._answered is None:
             return
-        # It may wait for that broker, too.
-        threading.Thread(target=self._answered.close, name="close-reader", daemon=True).start()
+        close_aside(self._answered.close)
         self._answered, self._answered_since = AnsweredReader(self._settings), time.monotonic()
 
     def close(self) -> None:
