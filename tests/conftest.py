@@ -1,5 +1,6 @@
 """Real servers for every test that wants them, started once a session, and settings of its own for each test."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from schemas.settings import Settings, load_settings
 from tests.releases import fusion_store, generated_data, sequence_store, two_releases
 
 __all__ = ["fusion_store", "generated_data", "sequence_store", "two_releases"]
+
+# Kafka's nodes live for seconds here: what Java would win by optimising them, it never gets back.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 # A busy machine is no failure of what is tested.
 hypothesis_settings.register_profile("untimed", deadline=None)

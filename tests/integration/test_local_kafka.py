@@ -9,7 +9,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from ops.local.aot_cache import ensure_aot_cache
 from ops.local.cache import cache_folder
+from ops.local.java import AOT_CACHE, aot_cache_name, java_command
 from ops.local.kafka import LocalKafka
 from ops.local.kafka_jars import kafka_jars
 from ops.local.ports import free_port
@@ -105,6 +107,28 @@ def test_three_nodes_keep_what_they_acknowledged(tmp_path: Path) -> None:
         assert produce(server, ["again"]) == [None]
         read = consume(server, 3)
         assert [value for value in read if value != "one"][:2] == ["three", "two"]
+
+
+def test_java_begins_with_what_it_learnt_of_kafka(kafka: LocalKafka) -> None:
+    cache = cache_folder() / aot_cache_name() / AOT_CACHE
+    maps = Path(f"/proc/{kafka.pids[1]}/maps").read_text(encoding="utf-8")
+    assert str(cache) in maps
+
+
+def test_a_cache_that_cannot_be_made_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a cache folder without one, and a Java that is over at once
+    jars = kafka_jars()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("ops.local.java.kafka_jars", lambda: jars)
+    monkeypatch.setenv("JDK_JAVA_OPTIONS", "-XX:+NoSuchOption")
+    # When it is to be made, then that is said, nothing is left of it, and the command goes without
+    ensure_aot_cache()
+    assert "Kafka will start more slowly" in caplog.text
+    assert "NoSuchOption" in caplog.text
+    assert [path.name for path in (tmp_path / "marquee").iterdir()] == [f"{aot_cache_name()}.lock"]
+    assert not [option for option in java_command(512) if option.startswith("-XX:AOT")]
 
 
 def test_it_listens_on_loopback_alone(kafka: LocalKafka) -> None:

@@ -1,0 +1,10 @@
+"""For tests that start Kafka: Java learns it once, for all of them."""
+
+import pytest
+
+from ops.local.aot_cache import ensure_aot_cache
+
+
+@pytest.fixture(scope="session", autouse=True)
+def java_knows_kafka() -> None:
+    ensure_aot_cache()
