@@ -5,14 +5,16 @@ import re
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import cast
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from ops.bench import growth
-from ops.bench.contenders import EXACT, EXACT_PEER, MARQUEE, PEERS, SEED
+from ops.bench import growth, suite
+from ops.bench.contenders import EXACT, EXACT_PEER, MARQUEE, PEERS, SEED, Contender
 from ops.bench.cores import cores_of
+from ops.bench.deployment import Deployment
 from ops.bench.events import drafts, endless
 from ops.bench.figures import BOUNDS, TARGETS, spreads
 from ops.bench.limits import Ceiling, Limits
@@ -21,7 +23,7 @@ from ops.bench.plots import write_plots
 from ops.bench.profile import costs
 from ops.bench.report import Report
 from ops.bench.results import Point, Results, Round
-from ops.bench.schedule import interleaved
+from ops.bench.schedule import QUICK, interleaved
 from ops.bench.statistics import Spread, between, quantile_ms, ratios, steady_window
 from ops.bench.summary import rows
 from ops.bench.trial import Latency, Measured
@@ -223,3 +225,24 @@ def test_plots_are_the_same_bytes_for_the_same_figures(results: Results, tmp_pat
     for path, same in zip(first, again, strict=True):
         assert path.read_bytes() == same.read_bytes()
         assert ElementTree.parse(path).getroot().tag.endswith("svg")
+
+
+def test_a_slow_machine_is_given_less_to_drain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a machine on which everybody does a third of what is expected
+    laid_out: list[tuple[str, float]] = []
+
+    def third(contender: Contender, *_: object, expected: float, **__: object) -> Measured:
+        laid_out.append((contender.name, expected))
+        return run_of(contender.name, contender.expected / 3)
+
+    monkeypatch.setattr(suite, "measure", third)
+    bench = suite.Bench(tmp_path, QUICK, frozenset(), 1024, lambda _: None)
+    # When three runs are made one after another
+    for contender in (MARQUEE, EXACT, MARQUEE):
+        bench._attempt("shared", contender, cast(Deployment, None), [], QUICK.pace)
+    # Then the first gets what is expected, and those after it a third; the first again what it did
+    assert laid_out == [
+        (MARQUEE.name, MARQUEE.expected),
+        (EXACT.name, pytest.approx(EXACT.expected / 3)),
+        (MARQUEE.name, pytest.approx(MARQUEE.expected / 3)),
+    ]
