@@ -15,6 +15,10 @@ class MilvusError(MarqueeError):
     """Milvus is away, slow or not ready: wait and try again; nothing is lost."""
 
 
+class SlowMilvusError(MilvusError):
+    """Milvus did not answer in time: it is away, or was asked for too much at once."""
+
+
 class MixedReleasesError(Exception):
     """Two releases had a part in a result, which must never happen: it is not published."""
 

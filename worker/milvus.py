@@ -15,13 +15,14 @@ from pymilvus.exceptions import ConnectionConfigException
 
 from schemas.errors import SettingsError
 from schemas.settings import MilvusSettings
-from worker.errors import MilvusError
+from worker.errors import MilvusError, SlowMilvusError
 
 Ids = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
 Metric = Literal["COSINE", "IP"]
 T = TypeVar("T")
+Column = TypeVar("Column", np.int64, np.float32)
 
 IndexType = Literal["FLAT", "HNSW"]
 _INDEXES: dict[IndexType, dict[str, int]] = {"FLAT": {}, "HNSW": {"M": 16, "efConstruction": 200}}
@@ -64,7 +65,7 @@ class Milvus:
     """One connection, made when first needed; any number of threads may share it.
 
     Every call raises MilvusError within about `timeout_s` of the settings when the server or the network fails (the call
-    may be repeated), and SettingsError when the server refuses the token or the URI is no URI.
+    may be repeated), SlowMilvusError where that is all that is known, and SettingsError when the server refuses the token or the URI is no URI.
     """
 
     def __init__(self, settings: MilvusSettings) -> None:
@@ -259,7 +260,8 @@ class Milvus:
                     f"{where} refused the token ({reason}); set MARQUEE_MILVUS__TOKEN"
                 ) from error
             took = time.monotonic() - began
-            raise MilvusError(f"{where} could not {what} (given up after {took:.1f} s): {reason}") from error
+            kind = SlowMilvusError if _is_late(error) else MilvusError
+            raise kind(f"{where} could not {what} (given up after {took:.1f} s): {reason}") from error
         except ValueError as error:  # the connection was closed by another thread
             raise MilvusError(f"{where} could not {what}: {error}") from error
 
@@ -279,6 +281,19 @@ def _columns(
     return padded_ids, padded_scores
 
 
+def stacked(answers: Sequence[tuple[Ids, Scores]]) -> tuple[Ids, Scores]:
+    """The answers of several searches, one below the other, as wide as the widest, filled up as those are."""
+    m = max(ids.shape[1] for ids, _ in answers)
+    return (
+        np.concatenate([_widened(ids, m, -1) for ids, _ in answers]),
+        np.concatenate([_widened(scores, m, -np.inf) for _, scores in answers]),
+    )
+
+
+def _widened(columns: npt.NDArray[Column], m: int, fill: float) -> npt.NDArray[Column]:
+    return np.pad(columns, ((0, 0), (0, m - columns.shape[1])), constant_values=fill)
+
+
 def _tls(settings: MilvusSettings) -> dict[str, str]:
     """pymilvus' options: it takes the authorities by one name alone, and by another beside a client's certificate."""
     if settings.tls_ca_location is None:
@@ -296,6 +311,10 @@ def _tls(settings: MilvusSettings) -> dict[str, str]:
 def _reason(error: MilvusException | grpc.RpcError) -> str:
     text = error.message if isinstance(error, MilvusException) else f"{error.code().name}, {error.details()}"
     return " ".join(str(text).split())[:300]
+
+
+def _is_late(error: BaseException) -> bool:
+    return isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def _refused(error: BaseException) -> bool:

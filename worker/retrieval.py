@@ -10,15 +10,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from schemas.profile import Filter
 from schemas.recommendation import Retrieval
 from schemas.settings import Settings
+from worker.call_size import CallSize
 from worker.diversity import Diversity
-from worker.errors import AbandonedError, MilvusError
+from worker.errors import AbandonedError, MilvusError, SlowMilvusError
 from worker.filters import expression
 from worker.http import Health
 from worker.lists import NOTHING, Lists, Vectors, Wish
 from worker.metrics import Metrics
-from worker.milvus import Milvus
+from worker.milvus import Ids, Milvus, Scores, stacked
 from worker.rank import SearchExactly, best_lists
 from worker.served import ServedRelease
 
@@ -40,9 +42,10 @@ class FoundLists:
 
 
 class _Way:
-    """To the collection of one release: open, or closed since when."""
+    """To the collection of one release: open, or closed since when; and how much it takes at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float) -> None:
+        self.call_size = CallSize(timeout_s)
         self.answers = threading.Event()
         self.answers.set()
         self.away_since = 0.0
@@ -66,6 +69,7 @@ class Retriever:
         strength = settings.worker.diversity
         self._diversity = Diversity(strength) if strength else None
         self._exact_after = settings.milvus.exact_after_s
+        self._timeout = settings.milvus.timeout_s
         self._milvus = milvus
         self._health = health
         self._metrics = metrics
@@ -123,9 +127,7 @@ class Retriever:
     ) -> FoundLists:
         manifest = served.release.manifest
         ranked = best_lists(
-            lambda queries, limit, filter_: self._milvus.search(
-                served.collection, queries, limit, expression(filter_) if filter_ else "", ef=served.ef
-            ),
+            lambda queries, limit, filter_: self._search(served, queries, limit, filter_),
             vectors,
             wishes,
             movies=manifest.movies,
@@ -139,9 +141,25 @@ class Retriever:
             retrievals[place] = "exact"
         return FoundLists(ranked.lists, retrievals, milvus_away=False)
 
+    def _search(
+        self, served: ServedRelease, queries: Vectors, limit: int, filter_: Filter | None
+    ) -> tuple[Ids, Scores]:
+        """As `Milvus.search`, in one call, or in several where one has taken too long."""
+        size, expr = self._way(served).call_size, expression(filter_) if filter_ else ""
+        parts = []
+        for part in size.parts(len(queries)):
+            began, count = time.monotonic(), part.stop - part.start
+            try:
+                parts.append(self._milvus.search(served.collection, queries[part], limit, expr, ef=served.ef))
+            except SlowMilvusError:
+                size.too_long(count)
+                raise
+            size.took(count, time.monotonic() - began)
+        return parts[0] if len(parts) == 1 else stacked(parts)
+
     def _way(self, served: ServedRelease) -> _Way:
         with self._lock:
-            return self._ways.setdefault(served, _Way())
+            return self._ways.setdefault(served, _Way(self._timeout))
 
     def _close(self, served: ServedRelease, way: _Way, problem: str) -> None:
         self._metrics.search.retried()

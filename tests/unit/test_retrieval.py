@@ -10,11 +10,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from schemas.settings import load_settings
-from worker.errors import AbandonedError, MilvusError
+from worker.call_size import CallSize
+from worker.errors import AbandonedError, MilvusError, SlowMilvusError
 from worker.exact import ExactIndex
 from worker.http import Health
 from worker.lists import Ids, Vectors, Wish
 from worker.metrics import Metrics
+from worker.milvus import stacked
 from worker.retrieval import Retriever
 from worker.served import ServedRelease
 
@@ -106,3 +108,69 @@ def test_without_a_copy_a_batch_waits_for_as_long_as_it_is_ours(health: Health) 
     with pytest.raises(AbandonedError):
         of.lists(served("lost", copy=False), QUERIES, WISHES, lambda: asked.pop(0))
     assert not asked
+
+
+class Slow(HalfLost):
+    """A Milvus that needs too long for more than `most` vectors at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.asked: list[int] = []
+
+    def search(
+        self, collection: str, queries: Vectors, limit: int, *_: object, **__: object
+    ) -> tuple[Ids, Vectors]:
+        self.asked.append(len(queries))
+        if len(queries) > self.most:
+            raise SlowMilvusError(f"could not search {collection} in time")
+        return super().search(collection, queries, limit)
+
+
+def test_a_batch_that_takes_milvus_too_long_is_asked_for_in_parts(health: Health) -> None:
+    # Given a Milvus that gets through 20 vectors in time, and a batch of 100
+    milvus, release = Slow(most=20), served("one", copy=False)
+    queries = np.random.default_rng(1).normal(size=(100, DIMENSION)).astype(np.float32)
+    wishes = [Wish(1 + number % 5) for number in range(100)]
+    # When it is asked for, then it is answered as if it had been one call, after a few that were too large
+    found = retriever(milvus, health).lists(release, queries, wishes, lambda: True)
+    whole = retriever(HalfLost(), health).lists(release, queries, wishes, lambda: True)
+    assert np.array_equal(found.lists.movie_ids, whole.lists.movie_ids)
+    assert np.array_equal(found.lists.scores, whole.lists.scores)
+    assert np.array_equal(found.lists.lengths, whole.lists.lengths)
+    assert [size for size in milvus.asked if size > 20] == [100, 50, 25]
+    wait_until_well(health)
+
+
+def test_calls_grow_again_when_they_are_quick() -> None:
+    size = CallSize(timeout_s=10.0)
+    size.too_long(1_024)
+    assert [part.stop - part.start for part in size.parts(1_024)] == [512, 512]
+    # Another batch of the same size, which was under way: it says nothing new.
+    size.too_long(1_024)
+    assert [part.stop - part.start for part in size.parts(600)] == [512, 88]
+    # Not by small ones, nor before enough of full size were quick in a row.
+    for _ in range(100):
+        size.took(88, 0.1)
+        size.took(512, 1.0)
+        size.took(512, 6.0)
+    assert len(size.parts(1_024)) == 2
+    for _ in range(16):
+        assert len(size.parts(1_024)) == 2
+        size.took(512, 1.0)
+    assert len(size.parts(1_024)) == 1
+
+
+def test_a_single_vector_cannot_be_halved() -> None:
+    size = CallSize(timeout_s=10.0)
+    size.too_long(1)
+    assert len(size.parts(3)) == 3
+
+
+def test_answers_of_several_calls_are_as_wide_as_the_widest() -> None:
+    narrow = (np.array([[7]]), np.array([[0.5]], np.float32))
+    wide = (np.array([[1, 2]]), np.array([[0.9, 0.8]], np.float32))
+    ids, scores = stacked([narrow, wide])
+    assert ids.tolist() == [[7, -1], [1, 2]]
+    assert scores.dtype == np.float32
+    assert scores[0].tolist() == [0.5, -np.inf]
