@@ -65,7 +65,8 @@ class Milvus:
     """One connection, made when first needed; any number of threads may share it.
 
     Every call raises MilvusError within about `timeout_s` of the settings when the server or the network fails (the call
-    may be repeated), SlowMilvusError where that is all that is known, and SettingsError when the server refuses the token or the URI is no URI.
+    may be repeated), SlowMilvusError where it was not answered in that time, and SettingsError when the server refuses
+    the token or the URI is no URI.
     """
 
     def __init__(self, settings: MilvusSettings) -> None:

@@ -1,5 +1,7 @@
 """Collections and searches on both Milvus servers."""
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,7 +13,7 @@ import pytest
 from ops.local.milvus import LocalMilvus, MilvusLite
 from schemas.errors import SettingsError
 from schemas.settings import MilvusSettings
-from worker.errors import MilvusError
+from worker.errors import MilvusError, SlowMilvusError
 from worker.exact import ExactIndex
 from worker.milvus import Metric, Milvus, Vectors, connect
 
@@ -129,6 +131,29 @@ def test_a_server_that_comes_back_searches_what_it_had_loaded(tmp_path: Path) ->
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
         assert ids[:, 0].tolist() == [1, 2]
+        client.close()
+
+
+def test_a_server_that_is_gone_is_told_from_one_that_takes_too_long(tmp_path: Path) -> None:
+    with MilvusLite(tmp_path / "lite") as server:
+        client = Milvus(MilvusSettings(uri=server.uri, timeout_s=2))
+        vectors = some_vectors(50, 1)
+        fill(client, "it_slow", vectors)
+        assert server.pid is not None
+
+        # One that stands still: it has the call, and does not answer it.
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(SlowMilvusError, match="could not search it_slow"):
+                client.search("it_slow", vectors[:2], 3)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+
+        # One that is gone, where asking for less would be of no use.
+        server.kill()
+        with pytest.raises(MilvusError) as gone:
+            client.search("it_slow", vectors[:2], 3)
+        assert not isinstance(gone.value, SlowMilvusError)
         client.close()
 
 
