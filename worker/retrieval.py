@@ -110,7 +110,7 @@ class Retriever:
         while True:
             if way.answers.is_set():
                 try:
-                    found = self._searched(served, vectors, wishes, withheld)
+                    found = self._searched(served, way.call_size, vectors, wishes, withheld)
                     self._metrics.search.milvus_answers()
                     return found
                 except MilvusError as error:
@@ -123,11 +123,16 @@ class Retriever:
             way.answers.wait(_LOOK_SECONDS)
 
     def _searched(
-        self, served: ServedRelease, vectors: Vectors, wishes: Sequence[Wish], withheld: frozenset[int]
+        self,
+        served: ServedRelease,
+        size: CallSize,
+        vectors: Vectors,
+        wishes: Sequence[Wish],
+        withheld: frozenset[int],
     ) -> FoundLists:
         manifest = served.release.manifest
         ranked = best_lists(
-            lambda queries, limit, filter_: self._search(served, queries, limit, filter_),
+            lambda queries, limit, filter_: self._search(served, size, queries, limit, filter_),
             vectors,
             wishes,
             movies=manifest.movies,
@@ -142,10 +147,10 @@ class Retriever:
         return FoundLists(ranked.lists, retrievals, milvus_away=False)
 
     def _search(
-        self, served: ServedRelease, queries: Vectors, limit: int, filter_: Filter | None
+        self, served: ServedRelease, size: CallSize, queries: Vectors, limit: int, filter_: Filter | None
     ) -> tuple[Ids, Scores]:
-        """As `Milvus.search`, in one call, or in several where one has taken too long."""
-        size, expr = self._way(served).call_size, expression(filter_) if filter_ else ""
+        """As `Milvus.search`, in as many calls as it takes for none to take too long."""
+        expr = expression(filter_) if filter_ else ""
         parts = []
         for part in size.parts(len(queries)):
             began, count = time.monotonic(), part.stop - part.start

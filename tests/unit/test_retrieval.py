@@ -133,38 +133,58 @@ def test_a_batch_that_takes_milvus_too_long_is_asked_for_in_parts(health: Health
     queries = np.random.default_rng(1).normal(size=(100, DIMENSION)).astype(np.float32)
     wishes = [Wish(1 + number % 5) for number in range(100)]
     # When it is asked for, then it is answered as if it had been one call, after a few that were too large
-    found = retriever(milvus, health).lists(release, queries, wishes, lambda: True)
+    until = time.monotonic() + 30
+    found = retriever(milvus, health).lists(release, queries, wishes, lambda: time.monotonic() < until)
     whole = retriever(HalfLost(), health).lists(release, queries, wishes, lambda: True)
     assert np.array_equal(found.lists.movie_ids, whole.lists.movie_ids)
     assert np.array_equal(found.lists.scores, whole.lists.scores)
     assert np.array_equal(found.lists.lengths, whole.lists.lengths)
-    assert [size for size in milvus.asked if size > 20] == [100, 50, 25]
+    assert [size for size in milvus.asked if size > 20] == [64, 32]
     wait_until_well(health)
 
 
-def test_calls_grow_again_when_they_are_quick() -> None:
+def sizes(size: CallSize, count: int) -> list[int]:
+    return [part.stop - part.start for part in size.parts(count)]
+
+
+def test_calls_begin_small_and_are_soon_as_large_as_a_batch() -> None:
     size = CallSize(timeout_s=10.0)
+    for most in (64, 128, 256, 512):
+        assert sizes(size, 1_024) == [most] * (1_024 // most)
+        # All but the first are of the size that has just been doubled.
+        for count in sizes(size, 1_024):
+            size.took(count, 0.1)
+    assert sizes(size, 1_024) == [1_024]
+    # And it stays so where batches are small.
+    size.took(3, 0.1)
+    assert sizes(size, 1_024) == [1_024]
+
+
+def test_calls_that_took_too_long_are_halved_and_grow_with_care() -> None:
+    size = CallSize(timeout_s=10.0)
+    for count in (64, 128, 256, 512):
+        size.took(count, 0.1)
     size.too_long(1_024)
-    assert [part.stop - part.start for part in size.parts(1_024)] == [512, 512]
+    assert sizes(size, 1_024) == [512, 512]
     # Another batch of the same size, which was under way: it says nothing new.
     size.too_long(1_024)
-    assert [part.stop - part.start for part in size.parts(600)] == [512, 88]
+    assert sizes(size, 600) == [512, 88]
     # Not by small ones, nor before enough of full size were quick in a row.
     for _ in range(100):
         size.took(88, 0.1)
         size.took(512, 1.0)
         size.took(512, 6.0)
-    assert len(size.parts(1_024)) == 2
+    assert sizes(size, 1_024) == [512, 512]
     for _ in range(16):
-        assert len(size.parts(1_024)) == 2
+        assert sizes(size, 1_024) == [512, 512]
         size.took(512, 1.0)
-    assert len(size.parts(1_024)) == 1
+    assert sizes(size, 1_024) == [1_024]
 
 
 def test_a_single_vector_cannot_be_halved() -> None:
     size = CallSize(timeout_s=10.0)
     size.too_long(1)
-    assert len(size.parts(3)) == 3
+    assert sizes(size, 3) == [1, 1, 1]
 
 
 def test_answers_of_several_calls_are_as_wide_as_the_widest() -> None:
