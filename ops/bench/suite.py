@@ -22,6 +22,7 @@ from ops.bench.results import Point, Results, Round
 from ops.bench.schedule import Plan, interleaved
 from ops.bench.trial import Measured, Pace, measure
 from ops.local.milvus import MilvusStandalone
+from ops.local.process import LOG_TAIL
 from schemas.errors import MarqueeError
 from worker.store import ReleaseStore
 
@@ -43,7 +44,6 @@ class Bench:
     say: Callable[[str], None]
     results: Results = field(default_factory=Results)
     _reached: dict[str, float] = field(default_factory=dict)
-    _speed: float | None = None  # of the first that ran, over what it is expected to do
 
     def run(self) -> Results:
         """Everything that was asked for; what fails is noted, and the rest goes on.
@@ -182,19 +182,20 @@ class Bench:
             self._failed(part, contender.name, error)
             return None
         self._reached.setdefault(contender.name, run.events_per_second)
-        self._speed = self._speed or run.events_per_second / expected
         self.say(f"{part}: {run}")
         return run
 
     def _expected(self, contender: Contender) -> float:
-        """Events a second: what it did before, or else what it should do on a machine that is as slow as this one is now.
+        """Events a second: what it did before, or else what it should do on a machine as slow as the warming run found.
 
         Laid out for a quick one, a drain of three seconds takes ten on a slow one.
         """
-        return self._reached.get(contender.name) or contender.expected * min(1.0, self._speed or 1.0)
+        speed = self._reached.get(MARQUEE.name, MARQUEE.expected) / MARQUEE.expected
+        return self._reached.get(contender.name) or contender.expected * min(1.0, speed)
 
     def _failed(self, part: str, name: str, error: MarqueeError) -> None:
-        self.results.failures[f"{part}: {name}"] = str(error)
+        # The report is kept, and is no place for the end of a log and its path on this machine.
+        self.results.failures[f"{part}: {name}"] = str(error).partition(LOG_TAIL)[0]
         self.say(f"{part}: {name} failed: {error}")
 
     # Curves, and three nodes.

@@ -16,6 +16,7 @@ from schemas.errors import MarqueeError
 # Between two looks at whether a child is ready: well below the 2 s that the quickest of them takes.
 POLL_S = 0.1
 LOG_TAIL_LINES = 15
+LOG_TAIL = " The end of "  # what it begins with
 
 
 class LocalError(MarqueeError):
@@ -154,4 +155,4 @@ class ChildProcess:
             return ""
         with self.log.open(errors="replace") as log:
             lines = deque(log, LOG_TAIL_LINES)
-        return f" The end of {self.log}:\n" + "".join(f"  {line.rstrip()}\n" for line in lines)
+        return f"{LOG_TAIL}{self.log}:\n" + "".join(f"  {line.rstrip()}\n" for line in lines)

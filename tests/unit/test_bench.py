@@ -27,6 +27,7 @@ from ops.bench.schedule import QUICK, interleaved
 from ops.bench.statistics import Spread, between, quantile_ms, ratios, steady_window
 from ops.bench.summary import rows
 from ops.bench.trial import Latency, Measured
+from ops.local.process import ChildProcess
 from schemas.errors import MarqueeError
 from schemas.profile import ProfileEvent
 
@@ -246,3 +247,22 @@ def test_a_slow_machine_is_given_less_to_drain(tmp_path: Path, monkeypatch: pyte
         (EXACT.name, pytest.approx(EXACT.expected / 3)),
         (MARQUEE.name, pytest.approx(MARQUEE.expected / 3)),
     ]
+
+
+def test_a_failure_is_reported_without_the_log_and_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = ChildProcess("milvus-1", ["true"], log=tmp_path / "milvus-1.log")
+    child.log.write_text("waiting\n")
+
+    def stands_still(*_: object, **__: object) -> Measured:
+        raise MarqueeError(f"milvus-1 stands still.{child.log_tail()}")
+
+    monkeypatch.setattr(suite, "measure", stands_still)
+    said: list[str] = []
+    bench = suite.Bench(tmp_path, QUICK, frozenset(), 1024, said.append)
+    assert bench._attempt("shared", MARQUEE, cast(Deployment, None), [], QUICK.pace) is None
+    # Who waits sees all of it; the report is for the repository.
+    assert bench.results.failures == {"shared: milvus": "milvus-1 stands still."}
+    assert str(tmp_path) in said[0]
+    assert "waiting" in said[0]
