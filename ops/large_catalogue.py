@@ -44,8 +44,8 @@ def write_store(folder: Path, movies: int, dimension: int) -> str:
         np.arange(1, movies + 1, dtype=np.int64), titles, genres, chosen[:, 2].astype(np.int32)
     )
     vocabularies = Vocabularies.of([], catalogue)
-    sizes = {"later": dimension // 4, "liked": dimension // 4, "heads": 2, "blocks": 1}
-    sizes["dimension"] = dimension - sizes["later"] - sizes["liked"]
+    sizes = {"later": dimension // 4, "liked": dimension // 8, "kin": dimension // 8}
+    sizes |= {"dimension": dimension - sum(sizes.values()), "heads": 2, "blocks": 1}
     network = SequenceModel(vocabularies, **sizes)
     data = Data(fingerprint="0" * 64, split="all", users=0, movies=movies, ratings=0)
     store = ReleaseStore(str(folder))

@@ -13,6 +13,7 @@ from ops.training.checkpoint import stable_names
 from ops.training.continuing import take_over
 from ops.training.devices import agreed, average_gradients, devices, rank
 from ops.training.holdout import LIKED_STARS, Case, Holdout, by_user
+from ops.training.kin import fit_kin
 from ops.training.layers import softmax_loss
 from ops.training.liked import fit_liked
 from ops.training.loop import State
@@ -52,9 +53,10 @@ class SequenceHyperparameters:
     user_dropout: float = 0.5
     profile_dropout: float = 0.25
     movie_dropout: float = 0.05
-    # Dimensions of what comes later and of what is liked.
+    # Dimensions of what comes later, of what is liked, and of what is kin.
     later: int = 32
     liked: int = 16
+    kin: int = 16
     later_dropout: float = 0.3
     # Passes over the people before the rest: what is missing of a history, what comes in later sittings; people a step.
     missing_passes: int = 4
@@ -104,6 +106,7 @@ class NextMovie:
                 dimension=hyper.dimension,
                 later=hyper.later,
                 liked=hyper.liked,
+                kin=hyper.kin,
                 heads=hyper.heads,
                 blocks=hyper.blocks,
                 dropout=hyper.dropout,
@@ -126,6 +129,7 @@ class NextMovie:
             self._tables.users,
             {user: place[data.ratings.movies[rows]] - 1 for user, rows in enumerate(liked) if len(rows)},
         )
+        fit_kin(self.network, self._movies)
         self._tastes = Tastes(
             self.network,
             self._movies,

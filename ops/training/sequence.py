@@ -1,13 +1,14 @@
-"""The sequence model: three questions about a person, each with a part of the vectors of its own.
+"""The sequence model: four questions about a person, each with a part of the vectors of its own.
 
 `next`: which movie comes next. A causal transformer over the history with the profile in front, in the manner of SASRec (Kang and
 McAuley, 2018), with a full softmax over the catalogue (Klenitskiy and Vasilev, "Turning dross into gold loss", 2023).
 `later`: which movies come some time. An autoencoder of the history as a set, in the manner of Liang et al. ("Variational
 autoencoders for collaborative filtering", 2018), with the profile.
 `liked`: what people of such a profile like, a regression.
+`kin`: what is of the genres of the history's movies, for who has told little else.
 
 The vectors that a history is read as are those that are searched. A user's parts are multiplied by shares that validation chose,
-so that one inner product is the weighted sum of the three logits.
+so that one inner product is the weighted sum of the four logits.
 """
 
 import math
@@ -26,12 +27,12 @@ USER_SIZE = 16
 CONTENT_SIZE = 32
 LATER_HIDDEN = 128
 # Hyper-parameters that give the weights their shapes.
-SIZES = ("dimension", "later", "liked", "heads", "blocks")
+SIZES = ("dimension", "later", "liked", "kin", "heads", "blocks")
 INITIAL_DEVIATION = 0.02
 # Movies of a history from which on it has shares of its own: none, one, a few, more.
 SHARES_FROM = (0, 1, 2, 5)
-# Of next, later and liked, for each of these, where validation says nothing.
-FIRST_SHARES = [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
+# Of next, later, liked and kin, for each of these, where validation says nothing.
+FIRST_SHARES = [[0.0, 0.0, 1.0, 0.0], *[[1.0, 0.0, 0.0, 0.0]] * 3]
 # Added where attention must not look. Not infinite: a row of nothing but that would be NaN.
 FORBIDDEN = -1e9
 # Bias rows: one for each distance between two movies, 0 to MAX_RECENT, and one for the profile, however far away.
@@ -58,17 +59,31 @@ class MoviePart(paddle.nn.Layer):  # type: ignore[misc]
         return self.movie(movie_id) + self.content(paddle.concat(known, axis=1))
 
 
+class MovieKin(paddle.nn.Layer):  # type: ignore[misc]
+    """What a movie's genres say, added up, in units of `ops.training.kin`."""
+
+    def __init__(self, vocabularies: Vocabularies, dimension: int) -> None:
+        super().__init__()
+        self.genres = _embedding(len(vocabularies.genres) + 1, dimension, padding=0)
+        self.middle = self.create_parameter([dimension], is_bias=True)
+
+    def forward(self, genres: Tensor) -> Tensor:
+        """Rows [n, g] give float32 [n, d]."""
+        return self.genres(genres).sum(axis=1) + self.middle
+
+
 class MovieTower(paddle.nn.Layer):  # type: ignore[misc]
     """The parts of a movie's vector, each with its own embeddings."""
 
-    def __init__(self, vocabularies: Vocabularies, sizes: tuple[int, int, int]) -> None:
+    def __init__(self, vocabularies: Vocabularies, sizes: tuple[int, int, int, int]) -> None:
         super().__init__()
-        self.next, self.later, self.liked = (MoviePart(vocabularies, size) for size in sizes)
+        self.next, self.later, self.liked = (MoviePart(vocabularies, size) for size in sizes[:3])
+        self.kin = MovieKin(vocabularies, sizes[3])
 
     def forward(self, movie_id: Tensor, genres: Tensor, title: Tensor, year: Tensor) -> Tensor:
         """Rows as those of the parts give float32 [n, the sum of their sizes]."""
         parts = [part(movie_id, genres, title, year) for part in (self.next, self.later, self.liked)]
-        return paddle.concat(parts, axis=1)
+        return paddle.concat([*parts, self.kin(genres)], axis=1)
 
 
 class Block(paddle.nn.Layer):  # type: ignore[misc]
@@ -234,12 +249,28 @@ class LaterTower(paddle.nn.Layer):  # type: ignore[misc]
         return self.out_norm(person + self.down(self.dropout(hidden)))
 
 
-class UserTower(paddle.nn.Layer):  # type: ignore[misc]
-    """The parts of a user's vector, each times its share: `shares` [4, 3], by the length of the history (`SHARES_FROM`)."""
+class KinTower(paddle.nn.Layer):  # type: ignore[misc]
+    """The mean of the history's movies; `table` is as that of `NextMovieTower`."""
 
-    def __init__(self, next_movie: NextMovieTower, later: LaterTower, liked: LikedTower) -> None:
+    def __init__(self, vocabularies: Vocabularies, dimension: int) -> None:
         super().__init__()
-        self.next, self.later, self.liked = next_movie, later, liked
+        self.register_buffer("table", paddle.zeros([len(vocabularies.movies) + 1, dimension]))
+
+    def forward(self, recent: Tensor) -> Tensor:
+        """Rows recent [n, l], padded with 0 at the end, give float32 [n, d]."""
+        watched = paddle.nn.functional.embedding(recent, self.table).sum(axis=1)
+        count = (recent != 0).astype("float32").sum(axis=1, keepdim=True)
+        return watched / paddle.clip(count, min=1.0)
+
+
+class UserTower(paddle.nn.Layer):  # type: ignore[misc]
+    """The parts of a user's vector, each times its share: `shares` [4, 4], by the length of the history (`SHARES_FROM`)."""
+
+    def __init__(
+        self, next_movie: NextMovieTower, later: LaterTower, liked: LikedTower, kin: KinTower
+    ) -> None:
+        super().__init__()
+        self.next, self.later, self.liked, self.kin = next_movie, later, liked, kin
         self.register_buffer("shares", paddle.to_tensor(FIRST_SHARES, "float32"))
 
     def forward(
@@ -249,18 +280,19 @@ class UserTower(paddle.nn.Layer):  # type: ignore[misc]
         movies = (recent != 0).astype("int64").sum(axis=1)
         row = sum((movies >= start).astype("int64") for start in SHARES_FROM[1:])
         shares = paddle.gather(self.shares, row)
-        following, later, liked = paddle.split(shares, 3, axis=1)
+        following, later, liked, kin = paddle.split(shares, 4, axis=1)
         parts = [
             self.next(user_id, gender, age, occupation, recent) * following,
             self.later(gender, age, occupation, recent) * later,
             self.liked(gender, age, occupation) * liked,
+            self.kin(recent) * kin,
         ]
         # As long as a score of some units: rounded to 6 places it is as exact as float32.
         return paddle.concat(parts, axis=1) * (1 / math.sqrt(self.next.dimension))
 
 
 class SequenceModel(paddle.nn.Layer):  # type: ignore[misc]
-    """Both towers. A score, the inner product of their vectors, is the logits of the three parts by their shares, over sqrt(dimension)."""
+    """Both towers. A score, the inner product of their vectors, is the logits of the four parts by their shares, over sqrt(dimension)."""
 
     metric = "IP"
     score_scale = 1.0
@@ -273,19 +305,21 @@ class SequenceModel(paddle.nn.Layer):  # type: ignore[misc]
         dimension: int = 64,
         later: int = 32,
         liked: int = 16,
+        kin: int = 16,
         heads: int = 2,
         blocks: int = 2,
         dropout: float = 0.2,
         later_dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        self.sizes = (dimension, later, liked)
+        self.sizes = (dimension, later, liked, kin)
         self.dimension = sum(self.sizes)
         self.movie = MovieTower(vocabularies, self.sizes)
         self.user = UserTower(
             NextMovieTower(vocabularies, dimension, heads, blocks, dropout),
             LaterTower(vocabularies, later, later_dropout),
             LikedTower(liked),
+            KinTower(vocabularies, kin),
         )
 
     def seed_dropout(self, *seed: int) -> None:
@@ -308,9 +342,9 @@ class SequenceModel(paddle.nn.Layer):  # type: ignore[misc]
                 part.movie.weight.set_value(weight)
             vectors = self.movie(*map(paddle.to_tensor, movies.values()))
             table = paddle.concat([paddle.zeros_like(vectors[:1]), vectors]).numpy()
-            first, second, _ = np.split(table, np.cumsum(self.sizes)[:-1], axis=1)
-            self.user.next.table.set_value(first)
-            self.user.later.table.set_value(second)
+            following, later, _, kin = np.split(table, np.cumsum(self.sizes)[:-1], axis=1)
+            for part, rows in ((self.user.next, following), (self.user.later, later), (self.user.kin, kin)):
+                part.table.set_value(rows)
 
     def input_specs(self, vocabularies: Vocabularies) -> tuple[list[TensorInput], list[TensorInput]]:
         """What the towers take, in the order of their `forward`: the user's, the movie's."""

@@ -48,9 +48,12 @@ def test_training_goes_on(
 ) -> None:
     # Other people are there to choose the parts' shares by, and for the regression; here both are to stay.
     monkeypatch.setattr(
-        next_movie, "best_shares", lambda *_: ([[0.0, 0.5, 0.5], *[[0.5, 0.3, 0.2]] * 3], np.ones(1))
+        next_movie,
+        "best_shares",
+        lambda *_: ([[0.0, 0.5, 0.5, 0.0], *[[0.5, 0.3, 0.2, 0.1]] * 3], np.ones(1)),
     )
     monkeypatch.setattr(next_movie, "fit_liked", lambda *_: None)
+    monkeypatch.setattr(next_movie, "fit_kin", lambda *_: None)
     data, store = load(generated_data), ReleaseStore(str(tmp_path / "store"))
     old = before(data)
 

@@ -9,6 +9,7 @@ from ops.data.movielens import load
 from ops.training.continuing import take_over
 from ops.training.export import network_of
 from ops.training.holdout import Case, hold_out
+from ops.training.kin import fit_kin
 from ops.training.next_movie import SHARES
 from ops.training.sequence import SequenceModel
 from ops.training.shares import best_shares, shortened
@@ -49,13 +50,39 @@ def test_each_part_counts_where_validation_finds_it_right() -> None:
         telling(cases, [True, True, False, False, False, False]),
     )
 
-    (without, one, few, more), figures = best_shares([following, later, liked], cases)
+    (without, one, few, more), figures = best_shares([following, later, liked, following], cases)
 
     assert figures.tolist() == [1.0] * 6
-    assert without == [0.0, 0.0, 1.0]
+    assert without == [0.0, 0.0, 1.0, 0.0]
     assert one[1] > one[0]
     assert few[0] > few[1]
     assert more[1] > more[0]
+
+
+def test_who_has_told_little_gets_as_much_kin_as_costs_no_more_than_a_standard_error() -> None:
+    def shares(movies: int, wrong: int) -> tuple[list[list[float]], float]:
+        """Of 400 people with so many movies half are right by `next`, `wrong` of them until `kin` has more than 0.1."""
+        cases = [case(39, tuple(range(movies))) for _ in range(400)]
+        following, kin = np.zeros((2, len(cases), MOVIES), np.float32)
+        kin[:, 20:32] = 1.0
+        following[:200, 39] = 0.42
+        following[:wrong, 39] = 0.12
+        following[200:, 20:32] = 1.0
+        chosen, figures = best_shares([following, following, np.zeros_like(following), kin], cases)
+        return chosen, float(figures.mean())
+
+    # One of 400 is less than a standard error, which is 0.025 here.
+    few, figure = shares(3, wrong=1)
+    assert few[2][3] == 0.4
+    assert figure == 199 / 400
+    more, figure = shares(5, wrong=1)
+    assert more[3][3] == 0.0
+    assert figure == 200 / 400
+
+    # A hundred are more.
+    few, figure = shares(3, wrong=100)
+    assert few[2][3] == 0.1
+    assert figure == 200 / 400
 
 
 def test_who_has_few_movies_is_who_had_more_but_for_the_last() -> None:
@@ -73,26 +100,35 @@ def test_the_next_movie_is_not_asked_of_who_has_no_history() -> None:
     cases = [case(3), case(7)]
     right, wrong = telling(cases, [True, True]), telling(cases, [False, False])
 
-    (without, *with_history), figures = best_shares([right, wrong, wrong], cases)
+    (without, *with_history), figures = best_shares([right, wrong, wrong, wrong], cases)
 
     assert without[0] == 0.0
     assert figures.mean() < 1.0
-    assert with_history == [[1.0, 0.0, 0.0]] * 3  # there is nobody to choose by
+    assert with_history == [[1.0, 0.0, 0.0, 0.0]] * 3  # there is nobody to choose by
 
 
 def test_the_length_of_a_history_chooses_the_shares() -> None:
-    catalogue = Catalogue.of({number: (f"Movie {number} (1990)", ["Drama"]) for number in range(6)})
-    network = SequenceModel(Vocabularies.of([], catalogue), dimension=8, later=4, liked=2)
+    kinds = [["Drama"], ["Comedy"]]
+    catalogue = Catalogue.of({number: (f"Movie {number} (1990)", kinds[number % 2]) for number in range(30)})
+    features = Features(Vocabularies.of([], catalogue))
+    network = SequenceModel(features.vocabularies, dimension=8, later=4, liked=2, kin=2)
+    movies = features.movies(catalogue, ["movie_id", "genres", "title", "year"])
+    fit_kin(network, movies)
+    network.settle(movies, np.ones(30, bool))
     network.eval()
-    shares = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]], np.float32)
+    shares = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 0], [1, 1, 0, 1]], np.float32)
     network.user.shares.set_value(shares)
-    recent = np.array([[5, 4, 3, 2, 1][:length] + [0] * (5 - length) for length in range(6)])
-    inputs = [*([np.zeros(6, np.int64)] * 4), recent]
+    lengths = [0, 1, 2, 4, 5, 25]
+    recent = np.array([[1, 3, 5, 7, 9] * 5] * len(lengths))
+    recent[np.arange(25) >= np.array(lengths)[:, None]] = 0
+    inputs = [*([np.zeros(len(lengths), np.int64)] * 4), recent]
 
     vectors = network.user(*map(paddle.to_tensor, inputs)).numpy()
 
-    counting = [np.abs(part).sum(axis=1) > 0 for part in np.split(vectors, [8, 12], axis=1)]
-    assert np.stack(counting, axis=1).tolist() == shares[[0, 1, 2, 2, 2, 3]].astype(bool).tolist()
+    counting = [np.abs(part).sum(axis=1) > 0 for part in np.split(vectors, [8, 12, 14], axis=1)]
+    expected = shares[[0, 1, 2, 2, 3, 3]].astype(bool)
+    expected[0, 3] = False  # nothing is kin to no history
+    assert np.stack(counting, axis=1).tolist() == expected.tolist()
 
 
 def test_a_release_whose_histories_had_fewer_shares_is_gone_on_from_and_not_exported(
@@ -110,7 +146,7 @@ def test_a_release_whose_histories_had_fewer_shares_is_gone_on_from_and_not_expo
     network = network_of(manifest, vocabularies)
     weights = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
     take_over(network, weights | {SHARES: weights[SHARES][:3]})  # validation chooses all of them anew
-    assert network.user.shares.shape == [4, 3]
+    assert network.user.shares.shape == [4, 4]
 
 
 def test_a_sitting_begins_after_a_day_away() -> None:
