@@ -1,6 +1,7 @@
 """Real servers for every test that wants them, started once a session, and settings of its own for each test."""
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ __all__ = ["fusion_store", "generated_data", "sequence_store", "two_releases"]
 
 # Kafka's nodes live for seconds here: what Java would win by optimising them, it never gets back.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+# Whoever runs the tests in the background of a shell has Ctrl-C ignored, by them and by every child; some are about Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no failure of what is tested.
 hypothesis_settings.register_profile("untimed", deadline=None)

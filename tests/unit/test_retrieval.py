@@ -137,7 +137,8 @@ def test_a_batch_that_takes_milvus_too_long_is_asked_for_in_parts(health: Health
     found = retriever(milvus, health).lists(release, queries, wishes, lambda: time.monotonic() < until)
     whole = retriever(HalfLost(), health).lists(release, queries, wishes, lambda: True)
     assert np.array_equal(found.lists.movie_ids, whole.lists.movie_ids)
-    assert np.array_equal(found.lists.scores, whole.lists.scores)
+    # Products of another shape are added up in another order, and rounded to 6 places.
+    np.testing.assert_allclose(found.lists.scores, whole.lists.scores, rtol=0, atol=2e-6)
     assert np.array_equal(found.lists.lengths, whole.lists.lengths)
     assert [size for size in milvus.asked if size > 20] == [64, 32]
     wait_until_well(health)
