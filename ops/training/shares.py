@@ -19,7 +19,7 @@ LIKED_SHARES = (0.0, 0.1, 0.2, 0.4)
 LIKED_ALONE_SHARES = (0.0, 0.5, 1.0)
 KIN_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4)
 # Histories of fewer movies get as much of `kin` as costs no more than a standard error (Hastie et al., "The elements of statistical
-# learning", 2009, 7.10): who has told so little judges a list by what it looks like. Longer ones are not helped by it (docs/quality.md).
+# learning", 2009, 7.10): who has told so little judges a list by what it looks like. Longer ones are not helped by it, and have none (docs/quality.md).
 KIN_BELOW = 5
 # How many of the last movies stand for the shorter histories: one, and what is between two and four.
 SHORTER = (1, 3)
@@ -33,7 +33,8 @@ def shortened(cases: list[Case]) -> list[Case]:
 def best_shares(parts: list[Scores], cases: list[Case]) -> tuple[list[list[float]], NDArray[np.float64]]:
     """The shares [4, 4] by the length of a history (`SHARES_FROM`), and the NDCG@10 of each case with them, [n].
 
-    `parts` are the scores of each part, [n, movies]. Of shares that are as good the first is taken.
+    `parts` are the scores of each part, [n, movies]. Of shares that are as good the first is taken; of `kin`,
+    in histories of fewer than `KIN_BELOW` movies, the most that costs no more than a standard error.
     """
     rows = np.searchsorted(SHARES_FROM, [len(case.recent) for case in cases], side="right") - 1
     shares, figures = [list(row) for row in FIRST_SHARES], np.zeros(len(cases))
