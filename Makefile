@@ -1,14 +1,17 @@
 # The commands of a clone: `make help` lists them. Each environment is complete only when its stamp exists.
 
-# Of the environments; 3.11 or 3.12. `make demo PYTHON=python3.11` where python3 is another.
+# Of the environments; 3.11 to 3.13. `make demo PYTHON=python3.11` where python3 is another.
 PYTHON ?= python3
 
 VENV := .venv
 PADDLE26 := .venv-paddle26
+# Paddle 2.6 has no wheel for Python 3.13: only there is its environment left out.
+PADDLE26_HERE = $(if $(shell $(PYTHON) -c 'import sys; sys.version_info < (3, 13) or print("none")' 2>/dev/null),,$(PADDLE26)/.installed)
 LOCKS := ops/locks
-# The oldest glibc that every locked wheel runs on.
-LOCK = $(VENV)/bin/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-	--generate-hashes --no-header --no-annotate
+# One lock for Python 3.11 to 3.13. The GPU image has one Python; its glibc is the oldest that its wheels run on.
+LOCK = $(VENV)/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate
+EVERY_PYTHON := --universal
+GPU_IMAGE := --python-platform x86_64-manylinux_2_28
 
 # Much of a test's time is waiting, so three files run side by side, each on servers of its own.
 # In their order, faults first: the longest file must not be the last.
@@ -31,13 +34,14 @@ help:  ## Show this list
 demo: $(VENV)/.installed  ## Train, start everything, recommend and stream; ARGS='--data DIR' for your own data
 	@$(VENV)/bin/marquee demo $(ARGS)
 
-test: $(VENV)/.installed $(PADDLE26)/.installed  ## Lint, types, import layers, unit, integration and fault tests; no root needed
+test: $(VENV)/.installed $(PADDLE26_HERE)  ## Lint, types, import layers, unit, integration and fault tests; no root needed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/python -m pytest --ignore tests/system $(SIDE_BY_SIDE)
-	$(PADDLE26)/bin/python -m pytest --ignore tests/system -m paddle $(SIDE_BY_SIDE)
+	$(if $(PADDLE26_HERE),$(PADDLE26)/bin/python -m pytest --ignore tests/system -m paddle $(SIDE_BY_SIDE),\
+		@echo "Paddle 2.6 has no wheel for Python 3.13: its run is left out, PYTHON=python3.12 has one")
 
 test-system: $(VENV)/.installed  ## Containers, kcat, Prometheus, Chromium: tests that need Debian, as root; installs its packages
 	@command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] || \
@@ -47,11 +51,12 @@ test-system: $(VENV)/.installed  ## Containers, kcat, Prometheus, Chromium: test
 	$(VENV)/bin/python -m pytest tests/system $(ENGINE_BESIDE)
 
 lock: $(VENV)/.installed  ## Resolve the dependencies again into ops/locks; versions stay where they still fit
-	$(LOCK) pyproject.toml --extra cpu --extra local --group dev -o $(LOCKS)/dev.txt
-	$(LOCK) pyproject.toml --extra cpu -c $(LOCKS)/dev.txt -o $(LOCKS)/cpu.txt
-	printf 'hatchling\n' | $(LOCK) - -c $(LOCKS)/dev.txt -o $(LOCKS)/build.txt
-	$(LOCK) pyproject.toml --extra gpu -o $(LOCKS)/gpu.txt
-	printf 'paddlepaddle==2.6.2\n' | $(LOCK) pyproject.toml - --extra local --group dev -o $(LOCKS)/paddle26.txt
+	$(LOCK) $(EVERY_PYTHON) pyproject.toml --extra cpu --extra local --group dev -o $(LOCKS)/dev.txt
+	$(LOCK) $(EVERY_PYTHON) pyproject.toml --extra cpu -c $(LOCKS)/dev.txt -o $(LOCKS)/cpu.txt
+	printf 'hatchling\n' | $(LOCK) $(EVERY_PYTHON) - -c $(LOCKS)/dev.txt -o $(LOCKS)/build.txt
+	$(LOCK) $(GPU_IMAGE) pyproject.toml --extra gpu -o $(LOCKS)/gpu.txt
+	printf "paddlepaddle==2.6.2; python_version < '3.13'\n" | \
+		$(LOCK) $(EVERY_PYTHON) pyproject.toml - --extra local --group dev -o $(LOCKS)/paddle26.txt
 
 # The package itself is linked, not copied, so this runs again only when its metadata changes.
 $(VENV)/.installed $(PADDLE26)/.installed: %/.installed: %/.locked pyproject.toml
@@ -63,8 +68,8 @@ $(PADDLE26)/.locked: $(LOCKS)/paddle26.txt
 
 # Always from nothing: what an interrupted set-up left behind looks installed to pip, and is not.
 %/.locked:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null || \
-		{ echo "Marquee runs on Python 3.11 or 3.12, and $(PYTHON) is neither: make PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
+		{ echo "Marquee runs on Python 3.11 to 3.13, and $(PYTHON) is none of these: make PYTHON=python3.11" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$(PYTHON) cannot make environments: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 2; }
 	@echo "Setting up $* from $<, once: some minutes and about 2 GB"

@@ -46,10 +46,10 @@ def _variables() -> Finding:
 
 def _python() -> Finding:
     running = platform.python_version()
-    if (3, 11) <= sys.version_info < (3, 13):
+    if (3, 11) <= sys.version_info < (3, 14):
         return ok("python", running)
     return wrong(
-        "python", f"{running}; Marquee runs on 3.11 and 3.12", "make an environment with one of these"
+        "python", f"{running}; Marquee runs on 3.11 to 3.13", "make an environment with one of these"
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-import tarfile
+import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -43,11 +43,11 @@ def version_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = next(commits_before(), None)
     if head is None or before is None or before == head.decode().strip():
         pytest.skip("no version before this one is at hand: it needs a clone with its history")
-    archive = git("archive", before, "schemas", "worker", "producer", "ops", "pyproject.toml")
+    archive = git("archive", "--format=zip", before, "schemas", "worker", "producer", "ops", "pyproject.toml")
     assert archive
     folder = tmp_path_factory.mktemp("before")
-    with tarfile.open(fileobj=BytesIO(archive)) as packages:
-        packages.extractall(folder, filter="data")
+    with zipfile.ZipFile(BytesIO(archive)) as packages:
+        packages.extractall(folder)
     return folder
 
 
