@@ -1,5 +1,6 @@
 """Every setting that is in force, and where it came from; what is secret is hidden."""
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -7,17 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
-from pydantic_settings import (
-    EnvSettingsSource,
-    NestedSecretsSettingsSource,
-    SecretsSettingsSource,
-    TomlConfigSettingsSource,
-)
+from pydantic_settings import TomlConfigSettingsSource
 
-from schemas.settings import CONFIG_VARIABLE, SECRETS_VARIABLE, Settings, config_file
+from schemas.settings import Settings, config_file
+from schemas.sources import SecretFiles, Variables
+from schemas.variables import SECRETS_VARIABLE, unknown, variable
 
-# Of the tests, and what is no setting because it says where the settings are.
-_OTHERS = re.compile(rf"MARQUEE_(TEST|PADDLE)\w*|{CONFIG_VARIABLE}|{SECRETS_VARIABLE}")
+log = logging.getLogger(__name__)
+
 HIDDEN = "**********"
 # librdkafka's options that hold a secret themselves, not a file's name.
 _SECRET_OPTION = re.compile(r"password|secret|token|\.pem$|jaas|oauthbearer\.config", re.IGNORECASE)
@@ -47,17 +45,20 @@ def in_force(settings: Settings) -> Iterator[Setting]:
 
 def unknown_variables() -> list[str]:
     """Variables that look like settings and are none: nobody reads them."""
-    groups = {_variable((name,)) for name in Settings.model_fields}
-    said = {name for name in os.environ if name.upper().startswith("MARQUEE_")}
-    return sorted(
-        name
-        for name in said
-        if not _OTHERS.fullmatch(name.upper()) and name.upper().partition("__")[0] not in groups
-    )
+    return unknown(os.environ, Settings.model_fields)[0]
+
+
+def log_unread_variables() -> None:
+    """One line for the variables that nobody reads, and one for those that Kubernetes adds."""
+    unread, links = unknown(os.environ, Settings.model_fields)
+    if unread:
+        log.warning("ignored variables, no settings: %s", ", ".join(unread))
+    if links:
+        log.info("ignored variables, service links of Kubernetes: %s", ", ".join(links))
 
 
 def _setting(sources: "_Sources", path: tuple[str, ...], value: object) -> Setting:
-    return Setting(_variable(path), _shown(value), sources.origin(path))
+    return Setting(variable(path), _shown(value), sources.origin(path))
 
 
 class _Sources:
@@ -67,22 +68,21 @@ class _Sources:
         self._file = config_file()
         self._secrets = os.environ.get(SECRETS_VARIABLE)
         self._environment = {name.upper() for name in os.environ}
-        secrets = SecretsSettingsSource(Settings, secrets_dir=self._secrets)
         self._said: list[tuple[str, Mapping[str, Any]]] = [
-            ("variable", EnvSettingsSource(Settings)()),
-            ("secret", NestedSecretsSettingsSource(secrets)()),
+            ("variable", Variables(Settings)()),
+            ("secret", SecretFiles(Settings, self._secrets)()),
             ("file", TomlConfigSettingsSource(Settings, self._file)()),
         ]
 
     def origin(self, path: tuple[str, ...]) -> str:
         kind = next((kind for kind, said in self._said if _says(said, path)), "default")
-        variable = _variable(path)
+        name = variable(path)
         match kind:
             case "variable":
                 # A whole group can be one variable, as JSON.
-                return f"variable {variable if variable in self._environment else _variable(path[:1])}"
+                return f"variable {name if name in self._environment else variable(path[:1])}"
             case "secret":
-                return f"secret {self._secrets}/{variable.lower()}"
+                return f"secret {self._secrets}/{name.lower()}"
             case "file":
                 return f"file {self._file}"
         return kind
@@ -95,10 +95,6 @@ def _says(said: Mapping[str, Any], path: tuple[str, ...]) -> bool:
             return False
         inner = inner[name]
     return True
-
-
-def _variable(path: tuple[str, ...]) -> str:
-    return "MARQUEE_" + "__".join(path).upper()
 
 
 def _shown(value: object) -> object:

@@ -54,6 +54,10 @@ def settings_page() -> str:
         "directory without it); variables win. `MARQUEE_SECRETS_DIR` names a folder with one file a secret, named like "
         "the variable in lower case. A wrong value ends every command with exit code 2 and the variable's name. "
         "`marquee config` shows what is in force, and where each value came from.",
+        "",
+        "A variable with one underscore in place of two is refused as well. Other `MARQUEE_…` variables are ignored and named "
+        "once in the log, the links that Kubernetes makes of services among them. An empty value of a "
+        "setting without a default is none. Choices may have any case.",
     ]
     top = {name: field for name, field in Settings.model_fields.items() if not _group(field)}
     lines += ["", *_settings_table("MARQUEE_", top)]

@@ -16,7 +16,6 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -24,13 +23,14 @@ from pydantic_settings import (
 
 from schemas.client_options import refusal
 from schemas.errors import SettingsError
+from schemas.meant import as_meant
+from schemas.sources import SecretFiles, Variables
 from schemas.topics import DEFAULT_PARTITIONS, DEFAULT_PREFIX, Names
+from schemas.variables import CONFIG_VARIABLE, SECRETS_VARIABLE, check_names, variable
 
-# The variable that names the TOML file; without it, marquee.toml in the working directory is read where there is one.
-CONFIG_VARIABLE = "MARQUEE_CONFIG"
-# The variable that names a folder of secrets: one file a setting, named like the variable in lower case.
-SECRETS_VARIABLE = "MARQUEE_SECRETS_DIR"
 DEFAULT_CONFIG = "marquee.toml"
+# Of a setting in seconds: a day. Python's and librdkafka's timers take no number that is much larger.
+_LONGEST_S = 86_400.0
 
 
 # What each mechanism needs, where it is not given as librdkafka's own options in kafka.client.
@@ -43,7 +43,12 @@ _CREDENTIALS = {
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_meant(cls, said: Any) -> Any:
+        return as_meant(said, cls.model_fields)
 
 
 class KafkaSettings(_Group):
@@ -82,11 +87,12 @@ class KafkaSettings(_Group):
         DEFAULT_PARTITIONS, ge=1, le=10_000, description="Of profiles, when Marquee creates it."
     )
     replication_factor: int = Field(
-        -1, ge=-1, description="Of topics Marquee creates; -1: the brokers' default."
+        -1, ge=-1, le=32_767, description="Of topics Marquee creates; -1: the brokers' default."
     )
     delivery_timeout_s: float = Field(
         120.0,
         gt=0,
+        le=_LONGEST_S,
         description="How long a producer outside a transaction tries to deliver a record, in seconds.",
     )
 
@@ -101,7 +107,9 @@ class KafkaSettings(_Group):
 class MilvusSettings(_Group):
     """The Milvus server."""
 
-    uri: str = Field("http://127.0.0.1:19530", description="http(s)://host:port of a Milvus server.")
+    uri: str = Field(
+        "http://127.0.0.1:19530", min_length=1, description="http(s)://host:port of a Milvus server."
+    )
     token: SecretStr | None = Field(None, description="API key, or user:password.")
     tls_ca_location: FilePath | None = Field(
         None, description="PEM file of the authorities that sign the server, where the system's do not."
@@ -110,7 +118,7 @@ class MilvusSettings(_Group):
         None, description="PEM file of the client's certificate, where the server asks for one."
     )
     tls_key_location: FilePath | None = Field(None, description="PEM file of the client's key.")
-    timeout_s: float = Field(10.0, gt=0, description="Of one call, in seconds.")
+    timeout_s: float = Field(10.0, gt=0, le=_LONGEST_S, description="Of one call, in seconds.")
     exact_after_s: Annotated[float, Field(ge=0)] | Literal["never"] = Field(
         10.0,
         description="How long Milvus may be away before the worker searches its own copy, seconds, or `never`.",
@@ -177,10 +185,10 @@ class WorkerSettings(_Group):
         description="After which a silent worker loses its partitions, milliseconds.",
     )
     max_poll_interval_ms: int = Field(
-        300_000, ge=1_000, description="The longest a poll may stay away, milliseconds."
+        300_000, ge=1_000, le=86_400_000, description="The longest a poll may stay away, milliseconds."
     )
     stop_timeout_s: float = Field(
-        8.0, gt=0, description="To finish what is in flight on SIGTERM, in seconds."
+        8.0, gt=0, le=_LONGEST_S, description="To finish what is in flight on SIGTERM, in seconds."
     )
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where the user tower runs.")
     embed_threads: int = Field(
@@ -244,7 +252,11 @@ class OutcomesSettings(_Group):
 class HttpSettings(_Group):
     """The port of the worker's page, /metrics, /health/live and /health/ready."""
 
-    host: str = Field("127.0.0.1", description="Address to bind; loopback by default.")
+    host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="Address to bind, IPv4 or IPv6; loopback by default, `0.0.0.0` and `::` are all of the machine's.",
+    )
     port: int = Field(9464, ge=0, le=65_535, description="0 takes a free one, and says which.")
     token: SecretStr | None = Field(
         None,
@@ -263,7 +275,7 @@ class RegistrySettings(_Group):
     )
     username: str | None = None
     password: SecretStr | None = None
-    timeout_s: float = Field(10.0, gt=0, description="Of one call, in seconds.")
+    timeout_s: float = Field(10.0, gt=0, le=_LONGEST_S, description="Of one call, in seconds.")
 
 
 class LogSettings(_Group):
@@ -286,7 +298,7 @@ class Settings(BaseSettings):
 
     prefix: str = Field(
         DEFAULT_PREFIX,
-        pattern=r"^[0-9A-Za-z_.-]{0,100}$",
+        pattern=r"^[0-9A-Za-z_.-]{1,100}$",
         description="Of topics, groups, transactional ids and collections.",
     )
     store: str = Field("store", min_length=1, description="Folder of the releases, any fsspec URL.")
@@ -304,26 +316,29 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  ours leaves out what Kubernetes adds
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  .env files are not read
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (
             init_settings,
-            env_settings,
-            # pydantic's own reads no setting of a group, and every secret is one.
-            NestedSecretsSettingsSource(file_secret_settings),
+            Variables(settings_cls),
+            SecretFiles(settings_cls, getattr(file_secret_settings, "secrets_dir", None)),
             TomlConfigSettingsSource(settings_cls, config_file()),
         )
 
     @model_validator(mode="after")
     def _sasl_is_whole(self) -> Self:
         if self.kafka.security_protocol.startswith("SASL") and self.kafka.sasl_mechanism is None:
-            raise ValueError("kafka.sasl_mechanism must be set when kafka.security_protocol is SASL_…")
+            raise ValueError(
+                "kafka.sasl_mechanism (MARQUEE_KAFKA__SASL_MECHANISM) must be set when kafka.security_protocol is SASL_…"
+            )
         needed = _CREDENTIALS.get(self.kafka.sasl_mechanism or "", ())
         missing = [name for name in needed if getattr(self.kafka, name) is None]
         if missing and self.kafka.security_protocol.startswith("SASL") and not self.kafka.client:
-            raise ValueError(f"kafka.{missing[0]} must be set for {self.kafka.sasl_mechanism}")
+            raise ValueError(
+                f"kafka.{missing[0]} ({variable(('kafka', missing[0]))}) must be set for {self.kafka.sasl_mechanism}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -363,25 +378,26 @@ def load_settings(**overrides: Any) -> Settings:
     secrets = os.environ.get(SECRETS_VARIABLE)
     if secrets and not Path(secrets).is_dir():
         raise SettingsError(f"{SECRETS_VARIABLE} names {secrets}, and there is no such folder")
+    check_names(os.environ, Settings.model_fields)
     try:
         return Settings(_secrets_dir=secrets, **overrides)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
-    except ValueError as error:  # TOML that cannot be parsed, a variable that should be JSON and is not
-        raise SettingsError(str(error)) from None
+    except (OSError, ValueError) as error:  # the file cannot be read, or is no TOML
+        raise SettingsError(f"{config_file()}: {error}") from None
 
 
 def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False, include_context=False):
-        path = [str(part) for part in problem["loc"]]
+        # A setting has a group at most; what pydantic adds is inside of its value.
+        path = [str(part) for part in problem["loc"]][:2]
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "there is no such setting; `marquee config` lists them all"
         if not path:  # of several settings together; the sentence names them
             lines.append(message)
             continue
-        variable = "MARQUEE_" + "__".join(part.upper() for part in path)
         shown = (
             ""
             if problem["type"] in ("missing", "extra_forbidden")
@@ -389,7 +405,7 @@ def _explain(error: ValidationError) -> str:
             or isinstance(problem["input"], dict)
             else f", got {problem['input']!r}"
         )
-        lines.append(f"{'.'.join(path)} ({variable}): {message}{shown}")
+        lines.append(f"{'.'.join(path)} ({variable(path)}): {message}{shown}")
     return "; ".join(lines)
 
 

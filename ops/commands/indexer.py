@@ -40,9 +40,11 @@ def indexer(
         port=port,
     )
     from ops import logs
+    from ops.origins import log_unread_variables
     from ops.schema_check import check_schemas
     from worker.run_indexer import run_indexer
 
     logs.set_up(settings.log)
+    log_unread_variables()
     check_schemas(settings)
     run_indexer(settings)

@@ -24,9 +24,11 @@ def outcomes_worker(
     """
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, port=port)
     from ops import logs
+    from ops.origins import log_unread_variables
     from ops.schema_check import check_schemas
     from worker.run_outcomes import run_outcomes
 
     logs.set_up(settings.log)
+    log_unread_variables()
     check_schemas(settings)
     run_outcomes(settings)

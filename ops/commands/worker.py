@@ -39,9 +39,11 @@ def worker(
         port=port,
     )
     from ops import logs
+    from ops.origins import log_unread_variables
     from ops.schema_check import check_schemas
     from worker.run import run_worker
 
     logs.set_up(settings.log)
+    log_unread_variables()
     check_schemas(settings)
     run_worker(settings)
