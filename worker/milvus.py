@@ -14,6 +14,7 @@ from pymilvus.client.prepare import Prepare
 from pymilvus.exceptions import ConnectionConfigException
 
 from schemas.errors import SettingsError
+from schemas.profile import MAX_GENRE_LENGTH, MAX_GENRES
 from schemas.settings import MilvusSettings
 from worker.errors import MilvusError, SlowMilvusError
 
@@ -27,8 +28,6 @@ Column = TypeVar("Column", np.int64, np.float32)
 IndexType = Literal["FLAT", "HNSW"]
 _INDEXES: dict[IndexType, dict[str, int]] = {"FLAT": {}, "HNSW": {"M": 16, "efConstruction": 200}}
 EF_MIN = 64  # HNSW's candidates; at least the limit, more for recall
-_MAX_GENRES = 64
-_MAX_GENRE_BYTES = 256
 _READ_NEWEST = 1  # a guarantee timestamp of 1 waits for nothing: a collection never changes once it is loaded
 _NOT_LOADED = 101
 _SCHEMA = {"fields": [{"name": "vector", "type": DataType.FLOAT_VECTOR}]}  # what the bytes of a query are
@@ -129,8 +128,8 @@ class Milvus:
                 "genres",
                 DataType.ARRAY,
                 element_type=DataType.VARCHAR,
-                max_capacity=_MAX_GENRES,
-                max_length=_MAX_GENRE_BYTES,
+                max_capacity=MAX_GENRES,
+                max_length=MAX_GENRE_LENGTH,
             )
             client.create_collection(
                 collection, schema=schema, timeout=self._timeout, consistency_level="Eventually"
@@ -151,7 +150,7 @@ class Milvus:
         Not to be repeated after a MilvusError, because the rows may be there: begin a new collection instead.
         """
         rows = [
-            {"movie_id": movie_id, "vector": vector, "year": year, "genres": list(names)[:_MAX_GENRES]}
+            {"movie_id": movie_id, "vector": vector, "year": year, "genres": list(names)[:MAX_GENRES]}
             for movie_id, vector, year, names in zip(
                 movie_ids.tolist(), vectors, years.tolist(), genres, strict=True
             )

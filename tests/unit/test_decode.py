@@ -1,6 +1,7 @@
 """Whatever is in an event's bytes: a profile, or a dead letter with its reason, and never an exception."""
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -84,6 +85,52 @@ def test_what_cannot_be_read_has_a_reason(value: bytes | None, reason: Reason) -
     assert isinstance(rejection, Rejection)
     assert rejection.reason is reason
     assert rejection.error
+
+
+GENRES = '{"filter": {"%s": [%s]}}'
+
+
+@pytest.mark.parametrize("field", ["genres", "not_genres"])
+@pytest.mark.parametrize(
+    ("genres", "said"),
+    [
+        (['"Comedy"'] * 65, "at most 64 items"),
+        (['"' + "é" * 257 + '"'], "at most 256 characters"),
+    ],
+)
+def test_a_filter_has_limits(field: str, genres: list[str], said: str) -> None:
+    rejection = decode((GENRES % (field, ", ".join(genres))).encode())
+
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason is Reason.INVALID
+    assert rejection.error.startswith(f"filter.{field}")
+    assert said in rejection.error
+
+
+def test_a_filter_may_have_as_much_as_a_movie_in_a_collection() -> None:
+    genres = ['"' + "é" * 256 + '"'] * 64
+
+    assert isinstance(decode((GENRES % ("genres", ", ".join(genres))).encode()), ProfileEvent)
+
+
+@pytest.mark.parametrize("field", ["recent", "exclude", "genres", "not_genres", "years"])
+@pytest.mark.parametrize("item", ["1", '""', "[]", "{}", "true", '"a"'])
+def test_a_list_of_a_mebibyte_is_refused_before_it_is_built(field: str, item: str) -> None:
+    """Of 349,000 genres one event made 9.5 MB, and of 524,000 numbers in their place 450 MB of errors."""
+    body = '{"%s": [%s]}' if field in ProfileEvent.model_fields else '{"filter": {"%s": [%s]}}'
+    items = [item] * ((MAX_EVENT_BYTES - 100) // (len(item) + 1))
+    value = (body % (field, ",".join(items))).encode()
+    del items
+    tracemalloc.start()
+    try:
+        rejection = decode(value)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert isinstance(rejection, Rejection)
+    assert kept < 10_000
+    assert peak < 32 * MAX_EVENT_BYTES
 
 
 def test_names_the_field() -> None:

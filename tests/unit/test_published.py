@@ -26,6 +26,17 @@ def test_what_was_released_is_not_broken() -> None:
     assert broken_since_release() == [], "see ops/schema_files.py"
 
 
+def test_only_the_limits_that_were_set_on_purpose_are_not_in_the_release(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Genres in a filter had no limit; a limit lower than the one that was decided is a break as before."""
+    monkeypatch.setattr("ops.schema_files._LIMITED", {})
+    assert broken_since_release() != []
+    lower = {("Filter", "genres"): {"maxItems": 65}}
+    monkeypatch.setattr("ops.schema_files._LIMITED", {"profile-event": lower})
+    assert broken_since_release() != []
+
+
 def record(required: list[str] | None = None, **fields: object) -> dict[str, Any]:
     return {"type": "object", "properties": fields, "required": required or []}
 
