@@ -155,6 +155,13 @@ class WorkerSettings(_Group):
         le=10_000_000,
         description="Lists kept for profiles that come again, about 1 KB each; 0 searches for every event.",
     )
+    cache_max_mb: int = Field(
+        64,
+        ge=1,
+        le=1_048_576,
+        description="Size of the lists that are kept, with their keys, in MiB; beyond it, or beyond `cached_lists`, those "
+        "unused the longest go. A candidate on trial keeps as many of its own.",
+    )
     diversity: float = Field(
         0.0,
         ge=0,

@@ -10,7 +10,7 @@ from schemas.dead_letter import Reason
 from schemas.errors import MarqueeError
 from schemas.profile import DEFAULT_K, ProfileEvent
 from worker.batch import Answer, Event, source_of
-from worker.cache import Found, profile_key
+from worker.cache import Found, list_keys
 from worker.decode import Rejection, decode
 from worker.encode import encode_dead_letter
 from worker.errors import AbandonedError, MixedReleasesError, SupersededError
@@ -217,7 +217,7 @@ class Answerer:
         withheld = self._withheld()
         if not served.cache.size:
             return self._search(profiles, served, is_ours, withheld)[0]
-        keys = [(withheld, profile_key(profile)) for profile in profiles]
+        keys = list_keys(profiles, withheld)
         found = served.cache.find(keys)
         wanted = {key: place for place, key in enumerate(keys) if found[place] is None}
         hits = len(found) - found.count(None)

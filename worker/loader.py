@@ -81,7 +81,8 @@ class ReleaseLoader:
             loaded.manifest.stars,
         )
         exact = self._exact(loaded, vectors_sha256)
-        return ServedRelease(loaded, collection, encoder, exact, ListCache(worker.cached_lists), ef or EF_MIN)
+        cache = ListCache(worker.cached_lists, worker.cache_max_mb * 2**20)
+        return ServedRelease(loaded, collection, encoder, exact, cache, ef or EF_MIN)
 
     def _exact(self, release: Release, sha256: str | None) -> ExactIndex | None:
         manifest, worker = release.manifest, self._settings.worker
