@@ -10,9 +10,10 @@ from typing import Any
 
 from ops.offline import OfflineRelease
 from schemas.errors import MarqueeError
+from schemas.headers import Headers
 from schemas.profile import AGE_GROUPS, OCCUPATIONS
 from schemas.settings import Settings
-from worker.batch import Answer, Headers
+from worker.batch import Answer
 
 TOP = 5
 _BATCH = 256

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from typing import Literal
 
-from producer.recommendations import DeadLetter, Outcome, Reader, read_outcome
+from producer.recommendations import DeadLetter, Outcome, Reader, outcomes_of
 from schemas.settings import Settings
 
 # Events whose answer is awaited, at 40 bytes each; those that came before the first of them have no latency.
@@ -22,15 +22,15 @@ class TimedOutcomes(Reader):
 
     def outcomes(self, timeout_s: float) -> list[Outcome]:
         """What has become of events since the last call. Raises as `OutcomeReader.outcomes`."""
-        found: list[Outcome] = []
+        records = []
         for message in self.poll(timeout_s):
             if message.topic() != self._names.profiles:
-                found.append(read_outcome(message, self._names))
+                records.append(message)
             elif (place := (message.partition(), message.offset())) != (None, None):
                 self._event_times[place] = message.timestamp()[1]  # type: ignore[index]  # a consumed record has both
         while len(self._event_times) > _AWAITED:
             self._event_times.popitem(last=False)
-        return found
+        return outcomes_of(records, self._names)
 
     def latency_ms(self, outcome: Outcome) -> int | None:
         """From the event's timestamp to the broker's of its outcome; None where the event was not seen (yet)."""

@@ -16,7 +16,8 @@ from confluent_kafka import Consumer, TopicPartition
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker.batch import Answer, Headers, Record
+from schemas.headers import Headers
+from worker.batch import Answer, Record
 from worker.http import Health
 from worker.latest import Latest
 from worker.metrics import Metrics

@@ -103,7 +103,7 @@ def contract_page() -> str:
         "",
         _sentence(Recommendation),
         "It has the event's key and headers, and the event's partition number, in the order of the offsets; its timestamp "
-        "is the broker's.",
+        "is the broker's. A header whose name is not UTF-8 is left out and counted; header values may be any bytes.",
         "",
         *_fields_table(Recommendation),
         "",
@@ -117,7 +117,8 @@ def contract_page() -> str:
         "",
         f"## {names.dead_letters}: what could not be answered",
         "",
-        "The event's own key, bytes and headers, in the event's partition number, with these headers:",
+        "The event's own key, bytes and headers (but for those whose names are not UTF-8), in the event's partition number, with "
+        "these headers:",
         "",
         "| header | what |",
         "|---|---|",

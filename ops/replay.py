@@ -1,6 +1,7 @@
 """Past events against a named release: the same range, device, versions and batch size give the same bytes."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,9 +16,12 @@ from ops.offline import OfflineRelease
 from producer.cluster import Refusal, partitions, unreachable
 from schemas import dead_letter, kafka
 from schemas.errors import MarqueeError
+from schemas.headers import mended
 from schemas.settings import Settings
 from schemas.topics import Names
 from worker.batch import Answer, Event
+
+log = logging.getLogger(__name__)
 
 _CONSUMED = 500
 _POLL_SECONDS = 1.0
@@ -194,9 +198,13 @@ def _records(consumer: Consumer, topic: str, partition: int, start: int, stop: i
             assert offset is not None
             if offset >= stop:
                 return
-            yield cast(Event, message)
+            yield cast(Event, mended([message], _say_left_out)[0])
             if offset == stop - 1:
                 return
+
+
+def _say_left_out(headers: int) -> None:
+    log.warning("%d headers of an event are left out: their names are not UTF-8", headers)
 
 
 def refuse_own(names: Names, out: str) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from pydantic import ValidationError
@@ -22,11 +21,10 @@ from producer.recommendations import DeadLetter, read_dead_letter
 from schemas import kafka
 from schemas.dead_letter import RESERVED_HEADER_PREFIX, VALUE_LENGTH, RedriveMarker
 from schemas.errors import FatalKafkaError, MarqueeError, SettingsError
+from schemas.headers import Headers, headers_of
 from schemas.settings import Settings
 
 log = logging.getLogger(__name__)
-
-Headers = list[tuple[str, str | bytes | None]]
 
 # Letters of one transaction: enough that its cost does not count, few enough for its timeout.
 BATCH_LETTERS = 500
@@ -205,7 +203,7 @@ class Redriver:
 
 def _letter(message: Message, dead: DeadLetter, markers: dict[bytes | None, bytes | None]) -> Letter:
     place = f"{message.topic()}-{message.partition()}-{message.offset()}"
-    headers = cast(Headers, message.headers() or [])
+    headers = headers_of(message)
     return Letter(
         place,
         dead,

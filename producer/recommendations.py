@@ -1,7 +1,8 @@
 """Reads what became of events: committed recommendations and dead letters, from any point, without a group."""
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
@@ -18,9 +19,12 @@ from pydantic import ValidationError
 from producer.cluster import Refusal, ends, partitions, unreachable
 from schemas import dead_letter, kafka
 from schemas.errors import FatalKafkaError, MarqueeError
+from schemas.headers import headers_of
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
 from schemas.topics import Names
+
+log = logging.getLogger(__name__)
 
 _BATCH = 500  # records of one consume: librdkafka gives hundreds as fast as one
 
@@ -155,12 +159,8 @@ class OutcomeReader(Reader):
         super().__init__(settings, topics, start=start, timeout_s=timeout_s)
 
     def outcomes(self, timeout_s: float) -> list[Outcome]:
-        """What has become of events since the last call; waits up to `timeout_s` for the first.
-
-        Raises:
-            MarqueeError: a record is not what the design says, or Kafka ended this reader.
-        """
-        return [read_outcome(message, self._names) for message in self.poll(timeout_s)]
+        """What has become of events since the last call; waits up to `timeout_s` for the first. Raises as `poll`."""
+        return outcomes_of(self.poll(timeout_s), self._names)
 
     def outcome_of(self, partition: int, offset: int, timeout_s: float) -> Outcome:
         """What became of the event at that place of `profiles`: two events may share an id, never a place.
@@ -176,6 +176,20 @@ class OutcomeReader(Reader):
                     return outcome
         place = f"{self._names.profiles}-{partition}-{offset}"
         raise NoAnswerError(f"no answer to {place} came within {timeout_s:g} s")
+
+
+def outcomes_of(messages: Iterable[Message], names: Names) -> list[Outcome]:
+    """The outcomes among records of `recommendations` and `dead-letters`; the others are skipped, with a warning."""
+    found: list[Outcome] = []
+    skipped: list[MarqueeError] = []
+    for message in messages:
+        try:
+            found.append(read_outcome(message, names))
+        except MarqueeError as error:
+            skipped.append(error)
+    if skipped:
+        log.warning("skipped %d records; %s", len(skipped), skipped[0])
+    return found
 
 
 def read_outcome(message: Message, names: Names) -> Outcome:
@@ -212,7 +226,7 @@ def read_dead_letter(message: Message) -> DeadLetter:
     Raises:
         MarqueeError: it lacks the headers of a dead letter.
     """
-    headers = {name: _text(value) for name, value in dict(message.headers() or []).items() if value}
+    headers = {name: _text(value) for name, value in dict(headers_of(message)).items() if value}
     try:
         topic, partition, offset = dead_letter.place_of(headers[dead_letter.SOURCE])
         return DeadLetter(

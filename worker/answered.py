@@ -13,6 +13,7 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas import dead_letter, kafka
+from schemas.headers import headers_of
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
 from worker.batch import Place, place_of
@@ -145,7 +146,7 @@ def answered_by(record: Message, profiles: str) -> Answered | None:
     """What a record of either topic answers; None where it is no answer to an event of `profiles` in the same partition."""
     try:
         topic, partition, offset = _source(record)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None  # somebody else's record
     if (topic, partition) != (profiles, record.partition()):
         return None
@@ -154,8 +155,8 @@ def answered_by(record: Message, profiles: str) -> Answered | None:
 
 
 def _source(record: Message) -> tuple[str, int, int]:
-    header = dict(record.headers() or []).get(dead_letter.SOURCE)
+    header = dict(headers_of(record)).get(dead_letter.SOURCE)
     if header is not None:
         return dead_letter.place_of(header.decode() if isinstance(header, bytes) else header)
     source = orjson.loads(record.value() or b"")["source"]
-    return source["topic"], source["partition"], source["offset"]
+    return source["topic"], int(source["partition"]), int(source["offset"])

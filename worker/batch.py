@@ -7,10 +7,10 @@ from typing import Literal, Protocol
 from confluent_kafka import Message, TopicPartition
 
 from schemas.dead_letter import Reason
+from schemas.headers import Headers
 
 Trigger = Literal["size", "deadline", "drained", "revoked"]
 Place = tuple[str, int]  # topic and partition
-Headers = list[tuple[str, str | bytes | None]]
 
 
 class Event(Protocol):

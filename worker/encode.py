@@ -11,10 +11,11 @@ import orjson
 
 from schemas import dead_letter
 from schemas.dead_letter import RESERVED_HEADER_PREFIX
+from schemas.headers import Headers
 from schemas.manifest import Stars
 from schemas.profile import MAX_K, ProfileEvent
 from schemas.recommendation import Retrieval
-from worker.batch import Event, Headers, Record, source_of
+from worker.batch import Event, Record, source_of
 from worker.catalogue import Catalogue
 from worker.decode import Rejection
 from worker.lists import Lists, Scores

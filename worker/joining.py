@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from schemas import kafka
 from schemas.feedback import OutcomesPositions, OutcomesRecord
+from schemas.headers import mended
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
 from worker.batch import Event, Place, Record, place_of
@@ -35,12 +36,20 @@ class Joining:
     """Both topics, all of their partitions, and how far each is read."""
 
     def __init__(
-        self, settings: Settings, join: Join, keep_place: Callable[[], None], stopping: Stopping
+        self,
+        settings: Settings,
+        join: Join,
+        keep_place: Callable[[], None],
+        stopping: Stopping,
+        left_out: Callable[[int], None],
     ) -> None:
-        """`keep_place` is called while the last day is read again, and may raise to end it."""
+        """`keep_place` is called while the last day is read again, and may raise to end it.
+
+        `left_out` is given the number of headers of a record that cannot be read.
+        """
         self._names = settings.names
         self._join = join
-        self._keep_place, self._stopping = keep_place, stopping
+        self._keep_place, self._stopping, self._left_out = keep_place, stopping, left_out
         self._next: dict[Place, int] = {}
         self._read_to_ms: dict[Place, float] = {}  # inf at a partition's end
         self.letters: list[Record] = []
@@ -164,7 +173,7 @@ class Joining:
         return False
 
     def _take_recommendations(self, messages: Sequence[Message], new: bool) -> None:
-        read = [(message, _recommendation(message)) for message in messages]
+        read = [(message, _recommendation(message, self._names.profiles)) for message in messages]
         sound = [(message, answer) for message, answer in read if answer is not None]
         places = [(answer.source.partition, answer.source.offset) for _, answer in sound]
         for (message, answer), segment in zip(sound, self._segments.of(places), strict=True):
@@ -177,7 +186,7 @@ class Joining:
         if not isinstance(found, Rejection):
             self._join.feedback(found.event_id, found.movie_id, found.action, message.timestamp()[1], new=new)
         elif new:
-            event = cast(Event, message)
+            event = cast(Event, mended([message], self._left_out)[0])
             self.letters.append(encode_dead_letter(self._names.dead_letters, event, found, None))
 
     def _offsets(self, topic: str) -> list[int]:
@@ -189,10 +198,15 @@ class Joining:
         return min(time.time() * 1_000, *behind)
 
 
-def _recommendation(message: Message) -> Recommendation | None:
+def _recommendation(message: Message, profiles: str) -> Recommendation | None:
+    """None where it is no answer to an event of `profiles` in the same partition."""
+    where = f"{message.topic()}-{message.partition()}-{message.offset()}"
     try:
-        return Recommendation.model_validate_json(message.value() or b"")
+        answer = Recommendation.model_validate_json(message.value() or b"")
     except ValidationError as error:
-        where = f"{message.topic()}-{message.partition()}-{message.offset()}"
         log.warning("%s is no recommendation, and skipped: %s", where, error.errors()[0]["msg"])
         return None
+    if (answer.source.topic, answer.source.partition) != (profiles, message.partition()):
+        log.warning("%s answers an event of elsewhere, and is skipped", where)
+        return None
+    return answer

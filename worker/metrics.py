@@ -71,6 +71,11 @@ class Metrics:
             "Positions that retention had removed and a setting went past.",
             registry=registry,
         )
+        self._unreadable_headers = Counter(
+            "marquee_unreadable_headers",
+            "Headers of events that were left out of results and dead letters, because their names are not UTF-8.",
+            registry=registry,
+        )
         self._commit_at = Gauge(
             "marquee_last_commit_timestamp_seconds",
             "When results were last committed; 0 before the first.",
@@ -118,6 +123,9 @@ class Metrics:
 
     def lost_offset(self) -> None:
         self._lost_offsets.inc()
+
+    def unreadable_headers(self, count: int) -> None:
+        self._unreadable_headers.inc(count)
 
 
 def _by_value(metric: _Labelled, values: Iterable[str]) -> dict[str, _Labelled]:

@@ -73,7 +73,7 @@ class _Term:
         self._health, self._metrics, self._stopping = health, metrics, stopping
         self._turn, self._ledger = Turn(settings), Ledger(settings)
         self._join = Join(settings.outcomes.remembered)
-        self._joining = Joining(settings, self._join, self._keep_place, stopping)
+        self._joining = Joining(settings, self._join, self._keep_place, stopping, metrics.unreadable_headers)
         self._committed_at = self._looked_at = time.monotonic()
 
     def run(self) -> None:

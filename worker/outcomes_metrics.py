@@ -51,6 +51,11 @@ class OutcomesMetrics:
         self._letters = Counter(
             "marquee_outcomes_dead_letters", "Feedback that could not be read.", registry=registry
         )
+        self._unreadable_headers = Counter(
+            "marquee_outcomes_unreadable_headers",
+            "Headers of feedback that were left out of its dead letters, because their names are not UTF-8.",
+            registry=registry,
+        )
         self._remembered = Gauge(
             "marquee_outcomes_remembered",
             "Recommendations that feedback can be joined with; at its bound (a setting), those of a day do not fit.",
@@ -65,6 +70,9 @@ class OutcomesMetrics:
 
     def leading(self, leads: bool) -> None:
         self._leads.set(leads)
+
+    def unreadable_headers(self, count: int) -> None:
+        self._unreadable_headers.inc(count)
 
     def committed(self, letters: int, join: Join) -> None:
         """Tell what is final now; `show` tells the counts."""

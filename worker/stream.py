@@ -31,6 +31,7 @@ from confluent_kafka import (
 
 from schemas import kafka
 from schemas.errors import FatalKafkaError, MarqueeError, UnreachableError
+from schemas.headers import mended
 from schemas.settings import Settings
 from worker.answer import Answerer
 from worker.batch import Event, Trigger
@@ -249,7 +250,8 @@ class Stream:
         for message in messages:
             if message.error() is not None:
                 self._on_message_error(message)
-        return [cast(Event, message) for message in messages if message.error() is None]
+        records = [message for message in messages if message.error() is None]
+        return cast(list[Event], mended(records, self._metrics.unreadable_headers))
 
     def _on_message_error(self, message: Message) -> None:
         error = message.error()

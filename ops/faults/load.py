@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaError, Message, Producer
 
 from ops.faults.checker import Kind, Sent
-from ops.faults.reading import QUICK_TO_NOTICE, digest_of
+from ops.faults.reading import QUICK_TO_NOTICE
+from ops.faults.records import digest_of
 
 # Longer than any outage that the suite makes: an event that is given up would be one that nobody knows about.
 DELIVERY_SECONDS = 900

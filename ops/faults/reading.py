@@ -1,7 +1,5 @@
 """Reading everything back: a plain read_committed consumer and the json module, and nothing of the worker's or producer's."""
 
-import hashlib
-import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from ops.faults.checker import Outcome
+from ops.faults.records import bytes_of, outcome_of
 from schemas.watermarks import watermarks
 
 Place = tuple[str, int]  # topic and partition
@@ -84,8 +83,7 @@ class CommittedReader(threading.Thread):
     def has_read(self, ends: Mapping[Place, int]) -> bool:
         """Whether everything before the ends has been read.
 
-        Raises:
-            ValueError, KeyError: a record is not what the contract says; the reader ended there.
+        Raises: what ended the thread.
         """
         self.raise_failure()
         return all(self._ended_at.get(place, 0) >= end for place, end in ends.items())
@@ -103,49 +101,13 @@ class CommittedReader(threading.Thread):
     def _take(self, message: Message) -> None:
         error = message.error()
         if error is None:
-            outcome = self._read(message)
+            outcome = outcome_of(message, self._dead_letters)
             self.keys.add(outcome.key or b"")
             self.newest_at[outcome.partition] = outcome.at
             self.outcomes.append(outcome)
         elif error.code() == KafkaError._PARTITION_EOF:
             place = (str(message.topic()), int(message.partition() or 0))
             self._ended_at[place] = int(message.offset() or 0)
-
-    def _read(self, message: Message) -> Outcome:
-        partition, offset = message.partition(), message.offset()
-        assert partition is not None and offset is not None
-        key, value = _bytes(message.key()), _bytes(message.value())
-        digest = digest_of(value)
-        now, stored_at = time.monotonic(), message.timestamp()[1] / 1_000
-        if message.topic() == self._dead_letters:
-            headers = dict(message.headers() or [])
-            source = _place_of(headers["marquee.source"])
-            return Outcome("dead letter", partition, offset, key, source, digest, at=now, stored_at=stored_at)
-        said = json.loads(value or b"")
-        place = said["source"]
-        return Outcome(
-            "recommendation",
-            partition,
-            offset,
-            key,
-            (place["topic"], place["partition"], place["offset"]),
-            digest,
-            said["event_id"],
-            said["release"],
-            said["collection"],
-            at=now,
-            stored_at=stored_at,
-        )
-
-
-def _bytes(text: str | bytes | None) -> bytes | None:
-    """What the client's types call text, and what is bytes."""
-    return text.encode() if isinstance(text, str) else text
-
-
-def digest_of(value: bytes | None) -> bytes | None:
-    """sha256 of a record's value, None where it has none."""
-    return None if value is None else hashlib.sha256(value).digest()
 
 
 @contextmanager
@@ -202,7 +164,7 @@ def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[tupl
             for message in messages:
                 partition, offset = message.partition(), message.offset()
                 assert partition is not None and offset is not None
-                yield _bytes(message.key()) or b"", partition, offset
+                yield bytes_of(message.key()) or b"", partition, offset
                 if offset + 1 >= ends[topic, partition]:
                     left.discard(partition)
 
@@ -290,12 +252,6 @@ def _end(consumer: Consumer, place: TopicPartition) -> int | str:
         return watermarks(consumer, place, _ASK_SECONDS)[1]
     except KafkaException as error:
         return str(error.args[0].name())
-
-
-def _place_of(header: str | bytes | None) -> tuple[str, int, int]:
-    text = header.decode() if isinstance(header, bytes) else str(header)
-    topic, partition, offset = text.rsplit("-", 2)
-    return topic, int(partition), int(offset)
 
 
 def longest_gap(outcomes: list[Outcome], partitions: int, since: float, until: float) -> float:

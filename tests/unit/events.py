@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from worker.batch import Headers
+from schemas.headers import Headers
 
 
 @dataclass
