@@ -147,8 +147,7 @@ def _store(settings: Settings, view: ReleasesView) -> tuple[Part, list[str]]:
     try:
         store = ReleaseStore(settings.store)
         stored = store.names()
-        if view.active:
-            store.manifest(view.active.release)
+        missing = store.missing(view.active.release) if view.active else []
     except (
         MarqueeError,
         OSError,
@@ -156,6 +155,9 @@ def _store(settings: Settings, view: ReleasesView) -> tuple[Part, list[str]]:
         ImportError,
     ) as error:  # an unknown or uninstalled protocol too
         return Part("store", settings.store, str(error)), []
+    if view.active and missing:
+        lost = f"the active release {view.active.release} lacks {', '.join(missing)}; copy it into the store again"
+        return Part("store", settings.store, lost), stored
     return Part("store", f"{_counted(len(stored), 'release')} in {settings.store}"), stored
 
 

@@ -15,7 +15,9 @@ class EvaluationResult(_Part):
         description="What it was measured on: leave-one-out, global-time, users (and which fold), random."
     )
     data: str = Field(description="Fingerprint of the data, as in the manifest.")
-    value: float
+    value: float = Field(
+        description="One that is no number (NaN, infinite) fails the check before activation."
+    )
     higher_is_better: bool = True
 
     @property

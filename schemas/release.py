@@ -60,7 +60,7 @@ class ReleaseCommand(Record):
         default_factory=lambda: uuid4().hex,
         min_length=1,
         max_length=256,
-        description="Of this command alone; one is made up where it is missing.",
+        description="Of this command alone; its topic, partition and offset where it is missing.",
     )
     action: Action = Field(description="What is to be done.")
     release: ReleaseName | None = Field(
@@ -72,6 +72,11 @@ class ReleaseCommand(Record):
     force: bool = Field(False, description="Activate although the evaluation is below the active release's.")
     expected_epoch: int | None = Field(None, description="Do nothing if the active epoch is another by then.")
     sent_at: datetime = Field(default_factory=now, description="When it was sent.")
+
+    @property
+    def has_id(self) -> bool:
+        """Whether the producer named an id; the one made up here is another at each reading."""
+        return "command_id" in self.model_fields_set
 
 
 class CommandOutcome(BaseModel):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from schemas.release import ReleaseCommand, ReleaseRecord, release_key
 from schemas.releases import ReleasesView
@@ -14,9 +15,11 @@ from worker.http import Health
 from worker.indexing import Indexing
 from worker.job import Job
 from worker.milvus import Milvus
-from worker.patience import patiently
+from worker.patience import patiently, while_store_is_away
 from worker.scratch import Scratch
 from worker.store import ReleaseStore
+
+T = TypeVar("T")
 
 _TRIES = 5  # indexers that may end over one command
 
@@ -58,9 +61,12 @@ class Candidates:
         """
         # 1. Say that it is begun, which counts the indexers that die of it: what comes after it must not wait for ever.
         view = self._begin(command, release, view, job)
-        # 2. Load the release: every hash is checked.
+        # 2. Load the release: every hash is checked, in the store and of what is loaded.
+        self._verify(release, job)
         worker = self._settings.worker
-        loaded = self._store.load(release, device=worker.device, threads=worker.embed_threads)
+        loaded = self._from_store(
+            job, lambda: self._store.load(release, device=worker.device, threads=worker.embed_threads)
+        )
         with self._scratch.folder() as folder:
             # 3. Build a collection of its own name.
             built = self._indexing.build(command, loaded, view, Path(folder), job)
@@ -72,7 +78,7 @@ class Candidates:
                 self._indexing.drop(built.collection)
                 raise
             # 5. Keep the vectors, for exact search.
-            sha256 = self._store.keep_vectors(release, built.vectors)
+            sha256 = self._from_store(job, lambda: self._store.keep_vectors(release, built.vectors))
         # 6. `ready`: from here on it can be activated without being built.
         record = transitions.ready(built.record, built.collection, loaded.manifest, checked, sha256)
         view = job.publish({release_key(release): record})
@@ -91,10 +97,11 @@ class Candidates:
         return job.publish({release_key(release): record})
 
     def again(self, release: str, view: ReleasesView, job: Job) -> ReleaseRecord:
-        """The record of a release whose collection is whole.
+        """The record of a release whose collection and files are whole.
 
         Raises:
-            RefusedCommandError: it has none, or not any more.
+            RefusedCommandError: it has no collection, or not any more; building it may help.
+            ReleaseError: the store lacks its files, or they are corrupt: a worker that starts could not serve it.
         """
         record = view.releases.get(release)
         again = f"index it: `marquee reindex {release}`"
@@ -106,19 +113,25 @@ class Candidates:
         rows = patiently(job, self._health, lambda: self._milvus.rows(collection))
         if rows != record.rows:
             raise RefusedCommandError(f"{collection} has {rows} rows instead of {record.rows}; {again}")
+        self._verify(release, job)
         return record
 
-    def evaluate(self, release: str, view: ReleasesView, force: bool) -> str:
+    def _verify(self, release: str, job: Job) -> None:
+        self._from_store(job, lambda: self._store.verify(release))
+
+    def _from_store(self, job: Job, call: Callable[[], T]) -> T:
+        return while_store_is_away(job, self._health, call)
+
+    def evaluate(self, release: str, view: ReleasesView, force: bool, job: Job) -> str:
         """Compare with the active release; a forced command passes, and says over what."""
         active = view.active.release if view.active else None
-        if active is None or active == release:
+        if active == release:
             return "no other release is active to compare with"
         try:
-            return compare_evaluations(
-                self._store.evaluation(release),
-                self._store.evaluation(active),
-                self._settings.indexer.evaluation_tolerance,
-            )
+            ours = self._from_store(job, lambda: self._store.evaluation(release))
+            theirs = self._from_store(job, lambda: self._store.evaluation(active)) if active else None
+            compared = compare_evaluations(ours, theirs, self._settings.indexer.evaluation_tolerance)
+            return compared if active else "no other release is active to compare with"
         except (CheckError, ReleaseError) as error:
             if not force:
                 raise CheckError(str(error)) from None

@@ -1,5 +1,6 @@
 """The check before activation: is the collection whole, does it answer as exact search does, is the release no worse."""
 
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from schemas.evaluation import Evaluation
+from schemas.evaluation import EvaluationResult
 from schemas.manifest import Manifest
 from schemas.profile import AGE_GROUPS, OCCUPATIONS, ProfileEvent
 from worker.exact import ExactIndex
@@ -17,6 +18,8 @@ from worker.release import Release
 from worker.vectors import StoredIndex
 
 Exact = ExactIndex | StoredIndex
+# By metric, split and data; None for a figure that is no number.
+_Figures = dict[tuple[str, str, str], EvaluationResult | None]
 
 PROBE_LIMIT = 10  # movies compared of each probe
 RECALL_AT = 5  # of these, how many are reported to be found
@@ -110,7 +113,8 @@ def check_collection(
     for ef in _EFS[kind]:
         ids, scores = milvus.search(collection, queries, limit, ef=ef)
         found = compare(ids, scores, exact, queries, best, kind)
-        if found.score_error > SCORE_TOLERANCE:
+        # A score that is no number compares false, and must not pass for that.
+        if not found.score_error <= SCORE_TOLERANCE:
             raise CheckError(f"scores differ from exact search by {found.score_error:.1e}")
         if found.recall >= enough:
             agreed = f"{rows} rows, {len(queries)} probes agree with exact search"
@@ -151,16 +155,22 @@ def compare_evaluations(
 ) -> str:
     """Compare what was evaluated alike; gives a sentence of what was found.
 
+    A figure that is no number (missing, NaN, infinite) compares as nothing: the candidate's fails wherever it stands, the
+    active release's where the candidate's is to be compared with it.
+
     Args:
         tolerance: by how much, relatively, a figure may be worse.
 
     Raises:
-        CheckError: a figure of the candidate is worse than the active release's by more than `tolerance`.
+        CheckError: a figure of the candidate is worse than the active release's by more than `tolerance`, or is no number.
     """
     ours, theirs = _figures(candidate), _figures(active)
     alike = sorted(ours.keys() & theirs.keys())
+    _require_numbers(ours, "")
+    _require_numbers({measures: theirs[measures] for measures in alike}, " of the active release")
     for measures in alike:
         new, old = ours[measures], theirs[measures]
+        assert new and old
         loss = (old.value - new.value) if new.higher_is_better else (new.value - old.value)
         if loss > tolerance * abs(old.value):
             metric, split, _ = measures
@@ -173,13 +183,36 @@ def compare_evaluations(
     return f"{len(alike)} evaluations not below the active release's"
 
 
-def _figures(evaluation: dict[str, Any] | None) -> dict[tuple[str, str, str], Any]:
-    if evaluation is None:
-        return {}
+def _figures(evaluation: dict[str, Any] | None) -> _Figures:
+    results = evaluation.get("results") if evaluation else None
+    return dict(
+        named for result in (results if isinstance(results, list) else []) if (named := _figure(result))
+    )
+
+
+def _figure(result: object) -> tuple[tuple[str, str, str], EvaluationResult | None] | None:
+    """What a figure measures, and the figure, None where it is no number; None where another version wrote it."""
+    if not isinstance(result, dict):
+        return None
     try:
-        return {result.measures: result for result in Evaluation.model_validate(evaluation).results}
+        named = EvaluationResult.model_validate(result | {"value": 0.0})
     except ValidationError:
-        return {}  # written by another version: nothing that we could compare
+        return None
+    value = _number(result.get("value"))
+    return named.measures, None if value is None else named.model_copy(update={"value": value})
+
+
+def _number(value: object) -> float | None:
+    """A number that can be compared."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        return None
+    return float(value)
+
+
+def _require_numbers(figures: _Figures, whose: str) -> None:
+    for (metric, split, _), figure in sorted(figures.items(), key=lambda item: item[0]):
+        if figure is None:
+            raise CheckError(f"{metric} on {split}{whose} is no number: evaluate the release again")
 
 
 def warm(milvus: Milvus, collection: str, queries: Vectors) -> None:

@@ -62,7 +62,7 @@ class Commands:
             case "activate":
                 record = self._candidates.again(release, view, job)
                 self._activate(
-                    command, record, view, job, self._candidates.evaluate(release, view, command.force)
+                    command, record, view, job, self._candidates.evaluate(release, view, command.force, job)
                 )
             case "rollback":
                 self._activate(command, self._candidates.again(release, view, job), view, job, "went back")
@@ -81,12 +81,12 @@ class Commands:
             except RefusedCommandError as error:
                 log.warning("building %s again: %s", release, error)
             else:
-                summary = self._candidates.evaluate(release, view, command.force)
+                summary = self._candidates.evaluate(release, view, command.force, job)
                 self._activate(command, record, view, job, f"built and checked before a restart; {summary}")
                 return
         # 2. Build and check.
         built = self._candidates.build(
-            command, release, view, job, lambda: self._candidates.evaluate(release, view, command.force)
+            command, release, view, job, lambda: self._candidates.evaluate(release, view, command.force, job)
         )
         # 3. `active`, last.
         self._activate(command, built.record, built.view, job, built.summary)
@@ -110,7 +110,7 @@ class Commands:
         def evaluate() -> str:
             if kind == "shadow":
                 return "no evaluation is asked for where answers reach nobody"
-            return self._candidates.evaluate(release, view, command.force)
+            return self._candidates.evaluate(release, view, command.force, job)
 
         try:
             ready = Candidate(self._candidates.again(release, view, job), view, evaluate())

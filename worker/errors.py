@@ -7,6 +7,10 @@ class ReleaseError(MarqueeError):
     """A release is missing, incomplete or corrupt: keep serving what is there, and say so."""
 
 
+class StoreAwayError(ReleaseError):
+    """The store did not answer, or refused the request: the release may be there all the same, so try again for a moment."""
+
+
 class UnreadableReleaseError(ReleaseError):
     """A release is whole, but written for a newer Marquee or Paddle than this process."""
 

@@ -13,7 +13,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from schemas.errors import MarqueeError, SettingsError
-from worker.errors import ReleaseError
+from worker.errors import StoreAwayError
 
 _PARTIAL = ".part"  # ends the name of what is being written
 
@@ -21,7 +21,7 @@ _PARTIAL = ".part"  # ends the name of what is being written
 class StoreFiles:
     """Paths are parts below the URL.
 
-    Every method raises FileNotFoundError where the file is not there, and else ReleaseError: the libraries behind fsspec
+    Every method raises FileNotFoundError where the file is not there, and else StoreAwayError: the libraries behind fsspec
     raise errors of their own when a server is away or refuses who we are, by no means always an OSError.
 
     Raises:
@@ -120,7 +120,7 @@ class StoreFiles:
             raise
         except Exception as error:
             said = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ReleaseError(f"the store {self.url} cannot {what}: {said}") from error
+            raise StoreAwayError(f"the store {self.url} cannot {what}: {said}") from error
 
 
 def _partial(name: str) -> str:

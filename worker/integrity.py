@@ -18,7 +18,7 @@ from worker.errors import ReleaseError, UnreadableReleaseError
 # Second of writing and the first digits of the manifest's sha256: names sort by time, and a changed manifest shows.
 RELEASE_NAME = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 _NAME_DIGITS = 6
-_RESTORE = "copy the release into the store again, or train or export it anew"
+RESTORE = "copy the release into the store again, or train or export it anew"
 
 
 def named(manifest: Manifest, files: dict[str, FileEntry]) -> Manifest:
@@ -51,10 +51,10 @@ def parse_manifest(release: str, content: bytes) -> Manifest:
     except (ValueError, KeyError, TypeError) as error:
         first_line = str(error).partition("\n")[0]
         raise ReleaseError(
-            f"{MANIFEST_FILE} of release {release} is corrupt ({first_line}): {_RESTORE}"
+            f"{MANIFEST_FILE} of release {release} is corrupt ({first_line}): {RESTORE}"
         ) from None
     if manifest.release != release or _digits_of(content, release) != release[-_NAME_DIGITS:]:
-        raise ReleaseError(f"{MANIFEST_FILE} of release {release} is not what was written: {_RESTORE}")
+        raise ReleaseError(f"{MANIFEST_FILE} of release {release} is not what was written: {RESTORE}")
     _check_list(manifest)
     return manifest
 
@@ -67,11 +67,11 @@ def _check_list(manifest: Manifest) -> None:
     }
     if missing := sorted(needed - manifest.files.keys()):
         raise ReleaseError(
-            f"{MANIFEST_FILE} of release {manifest.release} does not list {', '.join(missing)}: {_RESTORE}"
+            f"{MANIFEST_FILE} of release {manifest.release} does not list {', '.join(missing)}: {RESTORE}"
         )
     if any("/" in name or name.startswith(".") for name in manifest.files):
         raise ReleaseError(
-            f"{MANIFEST_FILE} of release {manifest.release} lists a file outside of its folder: {_RESTORE}"
+            f"{MANIFEST_FILE} of release {manifest.release} lists a file outside of its folder: {RESTORE}"
         )
 
 
@@ -84,15 +84,13 @@ def digest(path: Path) -> FileEntry:
 def check_file(release: str, path: Path, entry: FileEntry) -> None:
     """Raise ReleaseError unless the file has the size and sha256 of its entry."""
     if not path.is_file():
-        raise ReleaseError(f"release {release} lacks {path.name} ({path}): {_RESTORE}")
+        raise ReleaseError(f"release {release} lacks {path.name} ({path}): {RESTORE}")
     size = path.stat().st_size
     if size != entry.size:
-        raise ReleaseError(
-            f"{path} of release {release} has {size} bytes instead of {entry.size}: {_RESTORE}"
-        )
+        raise ReleaseError(f"{path} of release {release} has {size} bytes instead of {entry.size}: {RESTORE}")
     if digest(path) != entry:
         raise ReleaseError(
-            f"{path} of release {release} is corrupt, its sha256 is not the manifest's: {_RESTORE}"
+            f"{path} of release {release} is corrupt, its sha256 is not the manifest's: {RESTORE}"
         )
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.manifest import CATALOGUE_FILE, MANIFEST_FILE, Manifest
+from schemas.manifest import CATALOGUE_FILE, MANIFEST_FILE, FileEntry, Manifest
 from worker.catalogue import Catalogue
 from worker.errors import ReleaseError
 from worker.files import StoreFiles
-from worker.integrity import RELEASE_NAME, check_file, digest, manifest_bytes, named, parse_manifest
+from worker.integrity import RELEASE_NAME, RESTORE, check_file, digest, manifest_bytes, named, parse_manifest
 from worker.release import Release, load_release
 from worker.tower import Device, require_readable
 
@@ -72,6 +72,17 @@ class ReleaseStore:
         require_readable(manifest)
         return load_release(self.fetch(manifest), manifest, device, threads)
 
+    def verify(self, release: str) -> None:
+        """Check that the store itself holds every file of a release, whatever this machine's cache holds. Raises as `load`."""
+        manifest = self.manifest(release)
+        require_readable(manifest)
+        for name, entry in manifest.files.items():
+            self._check(manifest.release, name, entry)
+
+    def missing(self, release: str) -> list[str]:
+        """The files of a release that the store lacks, by name alone: cheap enough for every minute. Raises as `manifest`."""
+        return sorted(self.manifest(release).files.keys() - set(self._files.names(release)))
+
     def catalogue(self, release: str) -> Catalogue:
         """The movies of a release, without the rest of it. Raises as `manifest` and `fetch`."""
         folder = self.fetch(self.manifest(release), [CATALOGUE_FILE])
@@ -92,6 +103,21 @@ class ReleaseStore:
                 self._files.download(manifest.release, name)
             check_file(manifest.release, path, entry)
         return folder
+
+    def _check(self, release: str, name: str, entry: FileEntry) -> None:
+        path = self._files.path(release, name)
+        if self._files.is_local:
+            check_file(release, Path(path), entry)
+            return
+        try:
+            with self._files.open(release, name) as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise ReleaseError(f"release {release} lacks {name} ({path}): {RESTORE}") from None
+        if found != entry.sha256:
+            raise ReleaseError(
+                f"{path} of release {release} is corrupt, its sha256 is not the manifest's: {RESTORE}"
+            )
 
     def create(self) -> None:
         """Make the store's folder where there is none."""

@@ -3,6 +3,7 @@
 import logging
 
 from schemas.release import ReleaseRecord
+from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.admission import newer_records
 from worker.errors import MilvusError, ReleaseError
@@ -56,3 +57,21 @@ class Sweep:
             log.info("dropping the collection %s: nobody needs it", collection)
             self._milvus.drop(collection)
         self._store.remove_partial_vectors()
+        # 5. What serves goes on without its files; a worker that starts could not load it.
+        self._health.set("release", self._lost(view))
+
+    def _lost(self, view: ReleasesView) -> str | None:
+        if view.active is None:
+            return None
+        release = view.active.release
+        try:
+            missing = self._store.missing(release)
+            problem = f"it lacks {', '.join(missing)}" if missing else None
+        except ReleaseError as error:
+            problem = str(error)
+        if problem is None:
+            return None
+        return (
+            f"release {release} is active, and a worker that starts cannot load it from the store ({problem}): "
+            "copy its files into the store again, or activate another release"
+        )

@@ -159,7 +159,11 @@ class Term:
 
 
 def parse_command(message: Message) -> ReleaseCommand | None:
-    """The command of a record, or None, logged, where it is none that this version understands."""
+    """The command of a record, or None, logged, where it is none that this version understands.
+
+    A command without an id is known by its place: an id made up here would be another at each reading, so that neither the
+    indexers that end over it nor its outcome would ever be counted.
+    """
     where = f"{message.topic()}-{message.partition()}-{message.offset()}"
     try:
         command = ReleaseCommand.model_validate_json(message.value() or b"")
@@ -170,4 +174,4 @@ def parse_command(message: Message) -> ReleaseCommand | None:
     if command.format > RECORD_FORMAT:
         log.warning("%s has format %d, and is skipped: upgrade this indexer", where, command.format)
         return None
-    return command
+    return command if command.has_id else command.model_copy(update={"command_id": where})

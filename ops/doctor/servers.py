@@ -12,6 +12,7 @@ _CREATE = "run `marquee topics`, which creates and fits them"
 
 def servers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
     """Kafka, each topic, Milvus, the store; each waits up to `timeout_s`."""
+    states: dict[str, TopicState] = {}
     try:
         states = {state.name: state for state in topic_states(settings, timeout_s)}
     except MarqueeError as error:
@@ -22,6 +23,8 @@ def servers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
         yield from _brokers(settings, timeout_s)
     yield _milvus(settings, timeout_s)
     yield _store(settings)
+    if settings.names.releases in states:
+        yield from _active_release(settings, timeout_s)
 
 
 def _topics(settings: Settings, states: dict[str, TopicState]) -> Iterator[Finding]:
@@ -142,3 +145,25 @@ def _store(settings: Settings) -> Finding:
             "`marquee train` writes one, `marquee demo` does it all",
         )
     return ok("store", f"{len(releases)} release(s) in {settings.store}, the newest {releases[-1]}")
+
+
+def _active_release(settings: Settings, timeout_s: float) -> Iterator[Finding]:
+    """Workers that serve go on without the files; one that starts needs them."""
+    from worker.records import read_releases
+    from worker.store import ReleaseStore
+
+    try:
+        active = read_releases(settings, timeout_s).active
+        missing = ReleaseStore(settings.store).missing(active.release) if active else []
+    except MarqueeError as error:
+        yield wrong(
+            "release", str(error), "copy the active release into the store again, or activate another"
+        )
+        return
+    if active and missing:
+        lacks = f"the active release {active.release} lacks {', '.join(missing)} in {settings.store}"
+        yield wrong("release", lacks, "copy it into the store again, or activate another")
+    elif active:
+        yield ok(
+            "release", f"{active.release} is active, epoch {active.epoch}, and its files are in the store"
+        )

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry
 
 from producer.commands import send_command, wait_for_outcome
+from schemas import kafka as clients
 from schemas.release import ReleaseCommand
 from schemas.settings import Settings
 from tests.processes import Process, wait_for
@@ -131,13 +133,23 @@ def test_it_dies_at_every_step(settings: Settings) -> None:
         second.stop()
 
 
+@pytest.mark.parametrize("has_id", [True, False])
 def test_a_command_that_no_indexer_survives_is_refused_in_the_end(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, has_id: bool
 ) -> None:
     """Otherwise nobody could go back to another release: commands are taken in their order."""
     first, second = ReleaseStore(settings.store).names()
     command = ReleaseCommand(action="index", release=first)
-    send_command(settings, command, TIMEOUT)
+    if has_id:
+        send_command(settings, command, TIMEOUT)
+    else:
+        producer = Producer(clients.producer(settings.kafka))
+        producer.produce(
+            settings.names.release_commands, command.model_dump_json(include={"action", "release"})
+        )
+        assert producer.flush(TIMEOUT) == 0
+        known = f"{settings.names.release_commands}-0-0"
+        command = command.model_copy(update={"command_id": known})
     load = ReleaseStore.load
 
     def deadly(store: ReleaseStore, release: str, **options: Any) -> Release:

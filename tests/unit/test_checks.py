@@ -116,7 +116,7 @@ def test_an_exact_index_that_misses_a_movie_is_refused(exact: ExactIndex, querie
         check_collection(cast(Milvus, Graph(exact, 65)), "c", exact, queries, "FLAT")
 
 
-def evaluation(value: float, **fields: Any) -> dict[str, Any]:
+def evaluation(value: Any, **fields: Any) -> dict[str, Any]:
     result = {"metric": "ndcg@10", "split": "users", "data": "abc", "value": value} | fields
     return {"release": "r", "results": [result]}
 
@@ -132,6 +132,39 @@ def test_where_less_is_better_more_is_worse() -> None:
     compare_evaluations(evaluation(0.8, **better), evaluation(0.9, **better), 0.02)
     with pytest.raises(CheckError, match="rmse"):
         compare_evaluations(evaluation(0.95, **better), evaluation(0.9, **better), 0.02)
+
+
+NO_NUMBERS = [float("nan"), float("inf"), float("-inf"), None, "0.5", True, 10**400]
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+def test_a_figure_that_is_no_number_fails_the_check(value: Any) -> None:
+    broken = evaluation(value)
+    for active in (evaluation(0.1), evaluation(0.1, metric="hr@10"), None):
+        with pytest.raises(CheckError, match="ndcg@10 on users is no number"):
+            compare_evaluations(broken, active, 0.02)
+    with pytest.raises(CheckError, match="ndcg@10 on users of the active release is no number"):
+        compare_evaluations(evaluation(0.1), broken, 0.02)
+    assert "no evaluation" in compare_evaluations(evaluation(0.1, metric="hr@10"), broken, 0.02)
+
+
+def test_a_figure_without_a_value_fails_the_check() -> None:
+    nameless = {"metric": "ndcg@10", "split": "users", "data": "abc"}
+    with pytest.raises(CheckError, match="no number"):
+        compare_evaluations({"release": "r", "results": [nameless]}, evaluation(0.1), 0.02)
+
+
+class Nowhere(Graph):
+    """A collection whose scores are no numbers."""
+
+    def search(self, _: str, queries: Vectors, limit: int, *, ef: int) -> tuple[Ids, Scores]:
+        ids, scores = super().search(_, queries, limit, ef=ef)
+        return ids, np.full_like(scores, np.nan)
+
+
+def test_scores_that_are_no_numbers_are_refused(exact: ExactIndex, queries: Vectors) -> None:
+    with pytest.raises(CheckError, match="scores differ"):
+        check_collection(cast(Milvus, Nowhere(exact, 64)), "c", exact, queries, "FLAT")
 
 
 @pytest.mark.parametrize("other", [{"metric": "hr@10"}, {"split": "all"}, {"data": "xyz"}])

@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from schemas.errors import SettingsError
 from schemas.manifest import MANIFEST_FILE
 from tests.activation import keep_vectors
-from worker.errors import ReleaseError, UnreadableReleaseError
+from worker.errors import ReleaseError, StoreAwayError, UnreadableReleaseError
 from worker.files import StoreFiles
 from worker.integrity import parse_manifest
 from worker.store import ReleaseStore
@@ -182,6 +182,35 @@ def test_a_release_comes_from_a_remote_store(
         store.load(release)
 
 
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_the_store_itself_is_verified_and_not_a_cache(
+    kind: str, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    url = str(copy.parent) if kind == "local" else f"memory://{uuid.uuid4().hex}"
+    system, root = fsspec.core.url_to_fs(url)
+    if kind == "memory":
+        system.put(f"{copy}/", f"{url}/{copy.name}/", recursive=True)
+    store = ReleaseStore(url)
+    store.load(copy.name)
+    store.verify(copy.name)
+    assert store.missing(copy.name) == []
+
+    damaged, gone = (f"{root}/{copy.name}/{name}" for name in ("user_tower.pdiparams", "catalogue.parquet"))
+    content = bytearray(system.cat_file(damaged))
+    content[100] ^= 1
+    system.pipe_file(damaged, bytes(content))
+    with pytest.raises(ReleaseError, match=r"user_tower\.pdiparams .* is corrupt"):
+        store.verify(copy.name)
+
+    content[100] ^= 1
+    system.pipe_file(damaged, bytes(content))
+    system.rm(gone)
+    assert store.missing(copy.name) == ["catalogue.parquet"]
+    with pytest.raises(ReleaseError, match=r"lacks catalogue\.parquet"):
+        store.verify(copy.name)
+
+
 class EndpointConnectionError(Exception):
     """What the libraries of object stores raise is often no OSError."""
 
@@ -191,6 +220,8 @@ class EndpointConnectionError(Exception):
     [
         ReleaseStore.names,
         ReleaseStore.create,
+        lambda store: store.verify("20200101T000000-abcdef"),
+        lambda store: store.missing("20200101T000000-abcdef"),
         lambda store: store.manifest("20200101T000000-abcdef"),
         lambda store: store.read_vectors("20200101T000000-abcdef", "0" * 64),
         lambda store: store.evaluation("20200101T000000-abcdef"),
@@ -207,7 +238,7 @@ def test_a_remote_store_that_is_away_is_named(
     for call in ("ls", "cat_file", "open", "makedirs"):
         monkeypatch.setattr(MemoryFileSystem, call, away)
 
-    with pytest.raises(ReleaseError, match=r"memory://.* cannot be .*: no route to the endpoint"):
+    with pytest.raises(StoreAwayError, match=r"memory://.* cannot be .*: no route to the endpoint"):
         use(store)
 
 
