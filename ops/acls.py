@@ -4,12 +4,13 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal, get_args
+from typing import Literal
 
+from schemas.topic_table import PROCESSES, ROLES, TOPICS, Role
 from schemas.topics import Names
 
-Role = Literal["worker", "indexer", "outcomes", "producer", "reader", "admin"]
-ROLES: tuple[Role, ...] = get_args(Role)
+__all__ = ["ROLES", "Right", "Role", "commands", "rights"]
+
 Resource = Literal["topic", "group", "transactional-id"]
 
 
@@ -24,73 +25,56 @@ class Right:
 
 
 def rights(role: Role, names: Names) -> list[Right]:
-    """The rights of a role; whoever may write to a topic may do so idempotently (KIP-679)."""
+    """The rights of a role; a role that may write to a topic may do so idempotently (KIP-679)."""
+    if role == "admin":
+        topic = ("Alter", "AlterConfigs", "Create", "Describe", "DescribeConfigs", "Read", "Write")
+        return [
+            Right("topic", names.prefix, topic, prefixed=True),
+            Right("group", names.prefix, ("Describe", "Read"), prefixed=True),
+            Right("transactional-id", names.redrive_transactional_id, ("Describe", "Write")),
+        ]
+    # A process checks every topic and its settings before it begins, and while it runs.
+    checks = [Right("topic", names.prefix, ("Describe", "DescribeConfigs"), prefixed=True)]
+    return [*(checks if role in PROCESSES else []), *_on_topics(role, names), *_of_clients(role, names)]
+
+
+def _on_topics(role: Role, names: Names) -> Iterator[Right]:
+    for topic in TOPICS:
+        may = {"Read": role in topic.read_by, "Write": role in topic.written_by}
+        if any(may.values()):
+            yield Right(
+                "topic", topic.name_in(names), tuple(name for name, granted in may.items() if granted)
+            )
+        # A reader that follows a compacted topic joins no group, but brokers ask for the right to its name.
+        if topic.compacted and role in topic.read_by and topic.name_in(names) != names.outcomes_group:
+            yield Right("group", topic.name_in(names), ("Read",))
+
+
+def _of_clients(role: Role, names: Names) -> list[Right]:
+    """Groups and transactional ids."""
+    transact = ("Describe", "Write")
     match role:
         case "worker":
+            ids = names.worker_transactional_id("")
             return [
-                # It looks whether all topics are there before it begins.
-                Right("topic", names.prefix, ("Describe",), prefixed=True),
-                Right("topic", names.profiles, ("Read",)),
-                # What it has answered tells it where to go on, beside its group's offsets.
-                Right("topic", names.recommendations, ("Read", "Write")),
-                Right("topic", names.dead_letters, ("Read", "Write")),
-                Right("topic", names.releases, ("Read", "Write")),
-                Right("topic", names.withdrawals, ("Read",)),
                 Right("group", names.worker_group, ("Read",)),
-                # What follows a compacted topic joins no group, but brokers ask for the right to its name.
-                Right("group", names.releases, ("Read",)),
-                Right("group", names.withdrawals, ("Read",)),
-                Right(
-                    "transactional-id",
-                    names.worker_transactional_id(""),
-                    ("Describe", "Write"),
-                    prefixed=True,
-                ),
+                Right("transactional-id", ids, transact, prefixed=True),
             ]
         case "indexer":
+            ids = names.indexer_transactional_id("")
             return [
-                Right("topic", names.prefix, ("Describe",), prefixed=True),
-                Right("topic", names.release_commands, ("Read",)),
-                Right("topic", names.releases, ("Read", "Write")),
                 Right("group", names.indexer_group, ("Read",)),
-                Right("group", names.releases, ("Read",)),
-                Right(
-                    "transactional-id",
-                    names.indexer_transactional_id(""),
-                    ("Describe", "Write"),
-                    prefixed=True,
-                ),
+                Right("transactional-id", ids, transact, prefixed=True),
             ]
         case "outcomes":
             return [
-                Right("topic", names.prefix, ("Describe",), prefixed=True),
-                Right("topic", names.profiles, ("Read",)),
-                Right("topic", names.recommendations, ("Read",)),
-                Right("topic", names.feedback, ("Read",)),
-                Right("topic", names.outcomes, ("Read", "Write")),
-                Right("topic", names.dead_letters, ("Write",)),
                 Right("group", names.outcomes_group, ("Read",)),
-                Right("transactional-id", names.outcomes_transactional_id, ("Describe", "Write")),
-            ]
-        case "producer":
-            return [
-                Right("topic", names.profiles, ("Write",)),
-                Right("topic", names.feedback, ("Write",)),
+                Right("transactional-id", names.outcomes_transactional_id, transact),
             ]
         case "reader":
-            return [
-                Right("topic", names.recommendations, ("Read",)),
-                Right("topic", names.dead_letters, ("Read",)),
-                # Ours reads without a group; an application has one of its own.
-                Right("group", f"{names.prefix}reader", ("Read",), prefixed=True),
-            ]
-        case "admin":
-            topic = ("Alter", "AlterConfigs", "Create", "Describe", "DescribeConfigs", "Read", "Write")
-            return [
-                Right("topic", names.prefix, topic, prefixed=True),
-                Right("group", names.prefix, ("Describe", "Read"), prefixed=True),
-                Right("transactional-id", names.redrive_transactional_id, ("Describe", "Write")),
-            ]
+            # Ours reads without a group; an application has one of its own.
+            return [Right("group", f"{names.prefix}reader", ("Read",), prefixed=True)]
+    return []
 
 
 def commands(role: Role, names: Names, principal: str, arguments: str) -> Iterator[str]:

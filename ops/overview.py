@@ -103,14 +103,7 @@ def _groups(
 
 def _kafka(settings: Settings, metadata: ClusterMetadata) -> Part:
     names = settings.names
-    wanted = (
-        names.profiles,
-        names.recommendations,
-        names.dead_letters,
-        names.release_commands,
-        names.releases,
-        names.withdrawals,
-    )
+    wanted = names.topics
     detail = f"{_counted(len(metadata.brokers), 'broker')} at {settings.kafka.bootstrap_servers}"
     missing = [name for name in wanted if name not in metadata.topics]
     if missing:

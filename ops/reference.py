@@ -37,7 +37,8 @@ from schemas.release import (
     WorkerRecord,
 )
 from schemas.settings import Settings
-from schemas.topics import Names
+from schemas.topic_table import TOPICS, Topic
+from schemas.topics import DEFAULT_PARTITIONS, Names
 from schemas.withdrawal import Withdrawal
 
 ROOT = Path(__file__).parent.parent
@@ -83,6 +84,13 @@ def contract_page() -> str:
         "A test compares them with the released ones ([released.json](schemas/released.json)): what was a profile event stays "
         "one, what reads recommendations and dead letters goes on reading them, and the records between workers and indexers "
         "are understood both ways.",
+        "",
+        "| topic | key | partitions | kept | timestamps | written by | read by |",
+        "|---|---|---|---|---|---|---|",
+        *(_topic_row(topic, names) for topic in TOPICS),
+        "",
+        "A process waits, with `/health/ready` at 503 and the remedy in it, while a topic that it uses has more than one partition "
+        "where one is named here, or another `cleanup.policy`. Roles are those of `marquee acls`.",
         "",
         f"## {names.profiles}: the profile event",
         "",
@@ -185,6 +193,24 @@ def contract_page() -> str:
     lines += ["", "Each of `commands`:", "", *_fields_table(CommandOutcome)]
     lines += ["", "## manifest.json of a release", "", *_fields_table(Manifest)]
     return "\n".join(lines) + "\n"
+
+
+def _topic_row(topic: Topic, names: Names) -> str:
+    days = f", for {topic.retention_ms // 86_400_000} days" if topic.retention_ms else ""
+    columns = [
+        f"`{topic.name_in(names)}`",
+        "; ".join(f"`{m.key}`" if len(topic.messages) > 1 else m.key for m in topic.messages),
+        "1"
+        if topic.single
+        else "as `profiles`"
+        if topic.name != "profiles"
+        else f"{DEFAULT_PARTITIONS} by default",
+        f"`{topic.cleanup}`{days}",
+        "the broker's" if topic.broker_timestamps else "the writer's",
+        ", ".join(sorted(topic.written_by)),
+        ", ".join(sorted(topic.read_by)),
+    ]
+    return f"| {' | '.join(column.replace('|', chr(92) + '|') for column in columns)} |"
 
 
 def pages() -> dict[Path, str]:

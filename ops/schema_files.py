@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from schemas.compatibility import incompatibilities
-from schemas.messages import MESSAGES, Compatibility
+from schemas.messages import Compatibility
 from schemas.profile import MAX_GENRE_LENGTH, MAX_GENRES
 from schemas.published import Json, asyncapi, json_schemas
+from schemas.topic_table import MESSAGES
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "schemas"

@@ -44,7 +44,7 @@ def send_command(settings: Settings, command: ReleaseCommand, timeout_s: float =
         )
     )
     partitions(producer, settings.kafka, [topic], refusal, timeout_s)
-    producer.produce(topic, command.model_dump_json(), command.release, on_delivery=delivered)
+    producer.produce(topic, command.model_dump_json(), command.release, partition=0, on_delivery=delivered)
     if producer.flush(timeout_s + 1.0) or errors:
         error = errors[0] if errors else KafkaError(KafkaError._TIMED_OUT)
         if error.code() in (KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT):

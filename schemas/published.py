@@ -4,18 +4,13 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from schemas.manifest import Manifest
-from schemas.messages import MESSAGES, Message
+from schemas.messages import Message
+from schemas.topic_table import MESSAGES, PROCESSES, TOPICS, Topic
 from schemas.topics import DEFAULT_PARTITIONS, Names
 
 Json = dict[str, object]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_COMPACTED = {"outcomes", "redriven", "releases", "withdrawals"}
-_RECEIVED = {
-    "profiles": "the workers",
-    "release_commands": "the indexer",
-    "feedback": "the outcomes worker",
-}
 
 
 def json_schemas() -> dict[str, Json]:
@@ -32,7 +27,6 @@ def asyncapi(version: str) -> Json:
     names = Names()
     models = [(message.model, "validation") for message in MESSAGES if message.model]
     _, shared = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
-    topics = dict.fromkeys(message.topic for message in MESSAGES)
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -44,8 +38,8 @@ def asyncapi(version: str) -> Json:
         },
         "defaultContentType": "application/json",
         "servers": {"local": {"host": "127.0.0.1:9092", "protocol": "kafka"}},
-        "channels": {topic: _channel(topic, getattr(names, topic)) for topic in topics},
-        "operations": {_verb(topic): _operation(topic) for topic in topics},
+        "channels": {topic.name: _channel(topic, topic.name_in(names)) for topic in TOPICS},
+        "operations": {_verb(topic): _operation(topic) for topic in TOPICS},
         "components": {
             "messages": {message.name: _message(message) for message in MESSAGES},
             "schemas": shared["$defs"],
@@ -53,36 +47,40 @@ def asyncapi(version: str) -> Json:
     }
 
 
-def _channel(topic: str, address: str) -> Json:
-    one = topic in {"outcomes", "redriven", "release_commands", "releases", "withdrawals"}
+def _channel(topic: Topic, address: str) -> Json:
     return {
         "address": address,
         "messages": {
-            message.name: {"$ref": f"#/components/messages/{message.name}"}
-            for message in MESSAGES
-            if message.topic == topic
+            message.name: {"$ref": f"#/components/messages/{message.name}"} for message in topic.messages
         },
         "bindings": {
             "kafka": {
                 "topic": address,
-                "partitions": 1 if one else DEFAULT_PARTITIONS,
-                "topicConfiguration": {"cleanup.policy": ["compact" if topic in _COMPACTED else "delete"]},
+                "partitions": 1 if topic.single else DEFAULT_PARTITIONS,
+                "topicConfiguration": {"cleanup.policy": topic.cleanup.split(",")},
                 "bindingVersion": "0.5.0",
             }
         },
     }
 
 
-def _verb(topic: str) -> str:
-    return f"{'receive' if topic in _RECEIVED else 'send'}_{topic}"
+def _receivers(topic: Topic) -> list[str]:
+    """The processes that read what applications and commands write; none where a process writes it."""
+    if topic.written_by & PROCESSES.keys():
+        return []
+    return [process for role, process in PROCESSES.items() if role in topic.read_by]
 
 
-def _operation(topic: str) -> Json:
-    received = topic in _RECEIVED
+def _verb(topic: Topic) -> str:
+    return f"{'receive' if _receivers(topic) else 'send'}_{topic.name}"
+
+
+def _operation(topic: Topic) -> Json:
+    receivers = _receivers(topic)
     return {
-        "action": "receive" if received else "send",
-        "channel": {"$ref": f"#/channels/{topic}"},
-        "summary": f"Read by {_RECEIVED[topic]}." if received else "Written in transactions.",
+        "action": "receive" if receivers else "send",
+        "channel": {"$ref": f"#/channels/{topic.name}"},
+        "summary": f"Read by {' and '.join(receivers)}." if receivers else "Written in transactions.",
     }
 
 

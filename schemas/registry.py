@@ -11,9 +11,10 @@ from base64 import b64encode
 from dataclasses import dataclass
 
 from schemas.errors import MarqueeError, SettingsError, UnreachableError
-from schemas.messages import MESSAGES, Message
+from schemas.messages import Message
 from schemas.published import json_schemas
 from schemas.settings import RegistrySettings, Settings
+from schemas.topic_table import MESSAGES, topic_of
 
 Json = dict[str, object]
 
@@ -32,9 +33,9 @@ class Registered:
 
 def subject_of(message: Message, settings: Settings) -> str:
     """TopicNameStrategy where a topic has one kind of record; TopicRecordNameStrategy where it has several."""
-    topic = getattr(settings.names, message.topic)
-    alone = sum(other.topic == message.topic for other in MESSAGES) == 1
-    return f"{topic}-value" if alone else f"{topic}-{message.name}"
+    topic = topic_of(message)
+    name = topic.name_in(settings.names)
+    return f"{name}-value" if len(topic.messages) == 1 else f"{name}-{message.name}"
 
 
 def register(settings: Settings) -> list[Registered]:

@@ -50,17 +50,10 @@ class Names:
     @property
     def topics(self) -> tuple[str, ...]:
         """Every topic of the deployment."""
-        return (
-            self.profiles,
-            self.recommendations,
-            self.dead_letters,
-            self.redriven,
-            self.release_commands,
-            self.releases,
-            self.withdrawals,
-            self.feedback,
-            self.outcomes,
-        )
+        # Here: the table names its columns after the properties above, and holds every model of the wire.
+        from schemas.topic_table import TOPICS
+
+        return tuple(topic.name_in(self) for topic in TOPICS)
 
     @property
     def outcomes(self) -> str:

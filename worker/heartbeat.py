@@ -56,6 +56,7 @@ class Heartbeat:
                 self._topic,
                 beat.model_dump_json().encode(),
                 worker_key(record.worker),
+                partition=0,
                 on_delivery=self._delivered,
             )
         self._producer.poll(0)
@@ -66,5 +67,5 @@ class Heartbeat:
 
     def end(self, seconds: float) -> None:
         """Take the record back: this worker serves nothing any more."""
-        self._producer.produce(self._topic, None, worker_key(self._record.worker))
+        self._producer.produce(self._topic, None, worker_key(self._record.worker), partition=0)
         self._producer.flush(seconds)

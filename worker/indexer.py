@@ -9,13 +9,13 @@ from worker.commands import Commands
 from worker.errors import UndoneError
 from worker.http import Health
 from worker.indexer_metrics import IndexerMetrics
-from worker.lifecycle import wait_for_topics
 from worker.milvus import Milvus
 from worker.scratch import Scratch
 from worker.stopping import Stopping
 from worker.store import ReleaseStore
 from worker.sweep import Sweep
 from worker.term import Term
+from worker.topic_watch import TopicWatch
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,12 @@ class Indexer:
             FatalKafkaError: Kafka ended this process for good; a new one can go on.
         """
         self._scratch.clear()
-        wait_for_topics(self._settings, self._health, self._stopping)
+        with TopicWatch(self._settings, "indexer", self._health) as topics:
+            topics.wait(self._stopping)
+            self._run_terms()
+        self._milvus.close()
+
+    def _run_terms(self) -> None:
         while not self._stopping.is_set():
             term = Term(
                 self._settings,
@@ -74,4 +79,3 @@ class Indexer:
                 self._stopping.wait(_PAUSE_SECONDS)
             finally:
                 term.close()
-        self._milvus.close()

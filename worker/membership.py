@@ -75,6 +75,10 @@ class Membership:
         if self._lost:
             raise UndoneError("the commands went to another indexer")
         error = message.error() if message is not None else None
+        if message is not None and error is None and message.partition() != self._partition.partition:
+            # Its offset would move the place among the commands; the check of the topics names the remedy.
+            log.warning("%s-%s: only partition 0 has commands, ignored", message.topic(), message.partition())
+            return None
         if error is None:
             return message
         raise_if_final(error)
@@ -120,13 +124,16 @@ class Membership:
         """Every rebalance ends here, and tells only what is new: nothing, to who has the partition already."""
         if self._assigned:
             return
-        self._assigned = bool(partitions)
+        self._assigned = self._is_among(partitions)
         self._metrics.has_commands(self._assigned)
         log.info("this indexer %s the commands", "takes" if partitions else "stands by for")
 
     def _on_gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if partitions:
+        if self._is_among(partitions):
             self._lost = not self._stopping.is_set()
+
+    def _is_among(self, partitions: list[TopicPartition]) -> bool:
+        return any(partition.partition == self._partition.partition for partition in partitions)
 
     def _note(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:

@@ -17,10 +17,10 @@ from worker.http import Health
 from worker.join import Join
 from worker.joining import Joining
 from worker.ledger import Ledger
-from worker.lifecycle import wait_for_topics
 from worker.outcomes_metrics import OutcomesMetrics
 from worker.publish import raise_if_final
 from worker.stopping import Stopping
+from worker.topic_watch import TopicWatch
 from worker.turn import Turn
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,11 @@ class Outcomes:
             SettingsError: a wrong setting, or Kafka refuses who we are.
             FatalKafkaError: Kafka ended this process for good (fenced by a successor, for one); a new one can go on.
         """
-        wait_for_topics(self._settings, self._health, self._stopping)
+        with TopicWatch(self._settings, "outcomes", self._health) as topics:
+            topics.wait(self._stopping)
+            self._run_terms()
+
+    def _run_terms(self) -> None:
         while not self._stopping.is_set():
             term = _Term(self._settings, self._health, self._metrics, self._stopping)
             try:

@@ -168,10 +168,10 @@ class Pipeline:
             self._closing = True
             self._changed.notify_all()
         thread = self._hands.thread
-        assert thread is not None
-        thread.join(seconds)
+        if thread is not None:  # it never began where Kafka refused the transactional id
+            thread.join(seconds)
         self._answerers.shutdown(wait=False, cancel_futures=True)
-        return not thread.is_alive()
+        return thread is None or not thread.is_alive()
 
     def _wait(self, done: Callable[[], bool], seconds: float) -> bool:
         with self._changed:

@@ -12,7 +12,7 @@ from worker.heartbeat import Heartbeat
 from worker.http import Health, serve
 from worker.identity import claim_identity
 from worker.latest import KEPT, Latest
-from worker.lifecycle import end_quietly, wait_for_topics
+from worker.lifecycle import end_quietly
 from worker.metrics import Metrics
 from worker.milvus import Milvus
 from worker.page import Access, Page
@@ -21,6 +21,7 @@ from worker.serving import Serving
 from worker.shadow import Shadow
 from worker.stopping import Stopping, on_signals
 from worker.stream import Stream
+from worker.topic_watch import TopicWatch
 from worker.trend import Trend
 from worker.withdrawals import Withdrawals
 
@@ -46,9 +47,10 @@ def run_worker(settings: Settings) -> None:
         Trend(REGISTRY) as trend,
         serve(settings.http, health, page=Page(identity.id, access, trend, latest)) as http,
         closing(Milvus(settings.milvus)) as milvus,
+        TopicWatch(settings, "worker", health) as topics,
     ):
         log.info("worker %s, its page, metrics and health at http://%s", identity.id, http.address)
-        wait_for_topics(settings, health, stopping)
+        topics.wait(stopping)
         heartbeat = Heartbeat(settings, identity.id, version("marquee"), http.address)
         with (
             Withdrawals(settings, heartbeat, metrics) as withdrawals,

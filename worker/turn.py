@@ -47,9 +47,14 @@ class Turn:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.incremental_assign(partitions)
         consumer.pause(partitions)
-        self.ours = self.ours or bool(partitions)
+        # Of a topic with more partitions, which should not be, two processes may hold one each: only the first counts.
+        self.ours = self.ours or _has_first(partitions)
         log.info("this outcomes worker %s", "works" if self.ours else "stands by")
 
     def _on_gone(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.incremental_unassign(partitions)
-        self._lost = self.ours
+        self._lost = self._lost or (self.ours and _has_first(partitions))
+
+
+def _has_first(partitions: list[TopicPartition]) -> bool:
+    return any(partition.partition == 0 for partition in partitions)

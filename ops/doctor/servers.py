@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from ops.doctor.finding import Finding, note, ok, wrong
 from schemas.errors import MarqueeError
 from schemas.settings import Settings
-from worker.topics import MAX_BYTES, Topic, TopicState, planned_topics, topic_states
-
-_CREATE = "run `marquee topics`, which creates and fits them"
+from worker.topic_checks import CREATE, UNREAD_REMEDY, Fault, faults, unreadable
+from worker.topics import TopicState, topic_states
 
 
 def servers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
@@ -31,18 +30,16 @@ def _topics(settings: Settings, states: dict[str, TopicState]) -> Iterator[Findi
     names = settings.names
     profiles = states.get(names.profiles)
     if profiles is None:
-        yield wrong("topics", f"there is no {names.profiles} (or it may not be seen)", _CREATE)
+        yield wrong("topics", f"there is no {names.profiles} (or it may not be seen)", CREATE)
         return
-    planned = planned_topics(names, profiles.partitions, int(profiles.config[MAX_BYTES]))
-    missing = [topic.name for topic in planned if topic.name not in states]
+    missing = [name for name in names.topics if name not in states]
     if missing:
-        yield wrong("topics", f"missing (or not to be seen): {', '.join(missing)}", _CREATE)
-    unfit = [wrong("topics", *unfitness) for unfitness in _profiles_unfit(profiles)]
-    for topic in planned:
-        if topic.name in states:
-            unfit += [wrong("topics", *unfitness) for unfitness in _unfit(topic, states[topic.name])]
-    yield from unfit
-    if not missing and not unfit:
+        yield wrong("topics", f"missing (or not to be seen): {', '.join(missing)}", CREATE)
+    if unread := unreadable(states):
+        yield note("topics", f"the settings of {', '.join(unread)} may not be read", UNREAD_REMEDY)
+    found = faults(names, states)
+    yield from map(_finding, found)
+    if not missing and not unread and not found:
         yield ok(
             "topics", f"all {len(states)} are as they should be, {profiles.partitions} partitions of profiles"
         )
@@ -54,25 +51,8 @@ def _topics(settings: Settings, states: dict[str, TopicState]) -> Iterator[Findi
         )
 
 
-def _profiles_unfit(state: TopicState) -> Iterator[tuple[str, str]]:
-    if "compact" in state.config["cleanup.policy"]:
-        yield (
-            f"{state.name} is compacted, which removes events before they are answered",
-            f"set cleanup.policy=delete on {state.name}",
-        )
-
-
-def _unfit(topic: Topic, state: TopicState) -> Iterator[tuple[str, str]]:
-    """What is not as planned, and how to mend it."""
-    if topic.follows and state.partitions < topic.partitions:
-        yield f"{topic.name} has {state.partitions} partitions, its events {topic.partitions}", _CREATE
-    for option, wanted in topic.config.items():
-        there = state.config[option]
-        if option == MAX_BYTES:
-            if int(there) < int(wanted):
-                yield f"{topic.name} takes records of {there} bytes, and {wanted} are needed", _CREATE
-        elif option in ("cleanup.policy", "message.timestamp.type") and there != wanted:
-            yield f"{topic.name} has {option}={there}", f"set {option}={wanted} on {topic.name}"
+def _finding(fault: Fault) -> Finding:
+    return (note if fault.severity == "note" else wrong)("topics", fault.problem, fault.remedy)
 
 
 def _brokers(settings: Settings, timeout_s: float) -> Iterator[Finding]:

@@ -9,9 +9,9 @@ import pytest
 
 from schemas import registry
 from schemas.errors import MarqueeError
-from schemas.messages import MESSAGES
 from schemas.published import json_schemas
 from schemas.settings import Settings, load_settings
+from schemas.topic_table import MESSAGES
 from tests.system.apicurio import apicurio
 
 

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from schemas.settings import load_settings
-from worker import topics
+from worker import topic_admin
 from worker.topics import MAX_BYTES, ensure_topics
 
 
@@ -51,6 +52,74 @@ class TwoBrokers:
         return {resource: done({MAX_BYTES: SimpleNamespace(value=size)}) for resource, size in sizes.items()}
 
 
+class Ceiling(TwoBrokers):
+    """As a provider that takes no records above 1000 bytes, in whatever way it is asked."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self.sizes: dict[str, str] = {}
+
+    def _answer(self, name: str, size: str | None) -> "Future[Any]":
+        if size is not None and int(size) > 1_000:
+            refused: Future[Any] = Future()
+            refused.set_exception(
+                KafkaException(KafkaError(KafkaError.POLICY_VIOLATION, "max.message.bytes"))
+            )
+            return refused
+        self.sizes[name] = size or "1000"
+        return done(None)
+
+    def list_topics(self, timeout: float) -> SimpleNamespace:
+        self.asked = 8
+        return super().list_topics(timeout)
+
+    def create_topics(self, new: list[Any], request_timeout: float) -> dict[str, "Future[Any]"]:  # noqa: ARG002
+        answers = {topic.topic: self._answer(topic.topic, topic.config.get(MAX_BYTES)) for topic in new}
+        self.partitions |= {topic.topic: topic.num_partitions for topic in new if topic.topic in self.sizes}
+        return answers
+
+    def incremental_alter_configs(
+        self,
+        resources: list[Any],
+        request_timeout: float,  # noqa: ARG002
+    ) -> dict[str, "Future[Any]"]:
+        entries = {resource.name: resource.incremental_configs[0] for resource in resources}
+        return {name: self._answer(name, entry.value) for name, entry in entries.items()}
+
+    def describe_topics(self, topics: Any, request_timeout: float) -> dict[str, "Future[Any]"]:  # noqa: ARG002
+        return {}
+
+    def describe_configs(self, resources: list[Any], request_timeout: float) -> dict[Any, "Future[Any]"]:  # noqa: ARG002
+        return {
+            resource: done({MAX_BYTES: SimpleNamespace(value=self.sizes[resource.name])})
+            for resource in resources
+        }
+
+
+def test_a_ceiling_on_the_size_of_records_is_kept_and_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Given a provider that refuses 64 KiB more than profiles takes, on new topics and on those that are there."""
+    made: list[Ceiling] = []
+
+    def client(config: dict[str, Any]) -> Ceiling:
+        made.append(Ceiling(config))
+        if len(made) > 1:
+            made[-1].partitions = dict(made[0].partitions)
+            made[-1].sizes = made[0].sizes | {"marquee.dead-letters": "500"}
+        return made[-1]
+
+    monkeypatch.setattr(topic_admin, "AdminClient", client)
+
+    ensure_topics(load_settings(), timeout_s=20.0)
+    assert made[0].sizes["marquee.dead-letters"] == "1000"
+    assert "created with max.message.bytes=1000" in caplog.text
+
+    ensure_topics(load_settings(), timeout_s=20.0)
+    assert made[1].sizes["marquee.dead-letters"] == "1000"
+    assert "marquee.dead-letters may not take records of 66536 bytes" in caplog.text
+
+
 def test_a_broker_that_does_not_know_a_new_topic_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[TwoBrokers] = []
 
@@ -58,7 +127,7 @@ def test_a_broker_that_does_not_know_a_new_topic_yet_is_waited_for(monkeypatch: 
         made.append(TwoBrokers(config))
         return made[-1]
 
-    monkeypatch.setattr(topics, "AdminClient", client)
+    monkeypatch.setattr(topic_admin, "AdminClient", client)
     settings = load_settings()
 
     ensure_topics(settings, timeout_s=20.0)

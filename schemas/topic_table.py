@@ -1,0 +1,198 @@
+"""The one table of topics: how each is kept, who writes and reads it, and the kinds of records in it.
+
+Creation and checks (worker/topics.py, worker/topic_checks.py), rights (ops/acls.py), status, AsyncAPI and the contract
+page are made from it, so that a topic is added here and in `Names` alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from schemas.dead_letter import HEADROOM_BYTES, RedriveMarker
+from schemas.feedback import (
+    OUTCOMES_KEY_PREFIX,
+    POSITIONS_KEY,
+    FeedbackEvent,
+    OutcomesPositions,
+    OutcomesRecord,
+)
+from schemas.messages import HEADERS, Message
+from schemas.profile import ProfileEvent
+from schemas.recommendation import Recommendation
+from schemas.release import (
+    ACTIVE_KEY,
+    RELEASE_KEY_PREFIX,
+    TRIAL_KEY,
+    WORKER_KEY_PREFIX,
+    ActiveRecord,
+    ReleaseCommand,
+    ReleaseRecord,
+    TrialRecord,
+    WorkerRecord,
+)
+from schemas.topics import Names
+from schemas.withdrawal import Withdrawal
+
+Role = Literal["worker", "indexer", "outcomes", "producer", "reader", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+# Roles that are processes of Marquee; the others are applications and commands.
+PROCESSES: Mapping[Role, str] = {
+    "worker": "the workers",
+    "indexer": "the indexer",
+    "outcomes": "the outcomes worker",
+}
+# Kafka keeps sizes in an int.
+LARGEST_BYTES = 2_147_483_647
+
+CLEANUP, TIMESTAMPS, MAX_BYTES = "cleanup.policy", "message.timestamp.type", "max.message.bytes"
+Cleanup = Literal["delete", "compact", "compact,delete"]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic; `name` is its attribute in `Names`."""
+
+    name: str
+    messages: tuple[Message, ...]
+    written_by: frozenset[Role]
+    read_by: frozenset[Role]
+    single: bool = False
+    """Whether it has one partition; the others have as many as `profiles`."""
+    follows_profiles: bool = False
+    """Whether its records go to their event's partition number, and are as large as the event may be."""
+    broker_timestamps: bool = False
+    cleanup: Cleanup = "delete"
+    retention_ms: int | None = None
+    """None: the brokers' default."""
+    if_made_anew: str | None = None
+    """Where partitions cannot be taken away: what is lost with the topic, and how to get it back."""
+
+    @property
+    def compacted(self) -> bool:
+        return "compact" in self.cleanup
+
+    def name_in(self, names: Names) -> str:
+        """The topic's name on Kafka."""
+        name: str = getattr(names, self.name)
+        return name
+
+    def config(self, profiles_max_bytes: int) -> dict[str, str]:
+        """The options that the topic is created with, where `profiles` takes records of so many bytes."""
+        config: dict[str, str] = {}
+        if self.broker_timestamps:
+            config[TIMESTAMPS] = "LogAppendTime"
+        if self.follows_profiles:
+            config[MAX_BYTES] = str(min(profiles_max_bytes + HEADROOM_BYTES, LARGEST_BYTES))
+        if self.compacted:
+            config[CLEANUP] = self.cleanup
+            # Compaction leaves the newest segment alone: at the default of a week, every start would read a week of heartbeats.
+            config["segment.ms"] = "3600000"
+        if self.retention_ms is not None:
+            config["retention.ms"] = str(self.retention_ms)
+        return config
+
+
+def _roles(*roles: Role) -> frozenset[Role]:
+    return frozenset(roles)
+
+
+TOPICS = (
+    Topic(
+        "profiles",
+        (
+            Message(
+                "profile-event", "user_id as decimal text, or event_id, or null", "BACKWARD", ProfileEvent
+            ),
+        ),
+        written_by=_roles("producer", "admin"),
+        read_by=_roles("worker", "outcomes", "admin"),
+    ),
+    Topic(
+        "recommendations",
+        (Message("recommendation", "the event's", "FORWARD", Recommendation),),
+        written_by=_roles("worker"),
+        # A worker's own answers say where to go on, beside its group's offsets.
+        read_by=_roles("worker", "outcomes", "reader", "admin"),
+        follows_profiles=True,
+        broker_timestamps=True,
+    ),
+    Topic(
+        "dead_letters",
+        (Message("dead-letter", "the event's", "FORWARD", None, HEADERS),),
+        written_by=_roles("worker", "outcomes"),
+        read_by=_roles("worker", "reader", "admin"),
+        follows_profiles=True,
+        broker_timestamps=True,
+    ),
+    Topic(
+        "redriven",
+        (Message("redrive-marker", "the dead letter's place", "FULL", RedriveMarker),),
+        written_by=_roles("admin"),
+        read_by=_roles("admin"),
+        single=True,
+        cleanup="compact",
+        if_made_anew="Marquee forgets which dead letters were redriven, and `--all` redrives them again",
+    ),
+    Topic(
+        "release_commands",
+        (Message("release-command", "the release", "FULL", ReleaseCommand),),
+        written_by=_roles("admin"),
+        read_by=_roles("indexer", "admin"),
+        single=True,
+        if_made_anew="commands that are not carried out are lost; send them again",
+    ),
+    Topic(
+        "releases",
+        (
+            Message("release-record", f"{RELEASE_KEY_PREFIX}<id>", "FULL", ReleaseRecord),
+            Message("active-record", ACTIVE_KEY, "FULL", ActiveRecord),
+            Message("trial-record", TRIAL_KEY, "FULL", TrialRecord),
+            Message("worker-record", f"{WORKER_KEY_PREFIX}<id>", "FULL", WorkerRecord),
+        ),
+        written_by=_roles("worker", "indexer"),
+        read_by=_roles("worker", "indexer", "admin"),
+        single=True,
+        cleanup="compact",
+        if_made_anew="no release is active until `marquee reindex RELEASE --wait` indexes one again",
+    ),
+    Topic(
+        "withdrawals",
+        (Message("withdrawal", "the movie's id as decimal text", "FULL", Withdrawal),),
+        written_by=_roles("admin"),
+        read_by=_roles("worker", "admin"),
+        single=True,
+        cleanup="compact",
+        if_made_anew="every movie is recommended again; keep what `marquee withdrawals` lists, and withdraw it anew",
+    ),
+    Topic(
+        "feedback",
+        (Message("feedback", "the event's", "BACKWARD", FeedbackEvent),),
+        written_by=_roles("producer", "admin"),
+        read_by=_roles("outcomes", "admin"),
+        broker_timestamps=True,
+    ),
+    Topic(
+        "outcomes",
+        (
+            Message(
+                "outcomes-record",
+                f"{OUTCOMES_KEY_PREFIX}<beginning>|<release>|<segment>",
+                "FULL",
+                OutcomesRecord,
+            ),
+            Message("outcomes-positions", POSITIONS_KEY, "FULL", OutcomesPositions),
+        ),
+        written_by=_roles("outcomes"),
+        read_by=_roles("outcomes", "admin"),
+        single=True,
+        cleanup="compact,delete",
+        retention_ms=90 * 86_400_000,
+        if_made_anew="the outcomes worker counts again what recommendations and feedback still hold",
+    ),
+)
+MESSAGES = tuple(message for topic in TOPICS for message in topic.messages)
+
+
+def topic_of(message: Message) -> Topic:
+    """The topic that has records of this kind."""
+    return next(topic for topic in TOPICS if message in topic.messages)

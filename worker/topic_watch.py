@@ -1,0 +1,82 @@
+"""Watches the topics' settings: a process waits at its start until they keep its promises, and /health/ready names what changes later."""
+
+import logging
+import threading
+from typing import Self
+
+from schemas.errors import MarqueeError, UnreachableError
+from schemas.settings import Settings
+from schemas.topic_table import Role
+from worker.http import Health
+from worker.stopping import Stopping
+from worker.topic_checks import UNREAD_REMEDY, faults, unreadable, waiting
+from worker.topics import ensure_topics, topic_states
+
+log = logging.getLogger(__name__)
+
+_TOPICS_SECONDS = 5.0
+_WAIT_SECONDS = 1.0
+# An operator's change is named within a minute: this, and a look.
+LOOK_SECONDS = 30.0
+
+
+class TopicWatch:
+    """Looks at the topics before the process takes any record, then twice a minute, in a thread that no poll waits for."""
+
+    def __init__(self, settings: Settings, role: Role, health: Health) -> None:
+        self._settings, self._role, self._health = settings, role, health
+        self._said: set[str] = set()
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="topics", daemon=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+
+    def wait(self, stopping: Stopping) -> None:
+        """Make sure of the topics, for as long as Kafka takes to answer and an operator to mend them; then go on watching.
+
+        Raises:
+            SettingsError: as `ensure_topics`.
+        """
+        while not stopping.is_set():
+            self._health.turn()
+            try:
+                ensure_topics(self._settings, _TOPICS_SECONDS)
+                self._health.set("kafka", None)
+                if self._look():
+                    break
+            except UnreachableError as error:
+                self._health.set("kafka", str(error))
+                log.warning("waiting for Kafka: %s", error)
+            stopping.wait(_WAIT_SECONDS)
+        self._thread.start()
+
+    def _look(self) -> bool:
+        """Whether the topics keep what this process promises; readiness and the log name what does not. Raises as `topic_states`."""
+        states = {state.name: state for state in topic_states(self._settings, _TOPICS_SECONDS)}
+        found = faults(self._settings.names, states)
+        stopping = waiting(found, self._role)
+        self._health.set("topics", "; ".join(map(str, stopping)) or None)
+        unread = unreadable(states)
+        self._say(
+            *map(str, found),
+            *([f"the settings of {', '.join(unread)} may not be read; {UNREAD_REMEDY}"] if unread else []),
+        )
+        return not stopping
+
+    def _say(self, *problems: str) -> None:
+        """Log what is new since the last look."""
+        for problem in problems:
+            if problem not in self._said:
+                log.warning("%s", problem)
+        self._said = set(problems)
+
+    def _run(self) -> None:
+        while not self._left.wait(LOOK_SECONDS):
+            try:
+                self._look()
+            except MarqueeError as error:  # the process' own clients say what keeps it from its work
+                log.debug("topics not looked at: %s", error)
