@@ -15,7 +15,9 @@ from schemas.release import WorkerRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.milvus import Milvus
+from worker.ownership import named
 from worker.records import read_releases
+from worker.retention import has_our_name
 from worker.store import ReleaseStore
 
 
@@ -122,7 +124,8 @@ def _milvus(settings: Settings, view: ReleasesView, timeout_s: float) -> Part:
     limited = settings.milvus.model_copy(update={"timeout_s": min(timeout_s, settings.milvus.timeout_s)})
     server = Milvus(limited)
     try:
-        collections = server.collections(settings.names.collection_prefix)
+        there = server.collections("")
+        collections = {name for name in there if has_our_name(settings.names, name)} & named(view)
         detail = f"{_counted(len(collections), 'collection')} at {settings.milvus.uri}"
         if view.active is None:
             return Part("milvus", detail)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -108,7 +109,14 @@ class MilvusSettings(_Group):
     """The Milvus server."""
 
     uri: str = Field(
-        "http://127.0.0.1:19530", min_length=1, description="http(s)://host:port of a Milvus server."
+        "http://127.0.0.1:19530",
+        min_length=1,
+        description="http(s)://host:port of a Milvus server, or http(s)://host:port/database.",
+    )
+    database: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][0-9A-Za-z_]*$",
+        description="Database on the server; the server's default if missing.",
     )
     token: SecretStr | None = Field(None, description="API key, or user:password.")
     tls_ca_location: FilePath | None = Field(
@@ -123,6 +131,24 @@ class MilvusSettings(_Group):
         10.0,
         description="How long Milvus may be away before the worker searches its own copy, seconds, or `never`.",
     )
+
+    @property
+    def database_name(self) -> str:
+        """The database, of its own setting or of the URI; "" for the server's default."""
+        return self.database or self._named_in_uri
+
+    @property
+    def _named_in_uri(self) -> str:
+        return urlsplit(self.uri).path.strip("/") if "://" in self.uri else ""
+
+    @model_validator(mode="after")
+    def _names_one_database(self) -> Self:
+        named = self._named_in_uri
+        if "/" in named or (named and self.database not in (None, named)):
+            raise ValueError(
+                f"milvus.uri names the database {named!r}: it must be one name, and that of milvus.database if both are set"
+            )
+        return self
 
 
 class WorkerSettings(_Group):

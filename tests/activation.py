@@ -15,8 +15,13 @@ from worker.store import ReleaseStore
 from worker.topics import ensure_topics
 
 
-def activate(settings: Settings, *, epoch: int = 1, release: str | None = None) -> ActiveRecord:
-    """Build the collection of a release of the store (the newest if none is named), and say that it serves."""
+def activate(
+    settings: Settings, *, epoch: int = 1, release: str | None = None, plain: bool = False
+) -> ActiveRecord:
+    """Build the collection of a release of the store (the newest if none is named), and say that it serves.
+
+    With `plain` the collection has the name that earlier indexers gave.
+    """
     ensure_topics(settings, 30)
     store = ReleaseStore(settings.store)
     name = release or store.names()[-1]
@@ -24,6 +29,8 @@ def activate(settings: Settings, *, epoch: int = 1, release: str | None = None) 
     catalogue = loaded.catalogue
     vectors = loaded.embed_movies(0, len(catalogue))
     collection = settings.names.collection(name, epoch)
+    if plain:
+        collection = collection.replace(settings.names.collection_prefix, settings.names.plain_prefix, 1)
     milvus = Milvus(settings.milvus)
     milvus.create(collection, loaded.manifest.dimension)
     milvus.insert(

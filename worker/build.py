@@ -19,10 +19,11 @@ def build_collection(
     batch: int,
     progress: Callable[[float], None],
     known: KnownVectors | None = None,
+    owner: str = "",
 ) -> None:
     """Create the collection and insert every movie; the vectors also go to the file, by row of the catalogue.
 
-    What is `known` is not embedded. No more than `batch` movies are in memory at a time. `progress` is told the share done
+    The collection carries its `owner`. What is `known` is not embedded. No more than `batch` movies are in memory at a time. `progress` is told the share done
     after each, and may raise to end it.
 
     Raises:
@@ -30,7 +31,7 @@ def build_collection(
         MilvusError: Milvus failed; what is there is half-built, so begin with another collection.
     """
     manifest = release.manifest
-    milvus.create(collection, manifest.dimension)
+    milvus.create(collection, manifest.dimension, owner)
     for movies, embedded in release.embedded_movies(batch, known):
         scaled = unit_length(embedded, manifest)
         if not np.isfinite(scaled).all():

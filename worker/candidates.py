@@ -15,6 +15,7 @@ from worker.http import Health
 from worker.indexing import Indexing
 from worker.job import Job
 from worker.milvus import Milvus
+from worker.ownership import Ownership
 from worker.patience import patiently, while_store_is_away
 from worker.scratch import Scratch
 from worker.store import ReleaseStore
@@ -41,14 +42,21 @@ class Candidates:
     """Makes releases ready, in the thread of a job."""
 
     def __init__(
-        self, settings: Settings, milvus: Milvus, store: ReleaseStore, scratch: Scratch, health: Health
+        self,
+        settings: Settings,
+        milvus: Milvus,
+        ownership: Ownership,
+        store: ReleaseStore,
+        scratch: Scratch,
+        health: Health,
     ) -> None:
         self._settings = settings
         self._milvus = milvus
         self._store = store
         self._scratch = scratch
         self._health = health
-        self._indexing = Indexing(settings, milvus, health)
+        self._ownership = ownership
+        self._indexing = Indexing(settings, milvus, ownership, health)
         self._begun: set[str] = set()  # ids of the commands that this process has begun to build for
 
     def build(
@@ -78,7 +86,9 @@ class Candidates:
                 self._indexing.drop(built.collection)
                 raise
             # 5. Keep the vectors, for exact search.
-            sha256 = self._from_store(job, lambda: self._store.keep_vectors(release, built.vectors))
+            sha256 = self._from_store(
+                job, lambda: self._store.keep_vectors(release, built.vectors, self._ownership.tag)
+            )
         # 6. `ready`: from here on it can be activated without being built.
         record = transitions.ready(built.record, built.collection, loaded.manifest, checked, sha256)
         view = job.publish({release_key(release): record})

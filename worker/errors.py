@@ -23,6 +23,18 @@ class SlowMilvusError(MilvusError):
     """Milvus did not answer in time: it is away, or was asked for too much at once."""
 
 
+class RefusedCallError(MilvusError):
+    """Milvus answered that it cannot do this: it is not well, or what it was asked is at fault."""
+
+
+class ForeignCollectionError(MilvusError):
+    """A collection of that name is there already, and not this deployment's: take another name."""
+
+
+class RefusedQueriesError(Exception):
+    """Milvus answers, and refuses these queries for what they are: search for fewer, down to the event."""
+
+
 class MixedReleasesError(Exception):
     """Two releases had a part in a result, which must never happen: it is not published."""
 

@@ -76,18 +76,18 @@ class StoreFiles:
             self._system.put_file(str(source), self.path(*parts))
 
     @contextmanager
-    def replacing(self, folder: str, name: str) -> Iterator[IO[bytes]]:
-        """A file that appears under its name only when it is whole."""
-        partial = self.path(folder, _partial(name))
+    def replacing(self, folder: str, name: str, owner: str = "") -> Iterator[IO[bytes]]:
+        """A file that appears under its name only when it is whole; until then its name tells the owner."""
+        partial = self.path(folder, _partial(name, owner))
         with self._or_say("be written to"):
             with self._system.open(partial, "wb") as output:
                 yield output
             self._system.mv(partial, self.path(folder, name))
 
-    def remove_partial(self, folder: str) -> None:
-        """Remove what a process that died left half-written; it must be certain that nobody else writes there."""
+    def remove_partial(self, folder: str, owner: str = "") -> None:
+        """Remove what a process of this owner that died left half-written; it must be the only one that writes there."""
         for name in self.names(folder):
-            if name.endswith(_PARTIAL):
+            if name.endswith(_PARTIAL) and _owner_of_partial(name) == owner:
                 with self._or_say("be written to"), suppress(FileNotFoundError):
                     self._system.rm_file(self.path(folder, name))
 
@@ -123,6 +123,10 @@ class StoreFiles:
             raise StoreAwayError(f"the store {self.url} cannot {what}: {said}") from error
 
 
-def _partial(name: str) -> str:
+def _partial(name: str, owner: str = "") -> str:
     """Another one for each writer: in containers, all have the same process id."""
-    return f"{name}.{uuid.uuid4().hex[:12]}{_PARTIAL}"
+    return f"{name}.{owner}-{uuid.uuid4().hex[:12]}{_PARTIAL}"
+
+
+def _owner_of_partial(name: str) -> str:
+    return name.removesuffix(_PARTIAL).rpartition(".")[2].partition("-")[0]

@@ -10,6 +10,7 @@ from worker.errors import UndoneError
 from worker.http import Health
 from worker.indexer_metrics import IndexerMetrics
 from worker.milvus import Milvus
+from worker.ownership import Ownership
 from worker.scratch import Scratch
 from worker.stopping import Stopping
 from worker.store import ReleaseStore
@@ -43,9 +44,10 @@ class Indexer:
             f"{settings.kafka.bootstrap_servers} {settings.names.indexer_group} {indexer_id}"
         )
         store = ReleaseStore(settings.store)
-        candidates = Candidates(settings, self._milvus, store, self._scratch, health)
+        self._ownership = ownership = Ownership(settings, self._milvus)
+        candidates = Candidates(settings, self._milvus, ownership, store, self._scratch, health)
         self._commands = Commands(settings.names, self._milvus, candidates)
-        self._sweep = Sweep(settings, self._milvus, store, health)
+        self._sweep = Sweep(settings, self._milvus, ownership, store, health)
 
     def run(self) -> None:
         """Work until `stopping` is set and the step under way has ended; the next indexer cleans up what is half-built.
@@ -57,6 +59,7 @@ class Indexer:
         self._scratch.clear()
         with TopicWatch(self._settings, "indexer", self._health) as topics:
             topics.wait(self._stopping)
+            self._know_owner()
             self._run_terms()
         self._milvus.close()
 
@@ -79,3 +82,16 @@ class Indexer:
                 self._stopping.wait(_PAUSE_SECONDS)
             finally:
                 term.close()
+
+    def _know_owner(self) -> None:
+        """Ask Kafka who we are, for as long as it takes: no command may be refused over that."""
+        while not self._stopping.is_set():
+            self._health.turn()
+            try:
+                log.info("collections of ours are marked as of %s", self._ownership.owner)
+                self._health.set("kafka", None)
+                break
+            except UnreachableError as error:
+                self._health.set("kafka", str(error))
+                log.warning("waiting for Kafka: %s", error)
+                self._stopping.wait(_PAUSE_SECONDS)

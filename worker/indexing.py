@@ -14,6 +14,7 @@ from worker.errors import MilvusError
 from worker.http import Health
 from worker.job import Job
 from worker.milvus import Milvus
+from worker.ownership import Ownership
 from worker.patience import patiently
 from worker.release import Release
 from worker.reuse import known_vectors
@@ -39,9 +40,10 @@ class Built:
 class Indexing:
     """Builds and checks collections, in the thread of a job."""
 
-    def __init__(self, settings: Settings, milvus: Milvus, health: Health) -> None:
+    def __init__(self, settings: Settings, milvus: Milvus, ownership: Ownership, health: Health) -> None:
         self._settings = settings
         self._milvus = milvus
+        self._ownership = ownership
         self._health = health
         self._store = ReleaseStore(settings.store)
 
@@ -75,6 +77,7 @@ class Indexing:
                         self._settings.indexer.batch_movies,
                         progress,
                         known,
+                        self._ownership.owner,
                     )
             except MilvusError as error:
                 # Some of the rows may be there and some not: only a new collection is sure to be whole.
@@ -110,7 +113,7 @@ class Indexing:
     def drop(self, collection: str) -> None:
         """Drop a collection that nobody will use; what Milvus keeps from us now, the next sweep gets."""
         try:
-            self._milvus.drop(collection)
+            self._ownership.drop(collection)
         except MilvusError as error:
             log.warning("%s is left to the next sweep: %s", collection, error)
 

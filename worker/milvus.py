@@ -1,6 +1,5 @@
 """Milvus as the worker and the indexer see it: collections of movie vectors, and one search for a whole batch."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,14 +15,15 @@ from pymilvus.exceptions import ConnectionConfigException
 from schemas.errors import SettingsError
 from schemas.profile import MAX_GENRE_LENGTH, MAX_GENRES
 from schemas.settings import MilvusSettings
-from worker.errors import MilvusError, SlowMilvusError
+from worker.errors import ForeignCollectionError, MilvusError, RefusedCallError, SlowMilvusError
+from worker.hits import Ids, Scores, columns, stacked
+from worker.milvus_connection import connect, is_late, is_refusal, lacks_database, reason_of, refused
 
-Ids = npt.NDArray[np.int64]
-Scores = npt.NDArray[np.float32]
+__all__ = ["EF_MIN", "Ids", "IndexType", "Metric", "Milvus", "Scores", "Vectors", "connect", "stacked"]
+
 Vectors = npt.NDArray[np.float32]
 Metric = Literal["COSINE", "IP"]
 T = TypeVar("T")
-Column = TypeVar("Column", np.int64, np.float32)
 
 IndexType = Literal["FLAT", "HNSW"]
 _INDEXES: dict[IndexType, dict[str, int]] = {"FLAT": {}, "HNSW": {"M": 16, "efConstruction": 200}}
@@ -31,33 +31,8 @@ EF_MIN = 64  # HNSW's candidates; at least the limit, more for recall
 _READ_NEWEST = 1  # a guarantee timestamp of 1 waits for nothing: a collection never changes once it is loaded
 _NOT_LOADED = 101
 _SCHEMA = {"fields": [{"name": "vector", "type": DataType.FLOAT_VECTOR}]}  # what the bytes of a query are
-_REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
-_CHANNEL = {
-    # gRPC waits up to two minutes before it tries a server again that was away.
-    "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.max_reconnect_backoff_ms": 2_000,
-    # pymilvus pings an idle connection every 10 s, which Milvus Lite answers by closing it (too_many_pings). What is
-    # sent into a dead connection still ends it after 5 s (TCP_USER_TIMEOUT, which follows the keepalive's timeout).
-    "grpc.keepalive_permit_without_calls": False,
-}
-
-# pymilvus logs, with a traceback, what it raises as well.
-logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-
-
-def connect(settings: MilvusSettings) -> MilvusClient:
-    """pymilvus' own client, for what `Milvus` does not do; raises what pymilvus does.
-
-    The connection is its own: pymilvus shares one by address, with the options of whoever came first.
-    """
-    return MilvusClient(
-        uri=settings.uri,
-        token=settings.token.get_secret_value() if settings.token else "",
-        timeout=settings.timeout_s,
-        grpc_options=_CHANNEL,
-        dedicated=True,
-        **_tls(settings),
-    )
+_NOT_FOUND = 100
+_OWNER = "marquee.owner"  # the property of a collection that says which deployment made it
 
 
 class Milvus:
@@ -71,8 +46,10 @@ class Milvus:
     def __init__(self, settings: MilvusSettings) -> None:
         self._settings = settings
         self._timeout = settings.timeout_s
+        self._metadata = [("dbname", settings.database_name)] if settings.database_name else None
         self._connecting = threading.Lock()
         self._client: MilvusClient | None = None
+        self._answered = False  # a database that was there once is away, no wrong setting
 
     def search(
         self, collection: str, vectors: Vectors, limit: int, expression: str = "", *, ef: int = EF_MIN
@@ -106,20 +83,30 @@ class Milvus:
 
         def call() -> tuple[Ids, Scores]:
             # The stub itself: pymilvus would make an object of every hit, which costs more than the search.
-            response = self._connected()._get_connection()._stub.Search(request, timeout=self._timeout)
+            stub = self._connected()._get_connection()._stub
+            response = stub.Search(request, timeout=self._timeout, metadata=self._metadata)
             if response.status.code or response.status.error_code:
                 raise MilvusException.from_status(response.status)
             found = response.results
-            return _columns(found.topks, found.ids.int_id.data, found.scores, len(vectors))
+            return columns(found.topks, found.ids.int_id.data, found.scores, len(vectors))
 
         return self._call(f"search {collection}", lambda: self._loaded(collection, call))
 
-    def create(self, collection: str, dimension: int) -> None:
-        """Make an empty collection for vectors of `dimension`; one of that name is dropped first."""
+    def create(self, collection: str, dimension: int, owner: str = "") -> None:
+        """Make an empty collection for vectors of `dimension`; one of that name and owner is dropped first.
+
+        Raises:
+            ForeignCollectionError: there is one of that name with another owner.
+        """
 
         def call() -> None:
             client = self._connected()
-            client.drop_collection(collection, timeout=self._timeout)
+            if (found := self._owner(client, collection)) is not None:
+                if found != owner:
+                    raise ForeignCollectionError(
+                        f"Milvus at {self._settings.uri} has a collection {collection} already, of {found or 'no owner'}"
+                    )
+                client.drop_collection(collection, timeout=self._timeout)
             schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
             schema.add_field("movie_id", DataType.INT64, is_primary=True)
             schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
@@ -132,7 +119,11 @@ class Milvus:
                 max_length=MAX_GENRE_LENGTH,
             )
             client.create_collection(
-                collection, schema=schema, timeout=self._timeout, consistency_level="Eventually"
+                collection,
+                schema=schema,
+                timeout=self._timeout,
+                consistency_level="Eventually",
+                properties={_OWNER: owner} if owner else None,
             )
 
         self._call(f"create {collection}", call)
@@ -189,6 +180,19 @@ class Milvus:
 
         return self._call(f"count {collection}", lambda: self._loaded(collection, call))
 
+    def owner(self, collection: str) -> str | None:
+        """The owner that a collection carries, "" where it carries none; None where there is no such collection."""
+        return self._call(f"describe {collection}", lambda: self._owner(self._connected(), collection))
+
+    def mark(self, collection: str, owner: str) -> None:
+        """Have a collection carry its owner."""
+        self._call(
+            f"mark {collection}",
+            lambda: self._connected().alter_collection_properties(
+                collection, {_OWNER: owner}, timeout=self._timeout
+            ),
+        )
+
     def drop(self, collection: str) -> None:
         """Remove a collection; one that is not there is as good."""
         self._call(
@@ -223,6 +227,17 @@ class Milvus:
 
         self._call(f"point {alias} at {collection}", call)
 
+    def drop_alias(self, alias: str, collection: str) -> None:
+        """Remove an alias where it means `collection`: a server may keep a collection for as long as it has one."""
+
+        def call() -> None:
+            client = self._connected()
+            found = client.list_aliases(collection, timeout=self._timeout)
+            if alias in found.get("aliases", ()):
+                client.drop_alias(alias, timeout=self._timeout)
+
+        self._call(f"drop the alias {alias}", call)
+
     def close(self) -> None:
         """Close the connection; the next call would make a new one."""
         with self._connecting:
@@ -235,6 +250,15 @@ class Milvus:
             if self._client is None:
                 self._client = connect(self._settings)
             return self._client
+
+    def _owner(self, client: MilvusClient, collection: str) -> str | None:
+        try:
+            described = client.describe_collection(collection, timeout=self._timeout)
+        except MilvusException as error:
+            if error.code != _NOT_FOUND:
+                raise
+            return None
+        return str(described.get("properties", {}).get(_OWNER, ""))
 
     def _loaded(self, collection: str, call: Callable[[], T]) -> T:
         """Once more where a restarted server has not loaded it: Lite must be told to, Standalone takes its time."""
@@ -250,78 +274,26 @@ class Milvus:
         began = time.monotonic()
         where = f"Milvus at {self._settings.uri}"
         try:
-            return call()
+            answer = call()
+            self._answered = True
+            return answer
         except ConnectionConfigException as error:
             raise SettingsError(f"{where} cannot be: {error.message}; set MARQUEE_MILVUS__URI") from error
         except (MilvusException, grpc.RpcError) as error:
-            reason = _reason(error)
-            if _refused(error):
+            reason = reason_of(error)
+            if refused(error):
                 raise SettingsError(
                     f"{where} refused the token ({reason}); set MARQUEE_MILVUS__TOKEN"
                 ) from error
+            if not self._answered and lacks_database(error, self._settings.database_name):
+                raise SettingsError(
+                    f"{where} has no database {self._settings.database_name} ({reason}); create it, or set "
+                    "MARQUEE_MILVUS__DATABASE to one that it has"
+                ) from error
             took = time.monotonic() - began
-            kind = SlowMilvusError if _is_late(error) else MilvusError
+            kind = (
+                SlowMilvusError if is_late(error) else RefusedCallError if is_refusal(error) else MilvusError
+            )
             raise kind(f"{where} could not {what} (given up after {took:.1f} s): {reason}") from error
         except ValueError as error:  # the connection was closed by another thread
             raise MilvusError(f"{where} could not {what}: {error}") from error
-
-
-def _columns(
-    lengths: Sequence[int], ids: Sequence[int], scores: Sequence[float], n: int
-) -> tuple[Ids, Scores]:
-    """The flat columns of an answer as [n, m] arrays."""
-    flat_ids, flat_scores = np.array(ids, dtype=np.int64), np.array(scores, dtype=np.float32)
-    m = max(lengths, default=0)
-    if len(flat_ids) == n * m:
-        return flat_ids.reshape(n, m), flat_scores.reshape(n, m)
-    filled = np.arange(m) < np.array(lengths)[:, None]
-    padded_ids = np.full((n, m), -1, dtype=np.int64)
-    padded_scores = np.full((n, m), -np.inf, dtype=np.float32)
-    padded_ids[filled], padded_scores[filled] = flat_ids, flat_scores
-    return padded_ids, padded_scores
-
-
-def stacked(answers: Sequence[tuple[Ids, Scores]]) -> tuple[Ids, Scores]:
-    """The answers of several searches, one below the other, as wide as the widest, filled up as those are."""
-    m = max(ids.shape[1] for ids, _ in answers)
-    return (
-        np.concatenate([_widened(ids, m, -1) for ids, _ in answers]),
-        np.concatenate([_widened(scores, m, -np.inf) for _, scores in answers]),
-    )
-
-
-def _widened(columns: npt.NDArray[Column], m: int, fill: float) -> npt.NDArray[Column]:
-    return np.pad(columns, ((0, 0), (0, m - columns.shape[1])), constant_values=fill)
-
-
-def _tls(settings: MilvusSettings) -> dict[str, str]:
-    """pymilvus' options: it takes the authorities by one name alone, and by another beside a client's certificate."""
-    if settings.tls_ca_location is None:
-        return {}
-    authorities = str(settings.tls_ca_location)
-    if settings.tls_certificate_location is None:
-        return {"server_pem_path": authorities}
-    return {
-        "ca_pem_path": authorities,
-        "client_pem_path": str(settings.tls_certificate_location),
-        "client_key_path": str(settings.tls_key_location),
-    }
-
-
-def _reason(error: MilvusException | grpc.RpcError) -> str:
-    text = error.message if isinstance(error, MilvusException) else f"{error.code().name}, {error.details()}"
-    return " ".join(str(text).split())[:300]
-
-
-def _is_late(error: BaseException) -> bool:
-    return isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-
-
-def _refused(error: BaseException) -> bool:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, grpc.RpcError):
-            return cause.code() in _REFUSED
-        # pymilvus raises errors as their own cause.
-        cause = None if cause.__cause__ is cause else cause.__cause__
-    return False

@@ -15,6 +15,7 @@ from schemas.release import (
 from schemas.releases import ReleasesView
 from schemas.topics import Names
 from worker.integrity import RELEASE_NAME
+from worker.ownership import named
 from worker.transitions import retired
 
 # A worker that stood still for a minute may come back; nobody needs its record for longer than this.
@@ -40,13 +41,17 @@ def releases_to_retire(view: ReleasesView, names: Names, keep: int) -> dict[str,
 
 
 def unneeded_collections(view: ReleasesView, names: Names, there: Iterable[str]) -> list[str]:
-    """Collections of ours that no record names and no live worker serves: half-built, replaced or retired ones."""
-    named = {record.collection for record in view.releases.values()}
-    named |= {record.collection for record in (view.active, view.trial) if record}
+    """Collections with a name of ours that no record names and no live worker serves: half-built, replaced or retired ones.
+
+    The owner that each carries decides whether it is ours: `ownership`.
+    """
+    needed = named(view)
     return [
         collection
         for collection in there
-        if is_ours(names, collection) and collection not in named and not is_served(view, names, collection)
+        if has_our_name(names, collection)
+        and collection not in needed
+        and not is_served(view, names, collection)
     ]
 
 
@@ -56,12 +61,10 @@ def forgotten_workers(view: ReleasesView, at: datetime | None = None) -> list[st
     return [worker_key(name) for name, worker in view.workers.items() if worker.heartbeat_at < oldest]
 
 
-def is_ours(names: Names, collection: str) -> bool:
-    """Whether the name is one that this deployment's indexer gives: another's prefix may begin with ours."""
-    if not collection.startswith(names.collection_prefix):
-        return False
-    release, _, attempt = collection.removeprefix(names.collection_prefix).rpartition("_")
-    return attempt.isdecimal() and RELEASE_NAME.fullmatch(release.replace("_", "-")) is not None
+def has_our_name(names: Names, collection: str) -> bool:
+    """Whether the name is one that this deployment's indexer gives, or once gave."""
+    attempt = names.attempt_at(collection)
+    return attempt is not None and RELEASE_NAME.fullmatch(attempt[0].replace("_", "-")) is not None
 
 
 def is_served(view: ReleasesView, names: Names, collection: str) -> bool:
@@ -77,7 +80,7 @@ def _serves(worker: WorkerRecord, active: ActiveRecord | None, names: Names, col
     if active and worker.epoch == active.epoch:
         return collection == active.collection
     # A worker says which release it serves, not which attempt at indexing it.
-    return collection.rpartition("_")[0] == names.collection(worker.release, 0).rpartition("_")[0]
+    return names.is_collection_of(worker.release, collection)
 
 
 def _in_service(view: ReleasesView) -> set[str]:

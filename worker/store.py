@@ -136,10 +136,14 @@ class ReleaseStore:
             output.write(manifest_bytes(manifest))
         return manifest
 
-    def keep_vectors(self, release: str, path: Path) -> str:
-        """Keep the catalogue's vectors, a local .npy file that is never whole in memory; gives its sha256."""
+    def keep_vectors(self, release: str, path: Path, owner: str = "") -> str:
+        """Keep the catalogue's vectors, a local .npy file that is never whole in memory; gives its sha256.
+
+        `owner` are letters and digits of the deployment that writes: several may share a store.
+        """
         self._files.make_folder(VECTORS_FOLDER)
-        with path.open("rb") as vectors, self._files.replacing(VECTORS_FOLDER, f"{release}.npy") as output:
+        place = (VECTORS_FOLDER, f"{release}.npy")
+        with path.open("rb") as vectors, self._files.replacing(*place, owner) as output:
             shutil.copyfileobj(vectors, output, _COPY_BYTES)
         return digest(path).sha256
 
@@ -168,9 +172,9 @@ class ReleaseStore:
         except FileNotFoundError:
             raise ReleaseError(f"{path} is missing: index release {release} again") from None
 
-    def remove_partial_vectors(self) -> None:
-        """Remove what an indexer that died was writing; for the only indexer at work."""
-        self._files.remove_partial(VECTORS_FOLDER)
+    def remove_partial_vectors(self, owner: str = "") -> None:
+        """Remove what an indexer of this owner that died was writing; for its only indexer at work."""
+        self._files.remove_partial(VECTORS_FOLDER, owner)
 
     def evaluation(self, release: str) -> dict[str, Any] | None:
         """What `marquee evaluate` found, or None where it has not run.

@@ -10,6 +10,7 @@ from worker.errors import MilvusError, ReleaseError
 from worker.http import Health
 from worker.job import Job
 from worker.milvus import Milvus
+from worker.ownership import Ownership
 from worker.retention import forgotten_workers, releases_to_retire, unneeded_collections
 from worker.store import ReleaseStore
 
@@ -19,10 +20,13 @@ log = logging.getLogger(__name__)
 class Sweep:
     """Drops half-built collections, releases beyond those kept, records of dead workers; one run is one job."""
 
-    def __init__(self, settings: Settings, milvus: Milvus, store: ReleaseStore, health: Health) -> None:
+    def __init__(
+        self, settings: Settings, milvus: Milvus, ownership: Ownership, store: ReleaseStore, health: Health
+    ) -> None:
         self._names = settings.names
         self._keep = settings.indexer.keep_releases
         self._milvus = milvus
+        self._ownership = ownership
         self._store = store
         self._health = health
 
@@ -39,7 +43,7 @@ class Sweep:
 
     def _sweep(self, job: Job) -> None:
         # 1. What is there, before asking who we are: what is listed was not made by a successor.
-        there = self._milvus.collections(self._names.collection_prefix)
+        there = self._milvus.collections("")
         # 2. Whether the commands are still ours, and everything that names a collection can be read.
         view = job.publish({})
         newer = newer_records(view, workers=True)
@@ -47,17 +51,19 @@ class Sweep:
         if newer:
             log.warning("cleaning up is put off: %s", newer)
             return
-        # 3. Take collections out of the records first, so that nobody goes back to what is being dropped.
+        # 3. What our records name is ours; those that they name no more are known by that mark.
+        self._ownership.adopt(view, there)
+        # 4. Take collections out of the records first, so that nobody goes back to what is being dropped.
         gone: dict[str, ReleaseRecord | None] = dict.fromkeys(forgotten_workers(view))
         gone |= releases_to_retire(view, self._names, self._keep)
         if gone:
             view = job.publish(gone)
-        # 4. Drop.
+        # 5. Drop what carries our mark.
         for collection in unneeded_collections(view, self._names, there):
-            log.info("dropping the collection %s: nobody needs it", collection)
-            self._milvus.drop(collection)
-        self._store.remove_partial_vectors()
-        # 5. What serves goes on without its files; a worker that starts could not load it.
+            if self._ownership.drop(collection):
+                log.info("dropped the collection %s: nobody needs it", collection)
+        self._store.remove_partial_vectors(self._ownership.tag)
+        # 6. What serves goes on without its files; a worker that starts could not load it.
         self._health.set("release", self._lost(view))
 
     def _lost(self, view: ReleasesView) -> str | None:

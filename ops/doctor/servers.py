@@ -20,7 +20,7 @@ def servers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
         yield ok("kafka", f"answers at {settings.kafka.bootstrap_servers}")
         yield from _topics(settings, states)
         yield from _brokers(settings, timeout_s)
-    yield _milvus(settings, timeout_s)
+    yield from _milvus(settings, timeout_s)
     yield _store(settings)
     if settings.names.releases in states:
         yield from _active_release(settings, timeout_s)
@@ -95,20 +95,37 @@ def _brokers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
         yield ok("brokers", "allow the session and transaction timeouts that the worker asks for")
 
 
-def _milvus(settings: Settings, timeout_s: float) -> Finding:
+def _milvus(settings: Settings, timeout_s: float) -> Iterator[Finding]:
     from worker.milvus import Milvus
+    from worker.ownership import named, owner_of
+    from worker.records import read_releases
+    from worker.retention import has_our_name
 
     limited = settings.milvus.model_copy(update={"timeout_s": min(timeout_s, settings.milvus.timeout_s)})
     server = Milvus(limited)
     try:
-        collections = server.collections(settings.names.collection_prefix)
-        return ok(
-            "milvus", f"{server.version()} at {settings.milvus.uri}, {len(collections)} collection(s) of ours"
-        )
+        owners = {
+            name: server.owner(name) for name in server.collections("") if has_our_name(settings.names, name)
+        }
+        version = server.version()
     except MarqueeError as error:
-        return wrong("milvus", str(error), "start it, or set MARQUEE_MILVUS__URI to where it is")
+        yield wrong("milvus", str(error), "start it, or set MARQUEE_MILVUS__URI to where it is")
+        return
     finally:
         server.close()
+    try:
+        view, owner = read_releases(settings, timeout_s), owner_of(settings, timeout_s)
+    except MarqueeError:  # which is said of Kafka
+        yield ok("milvus", f"{version} at {settings.milvus.uri}")
+        return
+    ours = [name for name, found in owners.items() if found == owner or name in named(view)]
+    yield ok("milvus", f"{version} at {settings.milvus.uri}, {len(ours)} collection(s) of ours")
+    if unmarked := [name for name, found in owners.items() if found == "" and name not in named(view)]:
+        yield note(
+            "collections",
+            f"no owner is marked on {', '.join(unmarked)}, and no record names them: an earlier indexer may have left them half-built",
+            "drop them by hand once no deployment needs them",
+        )
 
 
 def _store(settings: Settings) -> Finding:

@@ -23,6 +23,7 @@ from tests.indexing import TIMEOUT, carry_out, collections, indexer, names, unti
 from tests.processes import Process
 from worker.catalogue import Catalogue
 from worker.milvus import Milvus
+from worker.ownership import owner_of
 from worker.store import ReleaseStore
 
 
@@ -106,7 +107,7 @@ def test_what_a_newer_version_has_written_is_left_alone(lite: Settings) -> None:
     first, second = names(lite)
     theirs = lite.names.collection(second, 7)
     milvus = Milvus(lite.milvus)
-    milvus.create(theirs, 2)
+    milvus.create(theirs, 2, owner_of(lite))
     milvus.close()
     newer = b'{"format": %d, "state": "told otherwise"}' % (RECORD_FORMAT + 1)
     for key in (ACTIVE_KEY, release_key(second)):

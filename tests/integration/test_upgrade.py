@@ -67,7 +67,7 @@ def working(worker: Process) -> bool:
 def test_both_versions_share_the_partitions_and_take_over_from_each_other(
     settings: Settings, version_before: Path, tmp_path: Path
 ) -> None:
-    activate(settings)
+    activate(settings, plain=True)
     with Process("worker", settings, tmp_path, sources=version_before, MARQUEE_WORKER__ID="a") as before:
         before.wait_ready(120)
         sent = publish(settings, users(200))

@@ -5,7 +5,7 @@ from datetime import timedelta
 from schemas.release import ActiveRecord, ReleaseRecord, ReleaseState, WorkerRecord, now
 from schemas.releases import ReleasesView
 from schemas.topics import Names
-from worker.retention import forgotten_workers, is_ours, releases_to_retire, unneeded_collections
+from worker.retention import forgotten_workers, has_our_name, releases_to_retire, unneeded_collections
 
 NAMES = Names("marquee.")
 A, B, C, D = (f"20261121T10150{digit}-3f9c2a" for digit in range(4))
@@ -74,12 +74,12 @@ def test_the_collection_of_an_older_attempt_stays_while_a_worker_may_search_it()
     assert unneeded_collections(view, NAMES, [replaced]) == [replaced]
 
 
-def test_another_deployments_collections_are_not_ours() -> None:
+def test_another_deployments_collections_do_not_have_our_name() -> None:
     other = Names("marquee.test.").collection(A, 1)
-    assert is_ours(NAMES, NAMES.collection(A, 12))
-    assert not is_ours(NAMES, other)
-    assert not is_ours(NAMES, NAMES.active_alias)
-    assert not is_ours(NAMES, "marquee_mine")
+    assert has_our_name(NAMES, NAMES.collection(A, 12))
+    assert not has_our_name(NAMES, other)
+    assert not has_our_name(NAMES, NAMES.active_alias)
+    assert not has_our_name(NAMES, "marquee_mine")
     assert not unneeded_collections(view_of(B, active=B), NAMES, [other, "marquee_mine"])
 
 
