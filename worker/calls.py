@@ -1,14 +1,23 @@
 """Calls into the Kafka client, watched from outside."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from worker.threads import start_vital
+
+log = logging.getLogger(__name__)
+
 
 def close_aside(close: Callable[[], None]) -> None:
     """Have a client closed that nobody uses any more: it may wait for a broker that is gone, and nobody waits with it."""
-    threading.Thread(target=close, name="close", daemon=True).start()
+
+    def failed(error: BaseException) -> None:
+        log.warning("closing a Kafka client failed: %s", error)
+
+    start_vital("close", close, failed)
 
 
 class CallWatch:

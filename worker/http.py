@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from schemas.errors import SettingsError
 from schemas.settings import HttpSettings
 from worker.page import JSON, Page, Response
+from worker.threads import restarts, start_side
 
 # A loop that has not turned for so long is stuck; above any wait that Kafka or Milvus can cause in it.
 STUCK_AFTER_SECONDS = 120.0
@@ -69,10 +70,8 @@ class HttpServer:
     def __init__(self, server: ThreadingHTTPServer) -> None:
         self._server = server
         self.host, self.port = str(server.server_address[0]), int(server.server_address[1])
-        self._thread = threading.Thread(
-            target=server.serve_forever, args=(_STOP_SECONDS,), name="http", daemon=True
-        )
-        self._thread.start()
+        self._stopping = threading.Event()
+        self._thread = start_side("http", lambda: server.serve_forever(_STOP_SECONDS), self._stopping)
 
     @property
     def address(self) -> str:
@@ -85,6 +84,7 @@ class HttpServer:
         self.close()
 
     def close(self) -> None:
+        self._stopping.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -115,7 +115,7 @@ def serve(
                 response = _state(health.live, {} if health.live else _STUCK)
             elif path == "/health/ready":
                 problems = health.problems
-                response = _state(not problems, problems)
+                response = _state(not problems, problems, threads=restarts())
             else:
                 found = page.respond(path, query, self.headers, health.problems) if page else None
                 response = found or Response(HTTPStatus.NOT_FOUND, _PATHS, "text/plain")
@@ -144,7 +144,7 @@ def serve(
     return HttpServer(server)
 
 
-def _state(good: bool, problems: dict[str, str]) -> Response:
+def _state(good: bool, problems: dict[str, str], **more: dict[str, str]) -> Response:
     status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
-    body = orjson.dumps({"ok": good, "problems": problems}, option=orjson.OPT_APPEND_NEWLINE)
+    body = orjson.dumps({"ok": good, "problems": problems, **more}, option=orjson.OPT_APPEND_NEWLINE)
     return Response(status, body, JSON)

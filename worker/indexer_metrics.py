@@ -6,6 +6,7 @@ from typing import get_args
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from schemas.release import Action, CommandOutcome, ReleaseRecord, ReleaseState
+from worker.threads import ThreadMetrics
 
 _SECONDS = (1, 2, 5, 10, 20, 60, 120, 300, 600, 1_800, 3_600)
 
@@ -14,6 +15,7 @@ class IndexerMetrics:
     """The indexer's metrics; made once a process. What it tells is what it publishes in `releases`."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.threads = ThreadMetrics(registry, "http")
         self._has_commands = Gauge(
             "marquee_indexer_has_commands",
             "1 where this indexer takes the commands, 0 where it stands by.",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from schemas.releases import ReleasesView
 from worker.errors import AbandonedError
 from worker.state import Records
+from worker.threads import start_vital
 
 log = logging.getLogger(__name__)
 
@@ -34,21 +35,23 @@ class Job:
         self.done = False
         self._work = work
         self._abandoned = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._name = name
+        self._thread: threading.Thread | None = None
 
     # For the main thread.
 
     def start(self) -> None:
-        self._thread.start()
+        self._thread = start_vital(self._name, self._run, self._failed)
 
     @property
     def ended(self) -> bool:
-        return not self._thread.is_alive() and self.requests.empty()
+        return not (self._thread and self._thread.is_alive()) and self.requests.empty()
 
     def abandon(self, seconds: float) -> None:
         """Nobody wants the result any more; wait for the thread, unless it is inside a call that takes longer."""
         self._abandoned.set()
-        self._thread.join(seconds)
+        if self._thread:
+            self._thread.join(seconds)
 
     # For the job's own thread.
 
@@ -83,6 +86,7 @@ class Job:
         try:
             self._work(self)
         except AbandonedError:
-            log.info("%s was abandoned", self._thread.name)
-        except BaseException as failure:  # noqa: BLE001  raised again in the main thread
-            self.failure = failure
+            log.info("%s was abandoned", self._name)
+
+    def _failed(self, failure: BaseException) -> None:
+        self.failure = failure  # raised again in the main thread

@@ -1,7 +1,6 @@
 """Loading a release beside whatever serves: files checked, towers and vectors in memory, the collection warm."""
 
 import logging
-import threading
 from concurrent.futures import Future
 
 import numpy as np
@@ -20,6 +19,7 @@ from worker.milvus import EF_MIN, Milvus
 from worker.release import Release
 from worker.served import ServedRelease
 from worker.store import ReleaseStore
+from worker.threads import start_vital
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +44,9 @@ class ReleaseLoader:
         loading: Future[ServedRelease] = Future()
 
         def load() -> None:
-            try:
-                loading.set_result(self.load(release, collection, vectors_sha256, ef))
-            except BaseException as error:  # noqa: BLE001  raised where the result is asked for
-                loading.set_exception(error)
+            loading.set_result(self.load(release, collection, vectors_sha256, ef))
 
-        threading.Thread(target=load, name=f"load-{release}", daemon=True).start()
+        start_vital(f"load-{release}", load, loading.set_exception)
         return loading
 
     def load(

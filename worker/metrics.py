@@ -20,6 +20,7 @@ from worker.lag_metrics import LagMetrics
 from worker.release_metrics import ReleaseMetrics
 from worker.search_metrics import SearchMetrics
 from worker.shadow_metrics import ShadowMetrics
+from worker.threads import ThreadMetrics
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -86,6 +87,7 @@ class Metrics:
         self.release = ReleaseMetrics(registry)
         self.shadow = ShadowMetrics(registry)
         self.kafka = KafkaMetrics(registry)
+        self.threads = ThreadMetrics(registry, "http", "shadow", "statistics", "trend")
         # By value of the label; looking one up in the metric costs as much as counting.
         self._events_of = _by_value(self._events, _OUTCOMES)
         self._dead_letters_of = _by_value(self._dead_letters, [reason.value for reason in Reason])

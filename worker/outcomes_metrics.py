@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from schemas.feedback import OutcomesRecord, RankOutcomes
 from schemas.intervals import wilson
 from worker.join import Counts, Join
+from worker.threads import ThreadMetrics
 
 _WHAT = tuple(RankOutcomes.model_fields)
 _NOTHING = ("unmatched", "late", "not_in_list")
@@ -24,6 +25,7 @@ class OutcomesMetrics:
     """Made once a process."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.threads = ThreadMetrics(registry, "http")
         self._movies = Gauge(
             "marquee_outcomes_movies",
             "Movies recommended within the last day, by release, rank (11 for all beyond 10) and what became of them: "

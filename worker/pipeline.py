@@ -25,6 +25,7 @@ from worker.latest import Latest
 from worker.metrics import Metrics
 from worker.publish import Publisher
 from worker.report import report_dead_letters
+from worker.threads import start_vital
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +84,9 @@ class Pipeline:
 
     def start(self) -> None:
         hands = self._hands
-        # A daemon: a call that hangs for good inside librdkafka must not keep the process from ending.
-        hands.thread = threading.Thread(target=self._run, args=(hands,), name="publish", daemon=True)
-        hands.thread.start()
+        hands.thread = start_vital(
+            "publish", lambda: self._run(hands), lambda failure: self._failed(hands, failure)
+        )
 
     # Called by the poll thread.
 
@@ -180,23 +181,25 @@ class Pipeline:
     # Called by the pipeline's own threads.
 
     def _run(self, hands: _Hands) -> None:
-        try:
-            if (
-                hands.taken
-            ):  # of one that was left behind: what it may still do is to be fenced before anybody goes on
-                self._start_anew(hands)
+        if (
+            hands.taken
+        ):  # of one that was left behind: what it may still do is to be fenced before anybody goes on
+            self._start_anew(hands)
+            self._put_down(hands)
+        while taken := self._next(hands):
+            try:
+                generation = self._generation
+                self._publish(hands, generation, self._answers_of(taken, generation))
+            finally:
                 self._put_down(hands)
-            while taken := self._next(hands):
-                try:
-                    generation = self._generation
-                    self._publish(hands, generation, self._answers_of(taken, generation))
-                finally:
-                    self._put_down(hands)
-        except BaseException as failure:  # noqa: BLE001  raised again in the poll thread, which ends the process
-            with self._changed:
-                if hands is self._hands:
-                    self._failure = failure
-                self._changed.notify_all()
+
+    def _failed(self, hands: _Hands, failure: BaseException) -> None:
+        """Have the poll thread raise it, which ends the process; of one that was left behind nothing else is expected."""
+        with self._changed:
+            if hands is self._hands:
+                self._failure = failure
+            self._changed.notify_all()
+        log.log(logging.DEBUG if self._failure else logging.WARNING, "a publishing thread ended: %s", failure)
 
     def _put_down(self, hands: _Hands) -> None:
         """What it had in its hands is committed or dropped, unless another thread has taken that over."""

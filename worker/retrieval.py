@@ -1,6 +1,7 @@
 """Where lists come from: Milvus, or the worker's own copy of the vectors, by setting or while Milvus is away."""
 
 import logging
+import math
 import random
 import threading
 import time
@@ -15,7 +16,13 @@ from schemas.recommendation import Retrieval
 from schemas.settings import Settings
 from worker.call_size import CallSize
 from worker.diversity import Diversity
-from worker.errors import AbandonedError, MilvusError, SlowMilvusError
+from worker.errors import (
+    AbandonedError,
+    MilvusError,
+    RefusedCallError,
+    RefusedQueriesError,
+    SlowMilvusError,
+)
 from worker.filters import expression
 from worker.http import Health
 from worker.lists import NOTHING, Lists, Vectors, Wish
@@ -23,6 +30,7 @@ from worker.metrics import Metrics
 from worker.milvus import Ids, Milvus, Scores, stacked
 from worker.rank import SearchExactly, best_lists
 from worker.served import ServedRelease
+from worker.threads import Failure, start_vital
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +38,9 @@ _FIRST_BACKOFF_SECONDS = 0.1
 _LONGEST_BACKOFF_SECONDS = 2.0
 # How often a batch that waits for Milvus looks whether it is still wanted.
 _LOOK_SECONDS = 0.1
+# After so many refusals of an event alone, while Milvus answers the probe, the event is at fault.
+_REFUSALS = 3
+_REFUSED_BACKOFF_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +79,13 @@ class Retriever:
         self._exact_only = settings.worker.retrieval == "exact"
         strength = settings.worker.diversity
         self._diversity = Diversity(strength) if strength else None
-        self._exact_after = settings.milvus.exact_after_s
+        after = settings.milvus.exact_after_s
+        self._exact_after = math.inf if after == "never" else after
         self._timeout = settings.milvus.timeout_s
         self._milvus = milvus
         self._health = health
         self._metrics = metrics
+        self._failure = Failure()  # of a probe
         self._lock = threading.Lock()
         self._ways: weakref.WeakKeyDictionary[ServedRelease, _Way] = weakref.WeakKeyDictionary()
 
@@ -89,6 +102,8 @@ class Retriever:
 
         Raises:
             AbandonedError: the batch is not ours any more, and Milvus is still away.
+            RefusedQueriesError: Milvus answers others and refuses this batch, of which there is no copy to search.
+            SettingsError: Milvus refused who we are.
         """
         if self._diversity is None:
             return self._best(served, vectors, wishes, is_ours, withheld)
@@ -106,21 +121,41 @@ class Retriever:
     ) -> FoundLists:
         if self._exact_only:
             return _found_exactly(served, vectors, wishes, withheld, milvus_away=False)
-        way = self._way(served)
+        way, refusals = self._way(served), 0
+        has_copy = served.exact is not None and self._exact_after < math.inf
         while True:
+            exactly = False
             if way.answers.is_set():
                 try:
                     found = self._searched(served, way.call_size, vectors, wishes, withheld)
                     self._metrics.search.milvus_answers()
                     return found
+                except RefusedCallError as error:
+                    if self._answers(served):
+                        refusals += 1
+                        exactly = self._is_to_blame(error, refusals, len(wishes), has_copy)
+                    else:
+                        self._close(served, way, str(error))
                 except MilvusError as error:
                     self._close(served, way, str(error))
             if not is_ours():
                 raise AbandonedError
-            if served.exact and self._exact_after != "never" and way.away >= self._exact_after:
+            if exactly or (has_copy and not way.answers.is_set() and way.away >= self._exact_after):
                 self._metrics.search.exactly()
                 return _found_exactly(served, vectors, wishes, withheld, milvus_away=True)
             way.answers.wait(_LOOK_SECONDS)
+
+    def _is_to_blame(self, error: RefusedCallError, refusals: int, count: int, has_copy: bool) -> bool:
+        """Whether a batch is to be searched exactly, because Milvus answers others and refuses it again and again.
+
+        Raises:
+            RefusedQueriesError: so it is, and there is no copy. Larger batches are halved at once, an event is tried again.
+        """
+        self._metrics.search.retried()
+        if not has_copy and (count > 1 or refusals >= _REFUSALS):
+            raise RefusedQueriesError(str(error)) from error
+        time.sleep(_REFUSED_BACKOFF_SECONDS * refusals)
+        return refusals >= _REFUSALS
 
     def _searched(
         self,
@@ -162,6 +197,10 @@ class Retriever:
             size.took(count, time.monotonic() - began)
         return parts[0] if len(parts) == 1 else stacked(parts)
 
+    def raise_failure(self) -> None:
+        """Raise in this thread what ended a probe."""
+        self._failure.raise_noted()
+
     def _way(self, served: ServedRelease) -> _Way:
         with self._lock:
             return self._ways.setdefault(served, _Way(self._timeout))
@@ -176,9 +215,13 @@ class Retriever:
             way.away_since = time.monotonic()
         log.warning("waiting for Milvus: %s", problem)
         # It must not keep a release that nothing else holds any more.
-        threading.Thread(
-            target=self._probe, args=(weakref.ref(served), way), name="milvus-probe", daemon=True
-        ).start()
+        probed = weakref.ref(served)
+        start_vital("milvus-probe", lambda: self._probe(probed, way), lambda error: self._ended(way, error))
+
+    def _ended(self, way: _Way, error: BaseException) -> None:
+        """Have the main loop raise what ended a probe, and let those that wait for it go on until then."""
+        self._failure.note(error)
+        way.answers.set()
 
     def _probe(self, probed: "weakref.ref[ServedRelease]", way: _Way) -> None:
         """Search until Milvus answers or the release is gone, then open the way again."""

@@ -56,10 +56,12 @@ def run_worker(settings: Settings) -> None:
             Withdrawals(settings, heartbeat, metrics) as withdrawals,
             Serving(settings, milvus, heartbeat, health, metrics) as serving,
         ):
+            retriever = Retriever(settings, milvus, health, metrics)
+            shadow = _shadow(settings, serving, milvus, metrics, withdrawals)
 
             def raise_failure() -> None:
-                serving.raise_failure()
-                withdrawals.raise_failure()
+                for part in (serving, withdrawals, retriever, shadow):
+                    part.raise_failure()
 
             # Known as live before the withdrawals are read for the first partitions: who waits for all workers to have
             # read one must not miss this one.
@@ -70,9 +72,9 @@ def run_worker(settings: Settings) -> None:
                 answerer = Answerer(
                     settings.names.dead_letters,
                     serving,
-                    Retriever(settings, milvus, health, metrics),
+                    retriever,
                     metrics,
-                    _shadow(settings, serving, milvus, metrics, withdrawals),
+                    shadow,
                     lambda: withdrawals.movies,
                 )
                 Stream(
@@ -99,4 +101,4 @@ def _shadow(
     beside = Answerer(
         settings.names.dead_letters, serving, retriever, unseen, withheld=lambda: withdrawals.movies
     )
-    return Shadow(beside.recommend, metrics)
+    return Shadow(beside.recommend, metrics, retriever.raise_failure)

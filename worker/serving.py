@@ -20,6 +20,7 @@ from worker.metrics import Metrics
 from worker.milvus import Milvus
 from worker.records import ReleasesReader
 from worker.served import ServedRelease
+from worker.threads import Failure, start_vital
 
 log = logging.getLogger(__name__)
 
@@ -48,18 +49,19 @@ class Serving:
         self._newer: int | None = None
         self._stopping = threading.Event()
         self._arrived = threading.Event()
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="serving", daemon=True)
+        self._failure = Failure()
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         self._health.set("release", "no release is active yet: `marquee reindex RELEASE` makes one so")
-        self._thread.start()
+        self._thread = start_vital("serving", self._run, self._failure.note)
         return self
 
     def __exit__(self, *_: object) -> None:
         """End the thread, unless it is inside a call that outlasts the wait."""
         self._stopping.set()
-        self._thread.join(2.0)
+        if self._thread:
+            self._thread.join(2.0)
 
     def wait(self, seconds: float) -> bool:
         """Whether there is a release to serve, waiting up to `seconds` for one."""
@@ -72,8 +74,7 @@ class Serving:
 
     def raise_failure(self) -> None:
         """Raise in this thread what ended the following of releases."""
-        if self._failure is not None:
-            raise self._failure
+        self._failure.raise_noted()
 
     def _run(self) -> None:
         reader = ReleasesReader(self._settings)
@@ -84,8 +85,6 @@ class Serving:
                 self._follow(reader.view)
                 self._report_newer(reader.view)
                 self._beat()
-        except Exception as failure:  # noqa: BLE001  raised again in the main thread, which ends the process
-            self._failure = failure
         finally:
             reader.close()
 

@@ -11,11 +11,13 @@ from statistics import fmean
 
 import orjson
 
+from schemas.errors import SettingsError
 from schemas.profile import ProfileEvent
 from worker.batch import Answer, Event
 from worker.lineup import Trial
 from worker.metrics import Metrics
 from worker.served import ServedRelease
+from worker.threads import start_side
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +49,17 @@ class _Shadowed:
 class Shadow:
     """Answers again, in a thread of its own, with a way to Milvus of its own."""
 
-    def __init__(self, recommend: Recommend, metrics: Metrics) -> None:
+    def __init__(
+        self, recommend: Recommend, metrics: Metrics, raise_failure: Callable[[], None] = lambda: None
+    ) -> None:
+        """`raise_failure` raises what ended a thread behind `recommend`."""
         self._recommend = recommend
         self._metrics = metrics
         self._waiting: queue.Queue[_Shadowed] = queue.Queue(_WAITING)
         self._trial: Trial | None = None
-        threading.Thread(target=self._run, name="shadow", daemon=True).start()
+        self._raise_failure = raise_failure
+        self._refusal: SettingsError | None = None
+        start_side("shadow", self._run, threading.Event())
 
     def offer(
         self, trial: Trial | None, readable: Readable, answers: Sequence[Answer], seconds: float
@@ -66,6 +73,17 @@ class Shadow:
         except queue.Full:
             self._metrics.shadow.skipped(len(readable))
 
+    def raise_failure(self) -> None:
+        """Raise what ends the process too where only a candidate meets it: we are refused. Nothing else of one may."""
+        if self._refusal:
+            raise self._refusal
+        try:
+            self._raise_failure()
+        except SettingsError:
+            raise
+        except Exception as error:  # noqa: BLE001  the next batch begins another thread
+            log.debug("behind a shadow: %s", type(error).__name__)
+
     def _run(self) -> None:
         while True:
             batch = self._waiting.get()
@@ -75,6 +93,8 @@ class Shadow:
                 self._metrics.shadow.skipped(len(batch.readable))
                 # Its type alone: what it says may quote a profile.
                 log.warning("release %s as a shadow: %s", batch.trial.served.name, type(error).__name__)
+                if isinstance(error, SettingsError):
+                    self._refusal = error
 
     def _answer_again(self, batch: _Shadowed) -> None:
         began = time.perf_counter()

@@ -45,6 +45,7 @@ from worker.publish import TRANSACTION_SECONDS, AtLeastOnce, ExactlyOnce, Publis
 from worker.reconciliation import Reconciliation
 from worker.statistics import Statistics
 from worker.stopping import Stopping
+from worker.threads import guarded
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class Stream:
                 settings,
                 {
                     "error_cb": self._on_error,
-                    "stats_cb": self._statistics.read,
+                    "stats_cb": guarded("statistics", self._statistics.read),
                     "statistics.interval.ms": 2_000,
                 },
             )

@@ -12,6 +12,8 @@ from typing import Self, TypedDict
 
 from prometheus_client import CollectorRegistry
 
+from worker.threads import start_side
+
 LOOK_SECONDS = 2.0
 UNWATCHED_SECONDS = 10.0
 KEPT_SECONDS = 1_800.0
@@ -70,16 +72,17 @@ class Trend:
         self._before: _Look | None = None
         self._watched_at = float("-inf")
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="trend", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         self.look(time.time())  # what is counted before the first look is in no point
-        self._thread.start()
+        self._thread = start_side("trend", self._run, self._stopping)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        self._thread.join()
+        if self._thread:
+            self._thread.join()
 
     def after(self, at: float) -> list[Point]:
         """The points of the last half an hour that are later than a time, oldest first. Who asks watches."""

@@ -9,6 +9,7 @@ from schemas.withdrawal import WithdrawalsView
 from worker.compacted import CompactedReader
 from worker.heartbeat import Heartbeat
 from worker.metrics import Metrics
+from worker.threads import Failure, start_vital
 
 log = logging.getLogger(__name__)
 
@@ -33,19 +34,20 @@ class Withdrawals:
         """A new set at every change: a batch takes it once, and keeps it to its end."""
         self._reading = threading.Lock()  # the reader takes one thread at a time
         self._stopping = threading.Event()
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="withdrawals", daemon=True)
+        self._failure = Failure()
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         self._reader = CompactedReader(
             self._settings, self._settings.names.withdrawals, "withdrawals", self._view.apply
         )
-        self._thread.start()
+        self._thread = start_vital("withdrawals", self._run, self._failure.note)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        self._thread.join(2.0)
+        if self._thread:
+            self._thread.join(2.0)
 
     def read_to_end(self) -> None:
         """Know every withdrawal that was acknowledged before this call.
@@ -60,8 +62,7 @@ class Withdrawals:
 
     def raise_failure(self) -> None:
         """Raise in this thread what ended the following of withdrawals."""
-        if self._failure is not None:
-            raise self._failure
+        self._failure.raise_noted()
 
     def _run(self) -> None:
         try:
@@ -69,8 +70,6 @@ class Withdrawals:
                 with self._reading:
                     self._reader.poll(0)
                     self._take()
-        except Exception as failure:  # noqa: BLE001  raised again in the main thread, which ends the process
-            self._failure = failure
         finally:
             self._reader.close()
 

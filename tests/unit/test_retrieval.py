@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from schemas.errors import SettingsError
 from schemas.settings import load_settings
 from worker.call_size import CallSize
-from worker.errors import AbandonedError, MilvusError, SlowMilvusError
+from worker.errors import (
+    AbandonedError,
+    MilvusError,
+    RefusedCallError,
+    RefusedQueriesError,
+    SlowMilvusError,
+)
 from worker.exact import ExactIndex
 from worker.http import Health
 from worker.lists import Ids, Vectors, Wish
@@ -114,6 +121,72 @@ def test_without_a_copy_a_batch_waits_for_as_long_as_it_is_ours(health: Health) 
     with pytest.raises(AbandonedError):
         of.lists(served("lost", copy=False), QUERIES, WISHES, lambda: asked.pop(0))
     assert not asked
+
+
+class Refusing(HalfLost):
+    """A Milvus that answers the given calls with errors, and all others."""
+
+    def __init__(self, *errors: Exception) -> None:
+        super().__init__()
+        self.errors = list(errors)
+
+    def search(self, *arguments: Any, **options: Any) -> tuple[Ids, Vectors]:
+        if self.errors:
+            raise self.errors.pop(0)
+        return super().search(*arguments, **options)
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_a_token_refused_by_the_probe_alone_reaches_the_main_loop(health: Health, copy: bool) -> None:
+    # Given a Milvus that is away for a moment, and then refuses the token once
+    of = retriever(Refusing(MilvusError("away"), SettingsError("refused the token")), health)
+    release = served("one", copy=copy)
+    # When a batch finds it away, the probe ends; the batch does not wait for it
+    assert of.lists(release, QUERIES, WISHES, lambda: True)
+    # Then the main loop hears of it
+    deadline = time.monotonic() + 30
+    with pytest.raises(SettingsError, match="refused the token"):
+        while time.monotonic() < deadline:
+            of.raise_failure()
+            time.sleep(0.05)
+
+
+class Picky(HalfLost):
+    """A Milvus that refuses one vector in a batch, whatever else it holds."""
+
+    def __init__(self, refused: float, error: type[MilvusError] = RefusedCallError) -> None:
+        super().__init__()
+        self.refused, self.error, self.calls = refused, error, 0
+
+    def search(
+        self, collection: str, queries: Vectors, limit: int, *_: object, **__: object
+    ) -> tuple[Ids, Vectors]:
+        self.calls += 1
+        if (queries[:, 0] == self.refused).any():
+            raise self.error("cannot parse expression")
+        return super().search(collection, queries, limit)
+
+
+def test_what_milvus_refuses_of_one_batch_alone_is_told_from_milvus_being_away(health: Health) -> None:
+    of, release = retriever(Picky(7.0), health), served("one", copy=False)
+    refused = np.full((2, DIMENSION), 7.0, np.float32)
+    for vectors in (refused, refused[:1]):
+        with pytest.raises(RefusedQueriesError, match="cannot parse"):
+            of.lists(release, vectors, WISHES[: len(vectors)], lambda: True)
+    assert health.problems == {}
+    assert retrievals(of, release) == {"milvus"}
+
+
+def test_an_event_is_refused_only_after_several_tries(health: Health) -> None:
+    milvus = Refusing(*[RefusedCallError("for a moment")])
+    of, one = retriever(milvus, health), np.ones((1, DIMENSION), np.float32)
+    assert set(of.lists(served("one", copy=False), one, WISHES[:1], lambda: True).retrievals) == {"milvus"}
+
+
+def test_what_milvus_refuses_is_searched_exactly_where_there_is_a_copy(health: Health) -> None:
+    of, refused = retriever(Picky(7.0), health), np.full((2, DIMENSION), 7.0, np.float32)
+    assert set(of.lists(served("one"), refused, WISHES, lambda: True).retrievals) == {"exact"}
+    assert health.problems == {}
 
 
 class Slow(HalfLost):
