@@ -29,16 +29,21 @@ EXPRESSIONS = [
 
 def samples() -> set[str]:
     """Names as queries write them."""
-    registry = CollectorRegistry()
-    Metrics(registry)
-    IndexerMetrics(registry)
+    worker, indexer = CollectorRegistry(), CollectorRegistry()
+    Metrics(worker)
+    IndexerMetrics(indexer)
     suffixes = {
         "counter": ("_total",),
         "gauge": ("",),
         "histogram": ("_bucket", "_sum", "_count"),
         "summary": ("_sum", "_count"),
     }
-    return {metric.name + suffix for metric in registry.collect() for suffix in suffixes[metric.type]}
+    return {
+        metric.name + suffix
+        for registry in (worker, indexer)
+        for metric in registry.collect()
+        for suffix in suffixes[metric.type]
+    }
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
