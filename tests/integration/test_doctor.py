@@ -1,6 +1,7 @@
 """`marquee doctor` on a real Kafka, whose topics are broken on purpose."""
 
 import json
+from contextlib import closing
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
     AdminClient,
@@ -14,8 +15,11 @@ from ops.doctor.finding import Finding
 from ops.doctor.servers import servers
 from schemas import kafka
 from schemas.settings import Settings
+from schemas.topics import Names
 from tests.commands import marquee
 from tests.processes import wait_for
+from worker.milvus import Milvus
+from worker.ownership import owner_of
 from worker.topics import ensure_topics
 
 
@@ -69,3 +73,21 @@ def test_the_command_ends_with_1_and_json_where_a_part_is_away(kafka_settings: S
     states = {found["part"]: found["state"] for found in json.loads(done.stdout)}
     assert done.returncode == 1
     assert (states["kafka"], states["topics"], states["milvus"]) == ("ok", "ok", "wrong")
+
+
+def test_collections_that_an_earlier_indexer_left_half_built_are_listed(lite_settings: Settings) -> None:
+    """Given collections with and without an owner that no record names, and one of another deployment."""
+    ensure_topics(lite_settings, 30)
+    release, names = "20261121T101500-3f9c2a", lite_settings.names
+    left = f"{names.plain_prefix}20261121T101500_3f9c2a_1"
+    with closing(Milvus(lite_settings.milvus)) as milvus:
+        milvus.create(left, 4)
+        milvus.create(names.collection(release, 2), 4, owner_of(lite_settings))
+        milvus.create(Names("other.").collection(release, 1), 4)
+        try:
+            notes = [found for found in servers(lite_settings, 20) if found.part == "collections"]
+        finally:
+            for collection in (left, names.collection(release, 2), Names("other.").collection(release, 1)):
+                milvus.drop(collection)
+    assert [found.state for found in notes] == ["note"]
+    assert f"no owner is marked on {left}, and no record names them" in notes[0].detail

@@ -12,7 +12,7 @@ import pytest
 
 from ops.local.milvus import LocalMilvus, MilvusLite
 from schemas.errors import SettingsError
-from schemas.settings import MilvusSettings
+from schemas.settings import MilvusSettings, load_settings
 from worker.errors import MilvusError, SlowMilvusError
 from worker.exact import ExactIndex
 from worker.milvus import Metric, Milvus, Vectors, connect
@@ -172,3 +172,66 @@ def test_no_milvus_is_said_in_one_sentence() -> None:
         client.collections("")
     with pytest.raises(SettingsError, match="MARQUEE_MILVUS__URI"):
         Milvus(MilvusSettings(uri="nonsense")).collections("")
+
+
+@pytest.fixture
+def database(milvus: LocalMilvus) -> Iterator[str]:
+    """A database of the server, beside its default one."""
+    name = f"shop_{os.urandom(4).hex()}"
+    with closing(connect(MilvusSettings(uri=milvus.uri))) as admin:
+        admin.create_database(name)
+        yield name
+        with closing(connect(MilvusSettings(uri=milvus.uri, database=name))) as inside:
+            for collection in inside.list_collections():
+                inside.drop_collection(collection)
+        admin.drop_database(name)
+
+
+@pytest.mark.parametrize("in_uri", [True, False], ids=["in-the-uri", "by-its-setting"])
+def test_what_is_made_in_a_database_is_searched_in_it(
+    client: Milvus, milvus: LocalMilvus, database: str, in_uri: bool
+) -> None:
+    settings = (
+        MilvusSettings(uri=f"{milvus.uri}/{database}")
+        if in_uri
+        else MilvusSettings(uri=milvus.uri, database=database)
+    )
+    inside, vectors = Milvus(settings), some_vectors(10, 1)
+    fill(client, "it_database", some_vectors(4, 2))  # of the same name, in the default one
+    fill(inside, "it_database", vectors)
+    inside.point_alias("it_people", "it_database")
+
+    ids, _ = inside.search("it_database", vectors, 1)
+
+    assert ids[:, 0].tolist() == list(range(1, 11))
+    assert (inside.rows("it_database"), client.rows("it_database")) == (10, 4)
+    inside.drop("it_database")
+    assert (inside.owner("it_database"), client.owner("it_database")) == (None, "")
+    inside.close()
+
+
+def test_a_database_that_is_not_there_is_said_in_a_sentence(milvus: LocalMilvus) -> None:
+    for settings in (
+        MilvusSettings(uri=milvus.uri, database="nowhere"),
+        MilvusSettings(uri=f"{milvus.uri}/nowhere"),
+    ):
+        with pytest.raises(SettingsError, match=r"has no database nowhere.*MARQUEE_MILVUS__DATABASE"):
+            Milvus(settings).collections("")
+
+
+@pytest.mark.parametrize("milvus_settings", [{"uri": "http://host:19530/a/b"}, {"uri": "http://host:1/a", "database": "b"}])  # fmt: skip
+def test_two_names_of_a_database_are_refused(milvus_settings: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="names the database"):
+        load_settings(milvus=milvus_settings)
+
+
+def test_the_owner_of_a_collection_is_read_back(client: Milvus) -> None:
+    client.create("it_owned", DIMENSION, "cluster|shop.")
+    client.create("it_unmarked", DIMENSION)
+    assert [client.owner(name) for name in ("it_owned", "it_unmarked", "it_none")] == [
+        "cluster|shop.",
+        "",
+        None,
+    ]
+    client.mark("it_unmarked", "cluster|shop-")
+    assert client.owner("it_unmarked") == "cluster|shop-"

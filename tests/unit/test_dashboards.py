@@ -38,12 +38,8 @@ def samples() -> set[str]:
         "histogram": ("_bucket", "_sum", "_count"),
         "summary": ("_sum", "_count"),
     }
-    return {
-        metric.name + suffix
-        for registry in (worker, indexer)
-        for metric in registry.collect()
-        for suffix in suffixes[metric.type]
-    }
+    metrics = [*worker.collect(), *indexer.collect()]
+    return {metric.name + suffix for metric in metrics for suffix in suffixes[metric.type]}
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)

@@ -25,7 +25,7 @@ class Rows:
         self.count = 0
         self.exact: StoredIndex | None = None
 
-    def create(self, _: str, __: int) -> None:
+    def create(self, *_: object) -> None:
         self.count = 0
 
     def insert(self, _: str, movie_ids: Ids, *__: Any) -> None:
