@@ -10,14 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from pymilvus import DataType, MilvusClient, MilvusException
 from pymilvus.client.prepare import Prepare
-from pymilvus.exceptions import ConnectionConfigException
 
-from schemas.errors import SettingsError
 from schemas.profile import MAX_GENRE_LENGTH, MAX_GENRES
 from schemas.settings import MilvusSettings
-from worker.errors import ForeignCollectionError, MilvusError, RefusedCallError, SlowMilvusError
+from worker.errors import ForeignCollectionError, MilvusError
 from worker.hits import Ids, Scores, columns, stacked
-from worker.milvus_connection import connect, is_late, is_refusal, lacks_database, reason_of, refused
+from worker.milvus_connection import NOT_FOUND, connect, sorted_error
 
 __all__ = ["EF_MIN", "Ids", "IndexType", "Metric", "Milvus", "Scores", "Vectors", "connect", "stacked"]
 
@@ -31,7 +29,6 @@ EF_MIN = 64  # HNSW's candidates; at least the limit, more for recall
 _READ_NEWEST = 1  # a guarantee timestamp of 1 waits for nothing: a collection never changes once it is loaded
 _NOT_LOADED = 101
 _SCHEMA = {"fields": [{"name": "vector", "type": DataType.FLOAT_VECTOR}]}  # what the bytes of a query are
-_NOT_FOUND = 100
 _OWNER = "marquee.owner"  # the property of a collection that says which deployment made it
 
 
@@ -255,7 +252,7 @@ class Milvus:
         try:
             described = client.describe_collection(collection, timeout=self._timeout)
         except MilvusException as error:
-            if error.code != _NOT_FOUND:
+            if error.code != NOT_FOUND:
                 raise
             return None
         return str(described.get("properties", {}).get(_OWNER, ""))
@@ -272,28 +269,12 @@ class Milvus:
 
     def _call(self, what: str, call: Callable[[], T]) -> T:
         began = time.monotonic()
-        where = f"Milvus at {self._settings.uri}"
         try:
             answer = call()
             self._answered = True
             return answer
-        except ConnectionConfigException as error:
-            raise SettingsError(f"{where} cannot be: {error.message}; set MARQUEE_MILVUS__URI") from error
         except (MilvusException, grpc.RpcError) as error:
-            reason = reason_of(error)
-            if refused(error):
-                raise SettingsError(
-                    f"{where} refused the token ({reason}); set MARQUEE_MILVUS__TOKEN"
-                ) from error
-            if not self._answered and lacks_database(error, self._settings.database_name):
-                raise SettingsError(
-                    f"{where} has no database {self._settings.database_name} ({reason}); create it, or set "
-                    "MARQUEE_MILVUS__DATABASE to one that it has"
-                ) from error
-            took = time.monotonic() - began
-            kind = (
-                SlowMilvusError if is_late(error) else RefusedCallError if is_refusal(error) else MilvusError
-            )
-            raise kind(f"{where} could not {what} (given up after {took:.1f} s): {reason}") from error
+            seconds = time.monotonic() - began
+            raise sorted_error(error, what, self._settings, seconds, answered=self._answered) from error
         except ValueError as error:  # the connection was closed by another thread
-            raise MilvusError(f"{where} could not {what}: {error}") from error
+            raise MilvusError(f"Milvus at {self._settings.uri} could not {what}: {error}") from error

@@ -4,13 +4,17 @@ import logging
 
 import grpc  # type: ignore[import-untyped]
 from pymilvus import MilvusClient, MilvusException
+from pymilvus.exceptions import ConnectionConfigException
 
+from schemas.errors import MarqueeError, SettingsError
 from schemas.settings import MilvusSettings
+from worker.errors import MilvusError, RefusedCallError, SlowMilvusError
 
 _REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+NOT_FOUND = 100  # a collection
 _NO_DATABASE = 800  # Lite says it by code 1 and the words alone
 # Not ready, unavailable, too many requests, rates limited, collection not found, not loaded: no call's own fault.
-_NO_CALLS_FAULT = {1, 2, 4, 8, 9, 100, 101}
+_NO_CALLS_FAULT = {1, 2, 4, 8, 9, NOT_FOUND, 101}
 _CHANNEL = {
     # gRPC waits up to two minutes before it tries a server again that was away.
     "grpc.initial_reconnect_backoff_ms": 100,
@@ -40,23 +44,54 @@ def connect(settings: MilvusSettings) -> MilvusClient:
     )
 
 
-def reason_of(error: MilvusException | grpc.RpcError) -> str:
+def sorted_error(
+    error: MilvusException | grpc.RpcError,
+    what: str,
+    settings: MilvusSettings,
+    seconds: float,
+    *,
+    answered: bool,
+) -> MarqueeError:
+    """What a call that failed after so long raises, by what happens next.
+
+    `answered`: the server has answered before, so its database is away, and no wrong setting.
+    """
+    where, reason, database = f"Milvus at {settings.uri}", _reason(error), settings.database_name
+    if isinstance(error, ConnectionConfigException):
+        return SettingsError(f"{where} cannot be: {error.message}; set MARQUEE_MILVUS__URI")
+    if _refused(error):
+        return SettingsError(f"{where} refused the token ({reason}); set MARQUEE_MILVUS__TOKEN")
+    if not answered and _lacks_database(error, database):
+        remedy = "create it, or set MARQUEE_MILVUS__DATABASE to one that it has"
+        return SettingsError(f"{where} has no database {database} ({reason}); {remedy}")
+    kind = SlowMilvusError if _is_late(error) else RefusedCallError if _is_refusal(error) else MilvusError
+    gave_up = f"(given up after {seconds:.1f} s): {reason}{_remedy(error, what)}"
+    return kind(f"{where} could not {what} {gave_up}")
+
+
+def _reason(error: MilvusException | grpc.RpcError) -> str:
     """What the server or gRPC says, in a line."""
     text = error.message if isinstance(error, MilvusException) else f"{error.code().name}, {error.details()}"
     return " ".join(str(text).split())[:300]
 
 
-def is_late(error: BaseException) -> bool:
+def _remedy(error: MilvusException | grpc.RpcError, what: str) -> str:
+    """What mends it, as the end of a sentence, where waiting does not."""
+    lost = isinstance(error, MilvusException) and error.code == NOT_FOUND and what.startswith("search")
+    return "; if it does not come back, `marquee reindex RELEASE` builds another" if lost else ""
+
+
+def _is_late(error: BaseException) -> bool:
     """Whether the server did not answer in time."""
     return isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-def is_refusal(error: BaseException) -> bool:
+def _is_refusal(error: BaseException) -> bool:
     """Whether the server answered that it cannot do this, and did not say that it may later."""
     return isinstance(error, MilvusException) and not error.retriable and error.code not in _NO_CALLS_FAULT
 
 
-def refused(error: BaseException) -> bool:
+def _refused(error: BaseException) -> bool:
     """Whether the server knows us, and refuses."""
     cause: BaseException | None = error
     while cause is not None:
@@ -67,7 +102,7 @@ def refused(error: BaseException) -> bool:
     return False
 
 
-def lacks_database(error: BaseException, database: str) -> bool:
+def _lacks_database(error: BaseException, database: str) -> bool:
     """Whether there is no database of that name."""
     if not database or not isinstance(error, MilvusException):
         return False

@@ -117,11 +117,13 @@ def test_a_worker_that_cannot_load_what_is_active_waits_and_says_so(
         worker.wait_ready()
 
 
-def test_events_that_wait_for_a_lost_collection_are_answered_by_the_next_release(
-    settings: Settings, tmp_path: Path
+@pytest.mark.parametrize("same", [False, True], ids=["the-next-release", "the-same-release-again"])
+def test_events_that_wait_for_a_lost_collection_are_answered_by_what_is_indexed_then(
+    settings: Settings, tmp_path: Path, same: bool
 ) -> None:
     """Given a worker without a copy of the vectors: it has nothing but Milvus to answer from."""
     first, second = ReleaseStore(settings.store).names()
+    second = first if same else second
     active = activate(settings, release=first)
     milvus = Milvus(settings.milvus)
     with Process("worker", settings, tmp_path, MARQUEE_WORKER__EXACT_MAX_MB="0") as worker:
@@ -129,6 +131,7 @@ def test_events_that_wait_for_a_lost_collection_are_answered_by_the_next_release
         milvus.drop(active.collection)
         sent = publish(settings, [json.dumps({"user_id": i + 1}).encode() for i in range(20)])
         wait_for("its finding out", lambda: "milvus" in worker.readiness()["problems"])
+        assert "`marquee reindex RELEASE`" in worker.readiness()["problems"]["milvus"]
 
         activate(settings, release=second, epoch=2)
 

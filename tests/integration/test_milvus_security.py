@@ -6,6 +6,7 @@ from contextlib import closing
 import pytest
 import trustme
 import yaml
+from pydantic import SecretStr
 from pymilvus import MilvusException
 
 from ops.local.milvus import MilvusStandalone
@@ -89,3 +90,25 @@ def test_without_a_certificate_nothing_is_answered(guarded: MilvusSettings) -> N
         collections(alone)
     with pytest.raises(MilvusException):
         connect(MilvusSettings(uri=guarded.uri.replace("https", "http"), token=TOKEN, timeout_s=3.0))
+
+
+def test_a_password_that_changes_while_we_are_connected_is_said_in_a_sentence(
+    guarded: MilvusSettings,
+) -> None:
+    """Given a connection that was let in, and a user whose password is another from then on."""
+    admin = connect(guarded)
+    admin.create_user("worker", "Milvus-1")
+    with closing(Milvus(guarded.model_copy(update={"token": SecretStr("worker:Milvus-1")}))) as server:
+        assert server.collections("") == []
+        admin.update_password("worker", "Milvus-1", "Milvus-2")
+
+        def refused() -> bool:
+            try:
+                server.collections("")
+            except SettingsError as error:
+                return "refused the token" in str(error)
+            return False
+
+        wait_for("the refusal", refused)
+    admin.drop_user("worker")
+    admin.close()
