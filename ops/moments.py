@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import typer
 
 _AGO = re.compile(r"(\d+)([smhd])")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -15,14 +16,24 @@ def moment(text: str) -> datetime:
     Raises:
         typer.BadParameter: it is neither.
     """
+    try:
+        at = _parsed(text)
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is a moment that no calendar has") from None
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither ISO 8601 nor a time ago, as 90m, 24h or 7d") from None
+    if at < _EPOCH:  # Kafka's timestamps; it takes a negative one for its beginning or its end
+        raise typer.BadParameter(f"{text!r} is before 1970, and no record is that old")
+    return at
+
+
+def _parsed(text: str) -> datetime:
     ago = _AGO.fullmatch(text)
     if ago:
         return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is neither ISO 8601 nor a time ago, as 90m, 24h or 7d") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    at = datetime.fromisoformat(text)
+    # In UTC at once: a moment near the calendar's ends has none in another zone.
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def duration(seconds: float) -> str:

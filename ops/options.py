@@ -1,5 +1,7 @@
 """Options that several commands share, and the settings that they make."""
 
+import math
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -7,6 +9,20 @@ import typer
 from ops.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years
 from schemas.profile import MAX_ID, MAX_K, MAX_RECENT, OCCUPATIONS, ProfileEvent
 from schemas.settings import Settings, load_settings
+
+# Of a wait, in seconds: a day. Python's timers and librdkafka's take no number that is much larger.
+LONGEST_S = 86_400.0
+# Of a count or an offset, and of a partition's number: what C takes.
+MOST = sys.maxsize
+MOST_PARTITIONS = 2**31 - 1
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse `nan` and `inf`, which are within every range that Typer checks, or seem so."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number")
+    return value
+
 
 BootstrapServers = Annotated[
     str | None,
@@ -38,7 +54,7 @@ Port = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Timeout = Annotated[float, typer.Option(help="Seconds to wait.", min=0.1)]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait.", min=0.1, max=LONGEST_S, callback=finite)]
 
 # A profile, in the codes of the seed; `profile_with` makes an event of them.
 Age = Annotated[

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ops.options import finite
 from ops.release_commands import Force, Order, Release, release_command
 
 
@@ -16,7 +17,9 @@ def register(app: typer.Typer) -> None:
 @release_command(timeout_s=600.0)
 def canary(
     release: Release,
-    share: Annotated[float, typer.Option(help="Of the keys, above 0, up to 1.", min=0.0001, max=1.0)] = 0.05,
+    share: Annotated[
+        float, typer.Option(help="Of the keys, above 0, up to 1.", min=0.0001, max=1.0, callback=finite)
+    ] = 0.05,
     force: Force = False,
 ) -> Order:
     """Serve a share of the keys with a candidate, built and checked first if need be.

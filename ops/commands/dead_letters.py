@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.moments import moment
-from ops.options import AsJson, BootstrapServers, Prefix, settings_with
+from ops.options import LONGEST_S, AsJson, BootstrapServers, Prefix, finite, settings_with
 from schemas.dead_letter import REASONS
 from schemas.errors import MarqueeError
 
@@ -36,7 +36,9 @@ Since = Annotated[
 Until = Annotated[
     datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only before then; as --since.")
 ]
-Timeout = Annotated[float, typer.Option(help="Seconds to wait for Kafka.", min=0.1)]
+Timeout = Annotated[
+    float, typer.Option(help="Seconds to wait for Kafka.", min=0.1, max=LONGEST_S, callback=finite)
+]
 
 
 def register(app: typer.Typer) -> None:

@@ -29,7 +29,7 @@ def diff(
         ),
     ] = None,
     count: Annotated[int, typer.Option(help="Generated profiles.", min=1)] = 1_000,
-    seed: Annotated[int, typer.Option(help="Of the generated profiles.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the generated profiles.", min=0)] = 0,
     top: Annotated[int, typer.Option(help="Events to show whose answers changed most.", min=0)] = 5,
     store: Store = None,
     as_json: AsJson = False,

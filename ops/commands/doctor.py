@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ops.options import AsJson, BootstrapServers, Milvus, Prefix, Store, settings_with
+from ops.options import LONGEST_S, AsJson, BootstrapServers, Milvus, Prefix, Store, finite, settings_with
 
 
 def register(app: typer.Typer) -> None:
@@ -15,7 +15,9 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for each server.", min=0.1)] = 10.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for each server.", min=0.1, max=LONGEST_S, callback=finite)
+    ] = 10.0,
     bootstrap_servers: BootstrapServers = None,
     milvus: Milvus = None,
     store: Store = None,

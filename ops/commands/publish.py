@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.options import AsJson, BootstrapServers, Prefix, Timeout, settings_with
+from ops.options import MOST, AsJson, BootstrapServers, Prefix, Timeout, finite, settings_with
 from schemas.errors import MarqueeError
 
 if TYPE_CHECKING:
@@ -34,9 +34,12 @@ def publish(
         typer.Argument(help="JSON lines, or ml-1m's users.dat; - for standard input.", show_default=False),
     ],
     rate: Annotated[
-        float | None, typer.Option(help="Events a second at most; as fast as it goes if missing.", min=0.001)
+        float | None,
+        typer.Option(
+            help="Events a second at most; as fast as it goes if missing.", min=0.001, callback=finite
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Events at most.", min=1)] = None,
+    limit: Annotated[int | None, typer.Option(help="Events at most.", min=1, max=MOST)] = None,
     validate: Annotated[
         bool,
         typer.Option(

@@ -7,6 +7,7 @@ from uuid import uuid4
 import typer
 
 from ops.options import (
+    LONGEST_S,
     Age,
     AsJson,
     BootstrapServers,
@@ -18,6 +19,7 @@ from ops.options import (
     Recent,
     Store,
     User,
+    finite,
     movie_ids,
     profile_with,
     settings_with,
@@ -61,7 +63,9 @@ def recommend(
         bool,
         typer.Option("-i", "--infer", help="First have the newest release embedded, indexed and activated."),
     ] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.", min=0.1)] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for the answer.", min=0.1, max=LONGEST_S, callback=finite)
+    ] = 30.0,
     bootstrap_servers: BootstrapServers = None,
     prefix: Prefix = None,
     milvus: Milvus = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ops.options import AsJson, BootstrapServers, Prefix, Store, Timeout, settings_with
+from ops.options import MOST, MOST_PARTITIONS, AsJson, BootstrapServers, Prefix, Store, Timeout, settings_with
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def replay(
         str, typer.Option("--to", help="The same, and not answered itself any more; or end: as it is now.")
     ] = "end",
     partition: Annotated[
-        int | None, typer.Option(help="One partition alone.", min=0, show_default=False)
+        int | None, typer.Option(help="One partition alone.", min=0, max=MOST_PARTITIONS, show_default=False)
     ] = None,
     batch: Annotated[int, typer.Option(help="Events embedded at a time.", min=1, max=16_384)] = 256,
     timeout: Timeout = 15.0,
@@ -94,4 +94,8 @@ def _place(text: str, default: str) -> int | datetime | None:
 
     if text == default:
         return None
-    return int(text) if text.isdecimal() else moment(text)
+    if not text.isdecimal():
+        return moment(text)
+    if int(text) > MOST:
+        raise typer.BadParameter(f"{text} is larger than any offset")
+    return int(text)

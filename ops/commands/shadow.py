@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ops.options import finite
 from ops.release_commands import Order, Release, release_command
 
 
@@ -16,7 +17,7 @@ def register(app: typer.Typer) -> None:
 def shadow(
     release: Release,
     share: Annotated[
-        float, typer.Option(help="Of the batches, above 0, up to 1.", min=0.0001, max=1.0)
+        float, typer.Option(help="Of the batches, above 0, up to 1.", min=0.0001, max=1.0, callback=finite)
     ] = 0.1,
 ) -> Order:
     """Have workers answer a share of the batches with a candidate as well, built and checked first if need be.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.options import AsJson, BootstrapServers, Prefix, settings_with
+from ops.options import LONGEST_S, AsJson, BootstrapServers, Prefix, finite, settings_with
 
 if TYPE_CHECKING:
     from worker.topics import TopicState
@@ -25,7 +25,9 @@ def topics(
     fix: Annotated[
         bool, typer.Option("--fix", help="Also set what breaks a promise on topics that are there.")
     ] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for Kafka.", min=0.1)] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for Kafka.", min=0.1, max=LONGEST_S, callback=finite)
+    ] = 30.0,
     bootstrap_servers: BootstrapServers = None,
     prefix: Prefix = None,
     as_json: AsJson = False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.moments import duration, moment
-from ops.options import BootstrapServers, Prefix, settings_with
+from ops.options import BootstrapServers, Prefix, finite, settings_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,7 +79,9 @@ def train(
         int | None, typer.Option(min=8, help="Of the vectors' part that tells the next movie (sequence).")
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Ratings a step.")] = None,
-    lr: Annotated[float | None, typer.Option(min=0.0, help="Adam's learning rate at its highest.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(min=0.0, callback=finite, help="Adam's learning rate at its highest.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes every core.")] = 1,
     checkpoints: Annotated[

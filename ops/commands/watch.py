@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ops.options import BootstrapServers, Prefix, settings_with
+from ops.options import LONGEST_S, MOST, BootstrapServers, Prefix, finite, settings_with
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,11 +33,13 @@ def watch(
     from_beginning: Annotated[
         bool, typer.Option("--from-beginning", help="Begin with the oldest record instead of the next.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(help="End after so many.", min=1)] = None,
+    limit: Annotated[int | None, typer.Option(help="End after so many.", min=1, max=MOST)] = None,
     dead_letters: Annotated[
         bool, typer.Option("--dead-letters", help="Show dead letters among them, with their reasons.")
     ] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for Kafka.", min=0.1)] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for Kafka.", min=0.1, max=LONGEST_S, callback=finite)
+    ] = 30.0,
     bootstrap_servers: BootstrapServers = None,
     prefix: Prefix = None,
     as_json: Annotated[

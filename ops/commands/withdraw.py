@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.options import AsJson, BootstrapServers, Prefix, Store, settings_with
+from ops.options import LONGEST_S, AsJson, BootstrapServers, Prefix, Store, finite, settings_with
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 Ids = Annotated[list[int], typer.Argument(help="Ids of movies.", metavar="ID", min=1)]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Return when every live worker has read it.")]
-WaitTimeout = Annotated[float, typer.Option(help="Seconds to wait for the workers.", min=0.1)]
+WaitTimeout = Annotated[
+    float, typer.Option(help="Seconds to wait for the workers.", min=0.1, max=LONGEST_S, callback=finite)
+]
 
 
 def register(app: typer.Typer) -> None:
