@@ -1,7 +1,10 @@
 """One port for Prometheus, for whoever restarts us, and for people: /metrics, /health/live, /health/ready, /."""
 
+import ipaddress
+import socket
 import threading
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
@@ -75,7 +78,12 @@ class HttpServer:
 
     @property
     def address(self) -> str:
-        return f"{self.host}:{self.port}"
+        return _address(self.host, self.port)
+
+    @property
+    def reachable(self) -> str:
+        """The address for others: of all addresses, the one that this machine's name has."""
+        return _address(_own_address(self.host), self.port)
 
     def __enter__(self) -> Self:
         return self
@@ -88,6 +96,17 @@ class HttpServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _ServerOfIpv6(ThreadingHTTPServer):
+    """On `::` it answers IPv4 as well, whatever the system's default is."""
+
+    address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        with suppress(OSError):
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
 
 def serve(
@@ -121,6 +140,8 @@ def serve(
                 response = found or Response(HTTPStatus.NOT_FOUND, _PATHS, "text/plain")
             self._send(response)
 
+        do_HEAD = do_GET  # noqa: N815  `_send` leaves the body out
+
         def _send(self, response: Response) -> None:
             self.send_response(response.status)
             self.send_header("Content-Type", response.content_type)
@@ -128,20 +149,42 @@ def serve(
             for name, value in (_EVERY_RESPONSE | dict(response.headers)).items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(response.body)
+            if self.command != "HEAD":
+                self.wfile.write(response.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class names it
             """A scrape every few seconds is no news."""
 
     try:
-        server = ThreadingHTTPServer((settings.host, settings.port), Paths)
+        server = (_ServerOfIpv6 if ":" in settings.host else ThreadingHTTPServer)(
+            (settings.host, settings.port), Paths
+        )
     except OSError as error:
         raise SettingsError(
-            f"cannot serve /metrics on {settings.host}:{settings.port} ({error.strerror}): "
+            f"cannot serve /metrics on {_address(settings.host, settings.port)} ({error.strerror}): "
             "set MARQUEE_HTTP__HOST and MARQUEE_HTTP__PORT to a free address, port 0 takes any"
         ) from None
     server.daemon_threads = True
     return HttpServer(server)
+
+
+def _address(host: str, port: int) -> str:
+    """As it stands in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _own_address(host: str) -> str:
+    """The host itself; where it stands for all of the machine's addresses, that of its name, or the name.
+
+    A name that is loopback on this machine may be another address elsewhere.
+    """
+    with suppress(ValueError, OSError):
+        bound = ipaddress.ip_address(host)
+        if bound.is_unspecified:
+            name, family = socket.gethostname(), socket.AF_INET if bound.version == 4 else socket.AF_UNSPEC
+            found = str(socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)[0][4][0])
+            return name if ipaddress.ip_address(found).is_loopback else found
+    return host
 
 
 def _state(good: bool, problems: dict[str, str], **more: dict[str, str]) -> Response:

@@ -51,7 +51,7 @@ def run_worker(settings: Settings) -> None:
     ):
         log.info("worker %s, its page, metrics and health at http://%s", identity.id, http.address)
         topics.wait(stopping)
-        heartbeat = Heartbeat(settings, identity.id, version("marquee"), http.address)
+        heartbeat = Heartbeat(settings, identity.id, version("marquee"), http.reachable)
         with (
             Withdrawals(settings, heartbeat, metrics) as withdrawals,
             Serving(settings, milvus, heartbeat, health, metrics) as serving,

@@ -96,7 +96,8 @@ def _table(deployment: "Up") -> "Table":
     else:
         table.add_row(deployment.milvus.name, str(deployment.milvus.pid), settings.milvus.uri)
     for role in deployment.roles:
-        address = f"http://{settings.http.host}:{role.http_port}/metrics"
+        host = f"[{settings.http.host}]" if ":" in settings.http.host else settings.http.host
+        address = f"http://{host}:{role.http_port}/metrics"
         table.add_row(role.child.name, str(role.child.pid), address)
     table.add_row("store", "", settings.store)
     return table

@@ -139,7 +139,8 @@ def _java() -> Finding:
 
 def _port(settings: HttpSettings) -> Finding:
     """Of /metrics and /health: free, or a Marquee process of this machine has it."""
-    part, address = "port", f"{settings.host}:{settings.port}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    part, address = "port", f"{host}:{settings.port}"
     if settings.port == 0 or is_free(settings.port):
         return ok(part, "any" if settings.port == 0 else f"{address} is free")
     try:
