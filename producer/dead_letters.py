@@ -190,7 +190,8 @@ class Redriver:
             )
         if error.code() in _NOT_ALLOWED:
             return SettingsError(
-                f"Kafka does not let this client redrive ({error.str()}); grant it the rights of `marquee acls`"
+                f"Kafka does not let this client redrive ({error.str()}); grant it the rights of `marquee acls`, among them the "
+                f"transactional id {self._settings.names.redrive_transactional_id}, which MARQUEE_PREFIX names"
             )
         if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
             return MarqueeError(

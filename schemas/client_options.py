@@ -1,6 +1,7 @@
 """librdkafka's options that MARQUEE_KAFKA__CLIENT may not set: what is promised rests on them, or a setting is made for them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 _PROMISED = "what Marquee promises rests on its own value"
 
@@ -33,6 +34,22 @@ REFUSED = {
     ),
 }
 """Why not, by option."""
+
+
+# Of librdkafka, for every client; a request within a transaction must end before the transaction does.
+_REQUEST_TIMEOUTS = ("socket.timeout.ms",)
+
+
+def too_long(options: Mapping[str, Any], transaction_timeout_ms: int) -> str | None:
+    """A sentence about a request's timeout that outlives a transaction, None where none does."""
+    for option in _REQUEST_TIMEOUTS:
+        said = str(options.get(option, 0))
+        if not said.isdecimal() or int(said) > transaction_timeout_ms:
+            return (
+                f"kafka.client (MARQUEE_KAFKA__CLIENT): {option} of {said} must be a number of milliseconds, at most "
+                f"{transaction_timeout_ms}, as long as a transaction lasts: MARQUEE_WORKER__SESSION_TIMEOUT_MS less 10,000"
+            )
+    return None
 
 
 def refusal(options: Iterable[str]) -> str | None:

@@ -103,8 +103,11 @@ def producer(settings: KafkaSettings, own: Config | None = None) -> Config:
 def transactional_producer(
     settings: KafkaSettings, transactional_id: str, timeout_ms: int, own: Config | None = None
 ) -> Config:
-    """For the one transactional producer of a process; `own` as for every client."""
-    return producer(
+    """For the one transactional producer of a process; `own` as for every client.
+
+    A request may last as long as the transaction at most: librdkafka refuses more.
+    """
+    config = producer(
         settings,
         {
             "transactional.id": transactional_id,
@@ -125,6 +128,7 @@ def transactional_producer(
         }
         | (own or {}),
     )
+    return config | {"socket.timeout.ms": min(int(config["socket.timeout.ms"]), timeout_ms)}
 
 
 def reader(settings: KafkaSettings, group: str, own: Config | None = None) -> Config:

@@ -22,7 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from schemas.client_options import refusal
+from schemas.client_options import refusal, too_long
 from schemas.errors import SettingsError
 from schemas.meant import as_meant
 from schemas.sources import SecretFiles, Variables
@@ -215,7 +215,8 @@ class WorkerSettings(_Group):
         20_000,
         ge=16_000,
         le=1_800_000,
-        description="After which a silent worker loses its partitions, milliseconds.",
+        description="After which a silent worker loses its partitions, milliseconds. A transaction lasts up to 10 s less; past "
+        "910,000 the brokers' `transaction.max.timeout.ms` (15 minutes) has to be raised, or the worker ends with exit code 2.",
     )
     max_poll_interval_ms: int = Field(
         300_000, ge=1_000, le=86_400_000, description="The longest a poll may stay away, milliseconds."
@@ -372,6 +373,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"kafka.{missing[0]} ({variable(('kafka', missing[0]))}) must be set for {self.kafka.sasl_mechanism}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _requests_end_before_their_transaction(self) -> Self:
+        if why := too_long(self.kafka.client, self.worker.transaction_timeout_ms):
+            raise ValueError(why)
         return self
 
     @model_validator(mode="after")

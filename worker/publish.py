@@ -23,6 +23,7 @@ from schemas.settings import Settings
 from worker.batch import Answer, Record, positions_after
 from worker.calls import CallWatch
 from worker.errors import RefusedError, UndoneError
+from worker.refusals import remedy
 
 log = logging.getLogger(__name__)
 
@@ -42,16 +43,6 @@ _REFUSED_FOR_WHAT_THEY_ARE = frozenset(
         KafkaError.RECORD_LIST_TOO_LARGE,
     }
 )
-_NOT_ALLOWED = frozenset(
-    {
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    }
-)
 
 
 def raise_if_final(error: KafkaError) -> None:
@@ -61,10 +52,8 @@ def raise_if_final(error: KafkaError) -> None:
         SettingsError: Kafka knows us and refuses.
         FatalKafkaError: this client is at its end (fenced, for one).
     """
-    if error.code() in _NOT_ALLOWED:
-        raise SettingsError(
-            f"Kafka refused us: {error.str()}; check the MARQUEE_KAFKA__ settings and the rights"
-        )
+    if to_do := remedy(error):
+        raise SettingsError(f"Kafka refused us: {error.str()}; {to_do}")
     # A consumer tells of its end by this code alone, and does not call it fatal.
     if error.fatal() or error.code() == KafkaError._FATAL:
         raise FatalKafkaError(f"Kafka ended this client: {error.str()}; a new process can go on")

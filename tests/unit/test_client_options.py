@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from schemas import kafka
 from schemas.client_options import REFUSED
@@ -48,3 +49,29 @@ def test_a_refusal_shows_no_other_option_s_value() -> None:
     with pytest.raises(SettingsError) as refusal:
         load_settings(kafka={"client": {"sasl.password": "hunter2", "group.id": "x"}})
     assert "hunter2" not in str(refusal.value)
+
+
+def test_a_request_may_last_as_long_as_a_transaction_at_most() -> None:
+    longest = load_settings().worker.transaction_timeout_ms
+    for said in (longest, str(longest)):
+        settings = load_settings(kafka={"client": {"socket.timeout.ms": said}})
+        Producer(kafka.transactional_producer(settings.kafka, "t", longest))
+    with pytest.raises(
+        SettingsError, match=r"socket\.timeout\.ms of 60000.*MARQUEE_WORKER__SESSION_TIMEOUT_MS"
+    ):
+        load_settings(kafka={"client": {"socket.timeout.ms": 60_000}})
+    load_settings(kafka={"client": {"socket.timeout.ms": 60_000}}, worker={"session_timeout_ms": 70_000})
+    with pytest.raises(SettingsError, match=r"socket\.timeout\.ms of soon"):
+        load_settings(kafka={"client": {"socket.timeout.ms": "soon"}})
+
+
+@pytest.mark.parametrize("transaction_ms", [10_000, 30_000, 60_000])
+def test_a_long_request_is_cut_to_the_transactions_of_every_process(transaction_ms: int) -> None:
+    """As the outcomes worker and redrive have them, whose transactions do not follow the session timeout."""
+    settings = load_settings(
+        kafka={"client": {"socket.timeout.ms": 60_000}}, worker={"session_timeout_ms": 70_000}
+    )
+    made = kafka.transactional_producer(settings.kafka, "t", transaction_ms)
+    Producer(made)
+    assert made["socket.timeout.ms"] == transaction_ms
+    assert kafka.reader(settings.kafka, "g")["socket.timeout.ms"] == 60_000

@@ -26,3 +26,20 @@ def test_refused_rights_end_it_as_wrong_settings() -> None:
 @pytest.mark.parametrize("code", [KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._TRANSPORT])
 def test_brokers_that_are_away_end_nothing(code: int) -> None:
     raise_if_final(KafkaError(code))
+
+
+@pytest.mark.parametrize(
+    ("code", "named"),
+    [
+        (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "transactional id.*MARQUEE_PREFIX.*MARQUEE_WORKER__ID"),
+        (KafkaError.INVALID_TRANSACTION_TIMEOUT, "MARQUEE_WORKER__SESSION_TIMEOUT_MS.*transaction.max.timeout.ms"),
+        (KafkaError.INVALID_SESSION_TIMEOUT, "MARQUEE_OUTCOMES__SESSION_TIMEOUT_MS.*group.max.session.timeout.ms"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("fatal", [False, True])
+def test_a_refused_value_names_its_setting_also_where_the_client_ends_with_it(
+    code: int, named: str, fatal: bool
+) -> None:
+    with pytest.raises(SettingsError, match=named) as refusal:
+        raise_if_final(KafkaError(code, fatal=fatal))
+    assert refusal.value.exit_code == 2
