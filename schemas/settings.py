@@ -376,9 +376,20 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _requests_end_before_their_transaction(self) -> Self:
+    def _timeouts_go_together(self) -> Self:
         if why := too_long(self.kafka.client, self.worker.transaction_timeout_ms):
             raise ValueError(why)
+        if self.worker.group_protocol == "classic":
+            longest = self.worker.max_poll_interval_ms
+            for name, said in (
+                ("worker", self.worker.session_timeout_ms),
+                ("outcomes", self.outcomes.session_timeout_ms),
+            ):
+                if said > longest:
+                    raise ValueError(
+                        f"MARQUEE_{name.upper()}__SESSION_TIMEOUT_MS of {said} is longer than "
+                        f"MARQUEE_WORKER__MAX_POLL_INTERVAL_MS of {longest}, which Kafka's clients refuse"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -75,7 +75,9 @@ class _Term:
         self, settings: Settings, health: Health, metrics: OutcomesMetrics, stopping: Stopping
     ) -> None:
         self._health, self._metrics, self._stopping = health, metrics, stopping
-        self._turn, self._ledger = Turn(settings), Ledger(settings)
+        # The producer first: where the client refuses its options, no member has joined the group that would have to leave it.
+        self._ledger = Ledger(settings)
+        self._turn = Turn(settings)
         self._join = Join(settings.outcomes.remembered)
         self._joining = Joining(settings, self._join, self._keep_place, stopping, metrics.unreadable_headers)
         self._committed_at = self._looked_at = time.monotonic()

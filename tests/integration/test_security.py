@@ -25,7 +25,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 )
 
 from ops.acls import ROLES, Role, rights
+from ops.doctor.servers import servers
 from producer.commands import send_command, wait_for_outcome
+from producer.dead_letters import Redriver
 from producer.outcomes import outcomes
 from producer.profiles import publish_one
 from producer.recommendations import DeadLetter, OutcomeReader, Result
@@ -38,6 +40,7 @@ from schemas.topics import Names
 from tests.commands import marquee
 from tests.integration.kafka_acls import carry_out
 from tests.integration.secure_kafka import PASSWORD, SecureKafka, secure_kafka
+from tests.integration.test_refused_settings import run_stream
 from tests.processes import Process, wait_for
 from worker.store import ReleaseStore
 from worker.topics import ensure_topics
@@ -183,6 +186,54 @@ def test_each_role_can_do_its_job_and_nothing_else(
     assert_nothing_else(guarded, roles)
 
 
+@pytest.fixture
+def untransacted(guarded: SecureKafka, roles: dict[Role, Settings]) -> Settings:
+    """A user with every right but those to transactional ids, and to read the settings of topics."""
+    guarded.add_user("untransacted")
+    everything = [
+        AclBinding(kind, PREFIX, ResourcePatternType.PREFIXED, "User:untransacted", "*", operation, ALLOW)
+        for kind in (ResourceType.TOPIC, ResourceType.GROUP)
+        for operation in (AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE)
+        if (kind, operation) != (ResourceType.GROUP, AclOperation.WRITE)
+    ]
+    admin = guarded.super_user
+    for future in admin.create_acls(everything, request_timeout=WAIT).values():
+        future.result()
+    ensure_topics(roles["admin"], WAIT)
+    own = roles["worker"].kafka.model_copy(update={"sasl_username": "untransacted"})
+    return roles["worker"].model_copy(update={"kafka": own})
+
+
+@pytest.mark.parametrize("role", ["indexer", "outcomes-worker"])
+def test_a_refused_transactional_id_ends_a_process_with_2(
+    untransacted: Settings, tmp_path: Path, role: str
+) -> None:
+    with Process(role, untransacted, tmp_path) as process:
+        assert process.child.wait(WAIT) == 2
+        assert (
+            "transactional id, as `marquee acls` prints it; it is named by MARQUEE_PREFIX" in process.output
+        )
+        assert "Traceback" not in process.output
+        # It ran as far as this although it may not read how the topics are kept, and said so once.
+        assert process.output.count("may not be read; grant DescribeConfigs") == 1
+
+
+def test_a_refused_transactional_id_ends_a_worker_s_stream_and_a_redrive_with_2(
+    untransacted: Settings,
+) -> None:
+    for run in (lambda: run_stream(untransacted), lambda: Redriver(untransacted, WAIT)):
+        with pytest.raises(SettingsError, match=r"transactional id.*MARQUEE_PREFIX") as refusal:
+            run()
+        assert refusal.value.exit_code == 2
+
+
+def test_the_doctor_says_what_it_may_not_read(untransacted: Settings) -> None:
+    found = [finding for finding in servers(untransacted, WAIT) if finding.part == "topics"]
+    assert [finding.state for finding in found] == ["note"]
+    assert "may not be read" in found[0].detail
+    assert "DescribeConfigs" in str(found[0].mend)
+
+
 ADMINS = (
     ["topics"],
     ["status"],
@@ -265,8 +316,9 @@ def assert_nothing_else(server: SecureKafka, roles: dict[Role, Settings]) -> Non
         assert {name for name in ids if may_take_id(settings, f"{PREFIX}{name}")} == TRANSACTIONAL_IDS[role]
         if role != "admin":
             kafka_settings = settings.kafka.model_copy(update={"create_topics": True})
+            others = {"kafka": kafka_settings, "prefix": f"{settings.prefix}others."}
             with pytest.raises(SettingsError, match="refused what a topic needs"):
-                ensure_topics(settings.model_copy(update={"kafka": kafka_settings}), WAIT)
+                ensure_topics(settings.model_copy(update=others), WAIT)
 
 
 PROBE = "probe"

@@ -75,3 +75,10 @@ def test_a_long_request_is_cut_to_the_transactions_of_every_process(transaction_
     Producer(made)
     assert made["socket.timeout.ms"] == transaction_ms
     assert kafka.reader(settings.kafka, "g")["socket.timeout.ms"] == 60_000
+
+
+@pytest.mark.parametrize("group", ["worker", "outcomes"])
+def test_a_session_longer_than_a_poll_may_stay_away_is_refused_by_name(group: str) -> None:
+    named = rf"MARQUEE_{group.upper()}__SESSION_TIMEOUT_MS of 400000.*MARQUEE_WORKER__MAX_POLL_INTERVAL_MS of 300000"
+    with pytest.raises(SettingsError, match=named):
+        load_settings(**{group: {"session_timeout_ms": 400_000}})
