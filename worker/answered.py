@@ -19,11 +19,12 @@ from schemas.watermarks import watermarks
 from worker.batch import Place, place_of
 from worker.publish import raise_if_final
 
-# Of each partition. What was aborted and the mark of a transaction's end take offsets as well; where nothing else is found, more is
-# read, up to what a fetch or two bring: a topic that goes on and on so has no say.
+# Of each partition. Aborted records, the markers of transactions and the dead letters of feedback take offsets as well; where nothing
+# else is found, more is read. Past `_ENOUGH` a topic that the deadline interrupts has no say, and past `_MOST` none has.
 _LAST = 16
 _MORE = 32
-_MOST = 16_384
+_ENOUGH = 16_384
+_MOST = 524_288
 _BATCH = 1_000
 _POLL_SECONDS = 0.05
 _LOG_CRITICAL = 2
@@ -40,6 +41,16 @@ class Answered:
     offset: int
     key: bytes | None
     at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The last answered event of each partition that has one, and the partitions that could not be read, with the reason."""
+
+    last: dict[int, Answered]
+    unread: dict[int, KafkaError]
+    missing: dict[int, str]
+    """Partitions that a topic of answers does not have, with the topic's name: nothing is answered there."""
 
 
 class AnsweredReader:
@@ -70,22 +81,54 @@ class AnsweredReader:
             KafkaException: the brokers did not tell within `timeout_s`, in seconds.
             SettingsError, FatalKafkaError: as `raise_if_final`.
         """
+        reading = self.look(partitions, timeout_s)
+        for error in reading.unread.values():
+            raise KafkaException(error)
+        return reading.last
+
+    def look(
+        self, partitions: Iterable[int], timeout_s: float, since: Mapping[Place, int] | None = None
+    ) -> Reading:
+        """As `last`, partition by partition; one without a leader keeps no other from being read.
+
+        Args:
+            since: offsets of both topics; records before them answer events of another `profiles`.
+
+        Raises:
+            KafkaException: the brokers did not tell the partitions of the topics.
+            SettingsError, FatalKafkaError: as `raise_if_final`.
+        """
         deadline = time.monotonic() + timeout_s
-        self._look_up(deadline)
-        left = {(topic, partition) for partition in partitions for topic in self._topics}
+        since = since or {}
+        counts = self._look_up(deadline)
+        asked = [(topic, partition) for partition in partitions for topic in self._topics]
+        missing = {partition: topic for topic, partition in asked if partition >= counts[topic]}
+        left = {(topic, partition) for topic, partition in asked if partition < counts[topic]}
         last: dict[int, Answered] = {}
+        unread: dict[int, KafkaError] = {}
         count = _LAST
         while left and count <= _MOST:
-            records, ends = self._read([(*place, _TAIL_BASE - count) for place in left], deadline)
+            records, ends, problem = self._read([(*place, _TAIL_BASE - count) for place in left], deadline)
+            if count <= _ENOUGH:
+                unread |= {partition: problem for _, partition in left - ends.keys()}
+            oldest_ms: dict[Place, int] = {}
+            seen: set[Place] = set()
             for record in records:
+                place, partition = place_of(record), place_of(record)[1]
+                oldest_ms.setdefault(place, record.timestamp()[1])
                 answered = answered_by(record, self._profiles)
-                partition = record.partition()
-                if answered is not None and partition is not None:
+                if answered is not None and (record.offset() or 0) >= since.get(place, 0):
+                    seen.add(place)
                     last[partition] = max(last.get(partition, answered), answered, key=lambda a: a.offset)
-            seen = {place_of(record) for record in records}
-            left = {place for place in left - seen if count < ends[place]}
+            left = {
+                place
+                for place in left - seen
+                if place in ends
+                and count < ends[place] - since.get(place, 0)
+                and not _is_before(oldest_ms.get(place), last.get(place[1]))
+            }
             count *= _MORE
-        return last
+        return Reading({p: a for p, a in last.items() if p not in unread}, unread, missing)
 
     def is_of(self, partition: int, answered: Answered, timeout_s: float) -> bool:
         """Whether the answer is to an event of this very topic, and not of one of its name that was deleted since.
@@ -100,7 +143,10 @@ class AnsweredReader:
             return True
         if answered.offset >= end:
             return False
-        events, _ = self._read([(self._profiles, partition, answered.offset)], deadline, enough=1)
+        begin = [(self._profiles, partition, answered.offset)]
+        events, ends, problem = self._read(begin, deadline, enough=1)
+        if not events and not ends:
+            raise KafkaException(problem)
         return any(
             event.key() == answered.key and event.timestamp()[1] <= answered.at_ms + _CLOCKS_MS
             for event in events[:1]
@@ -109,23 +155,28 @@ class AnsweredReader:
     def close(self) -> None:
         self._consumer.close()
 
-    def _look_up(self, deadline: float) -> None:
-        """Learn who leads now: the client itself asks up to a second after it hears of a topic, and half a second later for offsets."""
+    def _look_up(self, deadline: float) -> dict[str, int]:
+        """The number of partitions of both topics.
+
+        The client learns by it who leads now: by itself it asks up to a second after it hears of a topic, and half a second later for
+        offsets.
+        """
+        counts = {}
         for topic in self._topics:
-            self._consumer.list_topics(topic, timeout=max(0.1, deadline - time.monotonic()))
+            seen = self._consumer.list_topics(topic, timeout=max(0.1, deadline - time.monotonic()))
+            counts[topic] = len(seen.topics[topic].partitions)
+        return counts
 
     def _read(
         self, begin: Sequence[tuple[str, int, int]], deadline: float, *, enough: float = float("inf")
-    ) -> tuple[list[Message], Mapping[Place, int]]:
-        """Records from these offsets on, up to the end of each partition, or `enough` of them; and those ends."""
+    ) -> tuple[list[Message], Mapping[Place, int], KafkaError]:
+        """Records from these offsets on, up to the end of each partition, or `enough` of them; those ends; and why one is missing."""
         records: list[Message] = []
         ends: dict[Place, int] = {}
         problem = KafkaError(KafkaError._TIMED_OUT)
         self._consumer.assign([TopicPartition(*place) for place in begin])
         try:
-            while len(ends) < len(begin) and len(records) < enough:
-                if time.monotonic() > deadline:
-                    raise KafkaException(problem)
+            while len(ends) < len(begin) and len(records) < enough and time.monotonic() <= deadline:
                 # Not all with the wait: for so many it would wait the whole of it.
                 messages = self._consumer.consume(1, _POLL_SECONDS)
                 for message in messages + self._consumer.consume(_BATCH, 0):
@@ -139,7 +190,12 @@ class AnsweredReader:
                         problem = error
         finally:
             self._consumer.unassign()
-        return records, ends
+        return records, ends, problem
+
+
+def _is_before(oldest_ms: int | None, last: Answered | None) -> bool:
+    """Whether what was read of one topic reaches back before the last answer in the other: what is older answers older events."""
+    return oldest_ms is not None and last is not None and oldest_ms < last.at_ms - _CLOCKS_MS
 
 
 def answered_by(record: Message, profiles: str) -> Answered | None:

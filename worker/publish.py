@@ -74,6 +74,8 @@ class Publisher(Protocol):
 
     def renew(self) -> None: ...
 
+    def learn(self, topics: list[str], timeout_s: float) -> None: ...
+
 
 class _Deliveries:
     """Collects delivery errors; librdkafka reports nothing else to us, so a delivered record costs no callback."""
@@ -212,6 +214,11 @@ class ExactlyOnce:
         self._producer = None
         self.calls = CallWatch()
 
+    def learn(self, topics: list[str], timeout_s: float) -> None:
+        """Ask how many partitions these topics have, which have grown; a new producer asks by itself. From any thread."""
+        if (producer := self._producer) is not None:
+            _learn(producer, topics, timeout_s)
+
     def _give_up(self, producer: Producer) -> None:
         if self._producer is producer:
             self._producer = None
@@ -290,3 +297,12 @@ class AtLeastOnce:
 
     def renew(self) -> None:
         """Its calls end in time."""
+
+    def learn(self, topics: list[str], timeout_s: float) -> None:
+        """As `ExactlyOnce.learn`."""
+        _learn(self._producer, topics, timeout_s)
+
+
+def _learn(producer: Producer, topics: list[str], timeout_s: float) -> None:
+    for topic in topics:
+        producer.list_topics(topic, timeout=timeout_s)

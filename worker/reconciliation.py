@@ -8,6 +8,7 @@ group changes, or for `max.poll.interval.ms`. So after a timeout the group is as
 
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from confluent_kafka import Consumer, KafkaException
@@ -30,10 +31,12 @@ _ANSWER_SECONDS = 5.0
 class Reconciliation:
     """Compares what the group has for this member with what it holds, from a timeout until both are the same."""
 
-    def __init__(self, settings: Settings, consumer: Consumer) -> None:
+    def __init__(self, settings: Settings, consumer: Consumer, pending: Callable[[], set[int]] = set) -> None:
+        """`pending` gives the partitions that the member holds and has not assigned to the client yet."""
         self._settings = settings
         self._group = settings.names.worker_group
         self._consumer = consumer
+        self._pending = pending
         self._timeouts = 0
         self._suspicious = False
         self._admin: AdminClient | None = None
@@ -71,7 +74,7 @@ class Reconciliation:
             return False
         own = self._consumer.memberid()
         target = next((member.target_assignment for member in members if member.member_id == own), None)
-        held = {partition.partition for partition in self._consumer.assignment()}
+        held = {partition.partition for partition in self._consumer.assignment()} | self._pending()
         wanted = held if target is None else {partition.partition for partition in target.topic_partitions}
         if wanted == held:  # or the group does not know us: the next heartbeat says so
             self._forget()

@@ -4,7 +4,8 @@ A turn of the loop, in order:
 
 1. end if the pipeline has ended (fenced, refused); leave a call of librdkafka behind that hangs; join the group anew
    where its word was lost;
-2. after something was undone, go back to the committed offsets before taking more;
+2. after something was undone, rewind to the committed offsets before taking more; put partitions to work whose positions
+   are known by now (worker/assignment.py);
 3. poll: wait for one event, then take what is there;
 4. hand a batch over once it is due: full, or nothing is being answered, or its first event waited long enough and it
    would be answered at once.
@@ -24,33 +25,37 @@ from confluent_kafka import (
     OFFSET_END,
     Consumer,
     KafkaError,
-    KafkaException,
     Message,
     TopicPartition,
 )
 
 from schemas import kafka
-from schemas.errors import FatalKafkaError, MarqueeError, UnreachableError
+from schemas.errors import FatalKafkaError, MarqueeError
 from schemas.headers import mended
 from schemas.settings import Settings
 from worker.answer import Answerer
+from worker.assignment import Assignment
 from worker.batch import Event, Trigger
-from worker.errors import DoubtedError, UndoneError
+from worker.errors import UndoneError
+from worker.growth import Growth
 from worker.http import Health
 from worker.latest import Latest
 from worker.metrics import Metrics
 from worker.pipeline import Pipeline
-from worker.positions import Positions, go_to
+from worker.positions import Positions
 from worker.publish import TRANSACTION_SECONDS, AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
 from worker.reconciliation import Reconciliation
 from worker.statistics import Statistics
 from worker.stopping import Stopping
+from worker.tails import Tails
 from worker.threads import guarded
 
 log = logging.getLogger(__name__)
 
 # librdkafka gives the interpreter's lock back every 200 ms of a wait, so there is nothing to win in longer ones.
 POLL_SECONDS = 0.1
+# While positions are asked for.
+ASKING_SECONDS = 0.01
 # How often a batch that is being filled looks whether it would be answered at once.
 LOOK_SECONDS = 0.002
 # A commit that waits for the brokers holds its batch for seconds; only past this the partitions are paused, because
@@ -66,9 +71,6 @@ HUNG_SECONDS = TRANSACTION_SECONDS + 0.4
 MOST_LEFT_BEHIND = 8
 # The client reports every attempt to connect while a broker is away, some twenty a second.
 QUIET_SECONDS = 30.0
-
-# Between two questions for offsets that the answers contradict.
-DOUBT_LOOK_SECONDS = 0.25
 
 HUNG_EXIT_CODE = FatalKafkaError.exit_code
 
@@ -90,7 +92,6 @@ class Stream:
     ) -> None:
         self._settings = settings
         self._raise_failure = raise_failure  # of whatever else the worker cannot do without
-        self._before_taking = before_taking  # called for each assignment; UnreachableError: again
         self._health = health
         self._metrics = metrics
         self._stopping = stopping
@@ -107,14 +108,28 @@ class Stream:
                 },
             )
         )
-        self._positions = Positions(settings, self._consumer)
-        self._reconciliation = (
-            Reconciliation(settings, self._consumer) if settings.worker.group_protocol == "consumer" else None
-        )
         self._publisher: Publisher = (
             ExactlyOnce(settings, worker_id, self._consumer)
             if settings.worker.delivery == "exactly-once"
             else AtLeastOnce(settings, self._consumer)
+        )
+        # Not the member itself: another thread asks, and the client lets one at a time into a consumer.
+        asker = Consumer(kafka.reader(settings.kafka, settings.names.worker_group))
+        self._positions = Positions(settings, asker)
+        self._assignment = Assignment(
+            settings,
+            self._consumer,
+            self._positions,
+            Growth(settings, self._publisher.learn),
+            before_taking,  # for each assignment; UnreachableError: again
+            health,
+            metrics.lag,
+        )
+        self._tails = Tails(settings, self._consumer, metrics.lag)
+        self._reconciliation = (
+            Reconciliation(settings, self._consumer, lambda: self._assignment.pending)
+            if settings.worker.group_protocol == "consumer"
+            else None
         )
         self._pipeline = Pipeline(answerer.answer, answerer.last_resort, self._publisher, metrics, latest)
         self._taken: list[Event] = []  # polled and not yet handed to the pipeline
@@ -166,7 +181,8 @@ class Stream:
         self._pipeline.abandon()
         self._taken.clear()
         self._consumer.close()
-        self._positions.close()
+        self._assignment.close()
+        self._tails.close()
         if not self._pipeline.close(seconds=1.0):
             call, seconds = self._publisher.calls.longest()
             log.error(
@@ -193,14 +209,22 @@ class Stream:
             return
         if not self._taken:
             self._pause(False)  # nothing waits for room any more: it was dropped, or handed over at a revoke
+        self._assignment.resolve(paused=self._paused)
         self._poll()
         self._settle()
+        if not self._in_hand():
+            self._tails.look()
         trigger = self._due()
         if trigger and self._room():
             self._hand_over(trigger)
 
     def _in_hand(self) -> bool:
-        return bool(self._taken) or self._rewinding or self._pipeline.in_flight > 0
+        return (
+            bool(self._taken)
+            or self._rewinding
+            or bool(self._assignment.pending)
+            or self._pipeline.in_flight > 0
+        )
 
     def _settle(self) -> None:
         regrouped, self._regrouped = self._regrouped, False
@@ -242,7 +266,7 @@ class Stream:
     def _patience(self) -> float:
         """Seconds to wait for the next event: while a batch is being filled it may be due at any moment."""
         if not self._taken:
-            return POLL_SECONDS
+            return ASKING_SECONDS if self._assignment.asking else POLL_SECONDS
         deadline = self._taken_at + self._settings.worker.batch_deadline_ms / 1_000
         soonest = 0.0 if self._pipeline.answers_at_once else LOOK_SECONDS
         return min(LOOK_SECONDS, max(soonest, deadline - time.monotonic()))
@@ -279,7 +303,7 @@ class Stream:
         offset = OFFSET_BEGINNING if go_on == "earliest" else OFFSET_END
         topic, partition = message.topic(), message.partition()
         assert topic is not None and partition is not None
-        self._go_to([TopicPartition(topic, partition, offset)])
+        self._assignment.go_to([TopicPartition(topic, partition, offset)])
 
     # Handing over.
 
@@ -318,7 +342,7 @@ class Stream:
     # Positions: from the group's committed offsets, never from memory.
 
     def _rewind(self) -> None:
-        """Drop what is taken, and set every position anew; until the brokers tell the offsets, take nothing."""
+        """Drop what is taken, and have every position asked for anew; until what is in flight has ended, take nothing."""
         self._taken.clear()
         self._events(
             self._consumer.consume(self._settings.worker.batch_events, 0.01)
@@ -329,62 +353,23 @@ class Stream:
                 self._health.set("publish", self._pipeline.waits_for)
             return
         self._settle()
-        try:
-            positions = self._positions.committed(self._consumer.assignment())
-            # Before going back: a partition that is assigned in pause is left alone for a second (librdkafka 2.16 wakes nobody
-            # up when the pause ends).
-            self._pause(False)
-            self._go_to(positions)
-        except KafkaException as exception:
-            self._wait_for_offsets(exception.args[0])
-            return
-        except DoubtedError as doubt:
-            self._ask_again(doubt)
-            return
-        log.info("back to %s", _places(positions))
+        # Before the partitions are assigned again: one that is assigned in pause is left alone for a second (librdkafka 2.16
+        # wakes nobody up when the pause ends).
+        self._pause(False)
+        log.info("rewind of %s", _numbers(self._assignment.set_aside()))
         self._health.set("publish", None)
         self._pipeline.resume()
         self._rewinding = False
 
-    def _wait_for_offsets(self, error: KafkaError) -> None:
-        raise_if_final(error)
-        self._health.set("publish", f"waiting for the committed offsets: {error.str()}")
-
-    def _ask_again(self, doubt: DoubtedError) -> None:
-        self._health.set("publish", f"waiting for the committed offsets: {doubt}")
-        self._stopping.wait(DOUBT_LOOK_SECONDS)
-
-    def _go_to(self, positions: list[TopicPartition]) -> None:
-        go_to(self._consumer, positions)
-        self._metrics.lag.assigned(positions)
-
     # Rebalances. librdkafka calls these inside consume() and close(), in the poll thread.
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        while not self._stopping.is_set():
-            self._health.turn()
-            try:
-                self._before_taking()
-                positions = self._positions.committed(partitions)
-                self._health.set("publish", None)
-                break
-            except UnreachableError as error:
-                log.info("waiting for the withdrawals: %s", error)
-            except KafkaException as exception:
-                self._wait_for_offsets(exception.args[0])
-            except DoubtedError as doubt:
-                self._ask_again(doubt)
-        else:
-            positions = []
-        # Either way: the client remembers a pause from the last time that a partition was ours. And not after the assignment: that
-        # could make the client drop where to begin (librdkafka issues 2190 and 5591), and the partition would stand still.
-        (consumer.pause if self._paused else consumer.resume)(positions)
-        consumer.incremental_assign(positions)
-        self._metrics.lag.assigned(positions)
+        """Only note them. The client is told of none yet, and must be told: else it assigns them all itself."""
+        self._assignment.add(partitions)
+        consumer.incremental_assign([])
         self._regrouped = True
-        log.info("assigned %s", _places(positions))
 
-    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """1. Hand over what is taken. 2. Finish. 3. Or else drop everything, and go back. 4. Let go."""
         if self._taken and not self._rewinding and not self._stopping.is_set():
             self._hand_over("revoked")
@@ -394,8 +379,7 @@ class Stream:
             self._rewinding = True
         self._regrouped = True
         self._settle()
-        consumer.incremental_unassign(partitions)
-        self._metrics.lag.gone(partitions)
+        self._assignment.drop(partitions)
         log.info("revoked %s", _numbers(partitions))
 
     def _finished(self, seconds: float) -> bool:
@@ -407,13 +391,12 @@ class Stream:
             self._watch_calls()
         return True
 
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._pipeline.abandon()
         self._publisher.forget()
         self._positions.expect_others()
         self._rewinding = self._regrouped = True
-        consumer.incremental_unassign(partitions)
-        self._metrics.lag.gone(partitions)
+        self._assignment.drop(partitions)
         log.warning("lost %s", _numbers(partitions))
 
     def _on_error(self, error: KafkaError) -> None:
@@ -432,9 +415,3 @@ class Stream:
 
 def _numbers(partitions: list[TopicPartition]) -> str:
     return f"{len(partitions)} partitions: {', '.join(str(p.partition) for p in partitions)}"
-
-
-def _places(positions: list[TopicPartition]) -> str:
-    """As `_numbers`, and from which offset on."""
-    places = ", ".join(f"{p.partition}@{p.offset if p.offset >= 0 else 'beginning'}" for p in positions)
-    return f"{len(positions)} partitions: {places}"

@@ -89,6 +89,41 @@ def test_it_is_found_behind_what_was_aborted(
     assert last(reader) == 7
 
 
+@pytest.mark.parametrize("letters", [20, 600])
+def test_a_dead_letter_is_found_behind_those_of_feedback(
+    letters: int, settings: Settings, reader: AnsweredReader, producer: Producer
+) -> None:
+    producer.begin_transaction()
+    answer(producer, settings, 30)
+    answer(producer, settings, 41, dead=True)
+    producer.commit_transaction(SECONDS)
+    wait_for("the answers", lambda: last(reader) == 41)
+
+    producer.begin_transaction()
+    headers: list[tuple[str, str | bytes | None]] = [("marquee.source", f"{settings.names.feedback}-0-7")]
+    for _ in range(letters):
+        producer.produce(settings.names.dead_letters, b"?", None, PARTITION, headers=headers)
+    producer.commit_transaction(SECONDS)
+
+    for _ in range(5):
+        assert last(reader) == 41
+
+
+def test_a_partition_that_a_topic_of_answers_does_not_have_keeps_no_other_from_being_read(
+    settings: Settings, reader: AnsweredReader, producer: Producer
+) -> None:
+    producer.begin_transaction()
+    answer(producer, settings, 7)
+    producer.commit_transaction(SECONDS)
+    wait_for("the answer", lambda: last(reader) == 7)
+
+    reading = reader.look([PARTITION, settings.kafka.partitions], SECONDS)
+
+    assert reading.last[PARTITION].offset == 7
+    assert reading.missing.keys() == {settings.kafka.partitions}
+    assert not reading.unread
+
+
 def test_an_answer_of_a_topic_that_was_made_anew_is_told_from_one_of_this(
     settings: Settings, reader: AnsweredReader
 ) -> None:

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,11 +18,14 @@ from confluent_kafka import (
 
 from schemas.settings import Settings, load_settings
 from worker import positions as module
-from worker.answered import Answered, answered_by
-from worker.errors import DoubtedError
+from worker.answered import Answered, Reading, answered_by
 from worker.positions import DOUBT_SECONDS, OLD_SECONDS, Positions
 
 LAST = Answered(offset=41, key=b"k", at_ms=1_000)
+
+
+class DoubtedError(Exception):
+    """Nothing is known yet, for this reason."""
 
 
 @dataclass
@@ -29,19 +33,24 @@ class Group:
     """A consumer whose group tells these offsets, one after another, the last for ever."""
 
     told: list[int]
-    committed_by_us: list[TopicPartition] = field(default_factory=list)
+    elsewhere: int = OFFSET_INVALID  # what it tells of partition 0
 
     def committed(self, partitions: Sequence[TopicPartition], _seconds: float) -> list[TopicPartition]:
         offset = self.told.pop(0) if len(self.told) > 1 else self.told[0]
-        return [TopicPartition(place.topic, place.partition, offset) for place in partitions]
+        return [
+            TopicPartition(place.topic, place.partition, offset if place.partition else self.elsewhere)
+            for place in partitions
+        ]
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        assert timeout > 0
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions={0: None, 3: None})})
+
+    def close(self) -> None: ...
 
     def get_watermark_offsets(self, _place: TopicPartition, timeout: float) -> tuple[int, int]:
         assert timeout > 0
         return 0, 99
-
-    def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> None:
-        assert not asynchronous
-        self.committed_by_us += offsets
 
 
 class Answers:
@@ -52,8 +61,9 @@ class Answers:
 
     def __init__(self, _settings: Settings) -> None: ...
 
-    def last(self, partitions: Sequence[int], _seconds: float) -> dict[int, Answered]:
-        return {} if self.last_answer is None else dict.fromkeys(partitions, self.last_answer)
+    def look(self, partitions: Sequence[int], _seconds: float) -> Reading:
+        last = {} if self.last_answer is None else dict.fromkeys(partitions, self.last_answer)
+        return Reading(last, {}, {})
 
     def close(self) -> None: ...
 
@@ -74,7 +84,10 @@ def asked(group: Group, **worker: Any) -> Positions:
 
 
 def offsets(positions: Positions) -> list[int]:
-    return [place.offset for place in positions.committed([TopicPartition("profiles", 3)])]
+    told = positions.committed([TopicPartition("profiles", 3)])
+    if told.waiting:
+        raise DoubtedError(told.waiting[3])
+    return [place.offset for place in told.positions]
 
 
 @pytest.mark.usefixtures("answers", "clock")
@@ -88,9 +101,43 @@ def test_a_partition_without_answers_begins_where_the_settings_say(answers: type
     answers.last_answer = None
 
     assert offsets(asked(Group([OFFSET_INVALID]))) == [OFFSET_BEGINNING]
-    group = Group([OFFSET_INVALID])
-    assert offsets(asked(group, start="latest")) == [99]
-    assert [place.offset for place in group.committed_by_us] == [99]
+    with pytest.raises(DoubtedError, match="partition 0"):
+        offsets(asked(Group([OFFSET_INVALID]), start="latest"))
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_group_begins_at_the_end_once_and_reads_partitions_that_are_added_from_their_beginning(
+    answers: type[Answers],
+) -> None:
+    answers.last_answer = None
+    places = [TopicPartition("profiles", 0), TopicPartition("profiles", 3)]
+
+    told = asked(Group([OFFSET_INVALID]), start="latest").committed(places)
+    assert [place.offset for place in told.positions] == [99, 99]
+    assert [(place.partition, place.offset) for place in told.to_commit] == [(0, 99), (3, 99)]
+
+    told = asked(Group([OFFSET_INVALID], elsewhere=7), start="latest").committed(places)
+    assert [place.offset for place in told.positions] == [7, OFFSET_BEGINNING]
+    assert [(place.partition, place.offset) for place in told.to_commit] == [(3, 0)]
+
+
+@pytest.mark.usefixtures("answers", "clock")
+def test_a_partition_that_waits_keeps_no_other_from_being_told(answers: type[Answers]) -> None:
+    answers.last_answer = None
+    group = Group([42], elsewhere=7)
+    error = KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)
+    committed = group.committed
+
+    def one_hangs(partitions: Sequence[TopicPartition], seconds: float) -> list[TopicPartition]:
+        if any(place.partition == 3 for place in partitions):
+            raise KafkaException(error)
+        return committed(partitions, seconds)
+
+    group.committed = one_hangs  # type: ignore[method-assign]
+    told = asked(group).committed([TopicPartition("profiles", 0), TopicPartition("profiles", 3)])
+
+    assert [(place.partition, place.offset) for place in told.positions] == [(0, 7)]
+    assert told.waiting == {3: error.str()}
 
 
 @pytest.mark.usefixtures("answers", "clock")
@@ -169,7 +216,7 @@ def test_a_reader_that_gets_no_answer_is_replaced_once_it_had_its_time(
             super().__init__(settings)
             made.append(self)
 
-        def last(self, _partitions: Sequence[int], _seconds: float) -> dict[int, Answered]:
+        def look(self, _partitions: Sequence[int], _seconds: float) -> Reading:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
     monkeypatch.setattr(module, "AnsweredReader", Silent)
