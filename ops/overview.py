@@ -96,7 +96,9 @@ def _groups(
     ):
         if topic in metadata.topics:
             left = max(1.0, deadline - time.monotonic())
-            onlooker = Consumer(kafka.reader(settings.kafka, group, own))
+            # What is behind a transaction that hangs waits as well.
+            everything = own | {"isolation.level": "read_uncommitted"}
+            onlooker = Consumer(kafka.reader(settings.kafka, group, everything))
             try:
                 yield group_on(admin, onlooker, group, topic, len(metadata.topics[topic].partitions), left)
             finally:

@@ -23,6 +23,8 @@ class LagMetrics:
             registry=registry,
         )
         self._positions: dict[int, int] = {}
+        self._behind: dict[int, int] = {}
+        self._idle: dict[int, int] = {}
         self._lock = threading.Lock()
 
     def assigned(self, positions: Iterable[TopicPartition]) -> None:
@@ -55,10 +57,29 @@ class LagMetrics:
         """
         with self._lock:
             positions = dict(self._positions)
+        before, self._behind = self._behind, {}
         for report in partitions.values():
-            position, end = positions.get(report["partition"]), report["ls_offset"]
+            number, position, end = (
+                report["partition"],
+                positions.get(report["partition"]),
+                report["ls_offset"],
+            )
             if position is not None and end >= 0:  # the end comes with the first answer to a fetch
-                self.waiting(report["partition"], max(0, end - _answered_up_to(position, report, in_hand)))
+                # Behind a transaction that hangs events wait as well.
+                end_of_all = max(end, report.get("hi_offset", end))
+                self.waiting(number, max(0, end_of_all - _answered_up_to(position, report, in_hand)))
+                if 0 <= position < end and not in_hand:
+                    self._behind[number] = position
+        self._idle = {n: position for n, position in self._behind.items() if before.get(n) == position}
+
+    def positions(self) -> dict[int, int]:
+        """The position of each partition after what is committed."""
+        with self._lock:
+            return dict(self._positions)
+
+    def behind(self) -> dict[int, int]:
+        """Committed positions that stood before their partition's end in two reports on end, while nothing was in hand."""
+        return dict(self._idle)
 
     def waiting(self, partition: int, events: int) -> None:
         """So many events wait in a partition."""
