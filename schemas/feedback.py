@@ -61,6 +61,12 @@ class OutcomesPositions(BaseModel):
     recommendations: list[int] = Field(description="Next offset of each partition.")
     feedback: list[int] = Field(description="Next offset of each partition.")
     read_to: datetime = Field(description="Everything that was published before this moment is read.")
+    recommendations_id: str | None = Field(
+        None, description="Topic id of `recommendations`; the offsets of another topic do not count."
+    )
+    feedback_id: str | None = Field(
+        None, description="Topic id of `feedback`; the offsets of another topic do not count."
+    )
 
 
 POSITIONS_KEY = "positions"

@@ -14,6 +14,7 @@ from schemas.feedback import OutcomesPositions, OutcomesRecord
 from schemas.headers import mended
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
+from schemas.topics import Names
 from worker.batch import Event, Place, Record, place_of
 from worker.decode import Rejection, decode_feedback
 from worker.encode import encode_dead_letter
@@ -22,6 +23,7 @@ from worker.join import WINDOW_MS, Join
 from worker.publish import CALL_SECONDS, raise_if_final
 from worker.segments import Segments
 from worker.stopping import Stopping
+from worker.topic_ids import topic_ids
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,8 @@ class Joining:
         self.dirty = False
         """Whether anything was read since the last commit."""
         self._segments = Segments(settings)
+        self._settings = settings
+        self._ids: dict[str, str] = {}
         self._consumer = Consumer(
             kafka.reader(
                 settings.kafka,
@@ -95,6 +99,8 @@ class Joining:
             recommendations=self._offsets(self._names.recommendations),
             feedback=self._offsets(self._names.feedback),
             read_to=datetime.fromtimestamp(self._read_to() / 1_000, UTC),
+            recommendations_id=self._ids.get(self._names.recommendations),
+            feedback_id=self._ids.get(self._names.feedback),
         )
 
     def committed(self) -> None:
@@ -103,11 +109,13 @@ class Joining:
         self.dirty = False
 
     def look_for_partitions(self) -> None:
-        """Raises UndoneError where partitions were added, which only another beginning reads."""
+        """Raises UndoneError where partitions were added, or a topic was made anew: only another beginning reads that."""
         seen = self._consumer.list_topics(timeout=CALL_SECONDS).topics
         topics = {topic for topic, _ in self._next} & seen.keys()
         if sum(len(seen[topic].partitions) for topic in topics) > len(self._next):
             raise UndoneError("partitions were added")
+        if self._ids != self._seen_ids():
+            raise UndoneError("a topic was made anew")
 
     def close(self) -> None:
         self._consumer.close()
@@ -116,15 +124,23 @@ class Joining:
     def _places(self, positions: OutcomesPositions | None) -> dict[Place, int]:
         """Every partition of both topics and where to go on counting."""
         seen = self._consumer.list_topics(timeout=CALL_SECONDS).topics
+        self._ids = self._seen_ids()
         known = {
             self._names.recommendations: positions.recommendations if positions else [],
             self._names.feedback: positions.feedback if positions else [],
         }
+        for topic, id_then in _ids(self._names, positions).items():
+            if id_then and topic in self._ids and id_then != self._ids[topic]:
+                log.warning("the topic %s was made anew: reading it from its beginning", topic)
+                known[topic] = []
         return {
             (topic, partition): offsets[partition] if partition < len(offsets) else 0
             for topic, offsets in known.items()
             for partition in range(len(seen[topic].partitions))
         }
+
+    def _seen_ids(self) -> dict[str, str]:
+        return topic_ids(self._settings, [self._names.recommendations, self._names.feedback], CALL_SECONDS)
 
     def _read_again(self, places: dict[Place, int], since_ms: int) -> None:
         """Read what was read before, of the last day and as much as is remembered; nothing of it counts again."""
@@ -196,6 +212,15 @@ class Joining:
         """The moment, in ms, before which everything was read: now, where all partitions are at their ends."""
         behind = (self._read_to_ms.get(place, 0.0) for place in self._next)
         return min(time.time() * 1_000, *behind)
+
+
+def _ids(names: Names, positions: OutcomesPositions | None) -> dict[str, str | None]:
+    if positions is None:
+        return {}
+    return {
+        names.recommendations: positions.recommendations_id,
+        names.feedback: positions.feedback_id,
+    }
 
 
 def _recommendation(message: Message, profiles: str) -> Recommendation | None:

@@ -2,15 +2,16 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas import kafka
 from schemas.profile import AGE_GROUPS, age_group
 from schemas.settings import Settings
+from schemas.watermarks import watermarks
 from worker.errors import UndoneError
 from worker.publish import raise_if_final
 
@@ -18,6 +19,10 @@ UNKNOWN = "? ?"
 
 _BATCH = 1_000
 _SECONDS = 30.0
+_END_SECONDS = 5.0  # one question for a partition's end
+_NOT_THERE = frozenset(
+    {KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART}
+)
 _AGES = (
     f"-{AGE_GROUPS[1] - 1}",
     *(f"{first}-{after - 1}" for first, after in pairwise(AGE_GROUPS[1:])),
@@ -40,19 +45,28 @@ class Segments:
             )
         )
         self._next: dict[int, int] = {}
+        self._asked: dict[int, int] = {}  # the last offset of each partition
         self._flowing: set[int] = set()
         self._read: dict[Place, str] = {}
 
     def of(self, places: Iterable[Place]) -> list[str]:
-        """The segments of the events at these places, in ascending order within a partition; UNKNOWN where one is gone.
+        """The segments of the events at these places; UNKNOWN where one is gone, or was never in this topic.
+
+        They are in ascending order within a partition, but where the topic was made anew.
 
         Raises:
             UndoneError: Kafka does not answer.
         """
-        asked = list(places)
-        self._read_past(asked)
+        return [segment for ascending in _ascending(places) for segment in self._of(ascending)]
+
+    def _of(self, asked: list[Place]) -> list[str]:
+        last, first = dict(asked), dict(reversed(asked))
+        for partition, offset in first.items():
+            if offset < self._asked.get(partition, -1):  # results of another topic came before
+                self._forget(partition)
+        self._asked |= last
+        self._read_past(last, first)
         found = [self._read.pop(place, UNKNOWN) for place in asked]
-        last = dict(asked)
         # What became dead letters is never asked for.
         for place in [place for place in self._read if place[1] <= last.get(place[0], -1)]:
             del self._read[place]
@@ -70,21 +84,35 @@ class Segments:
             self._consumer.resume([TopicPartition(self._topic, partition) for partition in go])
         self._flowing = partitions
 
-    def _read_past(self, places: list[Place]) -> None:
-        wanted = dict(places)
-        first = dict(reversed(places))
+    def _read_past(self, wanted: dict[int, int], first: dict[int, int]) -> None:
         for partition in wanted.keys() - self._next.keys():
             self._next[partition] = first[partition]
             self._consumer.incremental_assign([TopicPartition(self._topic, partition, first[partition])])
         self._let_flow({partition for partition, offset in wanted.items() if self._next[partition] <= offset})
         deadline = time.monotonic() + _SECONDS
-        while missing := [p for p, offset in wanted.items() if self._next[p] <= offset]:
+        gone: set[int] = set()
+        while missing := [p for p, offset in wanted.items() if p not in gone and self._next[p] <= offset]:
             if time.monotonic() > deadline:
                 raise UndoneError(f"{self._topic}-{missing[0]} could not be read up to {wanted[missing[0]]}")
             for message in self._consumer.consume(_BATCH, 0.05):
-                self._take(message)
+                ended = self._take(message)
+                if ended in wanted and self._ends_before(ended, wanted[ended]):
+                    gone.add(ended)
+        for partition in gone:  # read again from where the next is asked for
+            self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+            del self._next[partition]
+        self._flowing -= gone
 
-    def _take(self, message: Message) -> None:
+    def _forget(self, partition: int) -> None:
+        if partition in self._next:
+            self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+            del self._next[partition]
+        self._flowing.discard(partition)
+        self._asked.pop(partition, None)
+        self._read = {place: segment for place, segment in self._read.items() if place[0] != partition}
+
+    def _take(self, message: Message) -> int | None:
+        """Take a record in; the partition, where it seems to hold no more."""
         partition, offset, error = message.partition(), message.offset(), message.error()
         assert partition is not None and offset is not None
         if error is None:
@@ -92,8 +120,40 @@ class Segments:
             self._next[partition] = offset + 1
         elif error.code() == KafkaError._PARTITION_EOF:
             self._next[partition] = max(self._next[partition], offset)
+            return partition
+        elif error.code() in _NOT_THERE:
+            return partition
         else:
             raise_if_final(error)
+        return None
+
+    def _ends_before(self, partition: int, offset: int) -> bool:
+        """Whether the partition has no such offset: its result answers an event of another topic of this name.
+
+        The broker is asked, because the end that a reader has met may be of an earlier moment.
+        """
+        try:
+            if self._next.get(partition, 0) > offset:
+                return False
+            place = TopicPartition(self._topic, partition)
+            return watermarks(self._consumer, place, _END_SECONDS)[1] <= offset
+        except KafkaException as exception:
+            raise_if_final(exception.args[0])
+            return exception.args[0].code() in _NOT_THERE
+
+
+def _ascending(places: Iterable[Place]) -> Iterator[list[Place]]:
+    """The places in runs whose offsets ascend within each partition."""
+    run: list[Place] = []
+    last: dict[int, int] = {}
+    for partition, offset in places:
+        if offset <= last.get(partition, -1):
+            yield run
+            run, last = [], {}
+        run.append((partition, offset))
+        last[partition] = offset
+    if run:
+        yield run
 
 
 def segment_of(value: bytes | None) -> str:
