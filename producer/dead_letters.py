@@ -19,7 +19,7 @@ from producer.cluster import Refusal, partitions, unreachable
 from producer.history import history
 from producer.recommendations import DeadLetter, read_dead_letter
 from schemas import kafka
-from schemas.dead_letter import RESERVED_HEADER_PREFIX, VALUE_LENGTH, RedriveMarker
+from schemas.dead_letter import RESERVED_HEADER_PREFIX, VALUE_LENGTH, Reason, RedriveMarker
 from schemas.errors import FatalKafkaError, MarqueeError, SettingsError
 from schemas.headers import Headers, headers_of
 from schemas.settings import Settings
@@ -45,7 +45,7 @@ class Letter:
     dead: DeadLetter
     headers: Headers
     redriven_at: datetime | None
-    whole: bool  # False where the event's bytes did not fit, so that they are lost
+    whole: bool  # False where the event's bytes did not fit or could not be read, so that they are lost
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def _letter(message: Message, dead: DeadLetter, markers: dict[bytes | None, byte
         dead,
         [pair for pair in headers if not pair[0].startswith(RESERVED_HEADER_PREFIX)],
         _redriven_at(markers.get(place.encode()), dead.timestamp_ms),
-        all(name != VALUE_LENGTH for name, _ in headers),
+        dead.reason != Reason.UNREADABLE and all(name != VALUE_LENGTH for name, _ in headers),
     )
 
 

@@ -55,6 +55,7 @@ class Reason(StrEnum):
     INVALID = "invalid"
     TOO_LARGE = "too_large"
     PROCESSING_FAILED = "processing_failed"
+    UNREADABLE = "unreadable"
 
 
 REASONS: dict[Reason, str] = {
@@ -64,4 +65,5 @@ REASONS: dict[Reason, str] = {
     Reason.INVALID: "A field has a wrong type or is out of its range; `marquee.error` names it.",
     Reason.TOO_LARGE: "The event is larger than 1 MiB, on a topic that takes such records.",
     Reason.PROCESSING_FAILED: "The event could be read, but answering it failed, also when tried alone.",
+    Reason.UNREADABLE: "The Kafka client could not decode the record, also not in a process with larger limits; its value is null.",
 }

@@ -8,12 +8,14 @@ from itertools import chain, compress
 
 from schemas.dead_letter import Reason
 from schemas.errors import MarqueeError
+from schemas.headers import Headers
 from schemas.profile import DEFAULT_K, ProfileEvent
 from worker.batch import Answer, Event, source_of
 from worker.cache import Found, list_keys
 from worker.decode import Rejection, decode
 from worker.encode import encode_dead_letter
 from worker.errors import AbandonedError, MixedReleasesError, SupersededError
+from worker.events_aside import EventAside
 from worker.lineup import HasLineup, Lineup
 from worker.lists import NOTHING, Wish
 from worker.metrics import Metrics
@@ -160,7 +162,11 @@ class Answerer:
         return self._dead_letter(answer.event, rejection, served)
 
     def _dead_letter(self, event: Event, rejection: Rejection, served: ServedRelease) -> Answer:
+        about: Headers = []
+        if isinstance(event, EventAside) and event.rejection is not None:
+            rejection, about = event.rejection, event.about_value
         record = encode_dead_letter(self._dead_letters, event, rejection, served.name)
+        record.headers += about
         return Answer(event, record, rejection.reason)
 
     def _recommend(

@@ -22,6 +22,7 @@ from worker.http import Health
 from worker.lag_metrics import LagMetrics
 from worker.positions import Positions, Told, go_to
 from worker.publish import raise_if_final
+from worker.unreadable import Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Assignment:
         consumer: Consumer,
         positions: Positions,
         growth: Growth,
+        unreadable: Unreadable,
         before_taking: Callable[[], None],
         health: Health,
         lag: LagMetrics,
@@ -50,6 +52,7 @@ class Assignment:
         self._consumer = consumer
         self._positions = positions
         self._growth = growth
+        self._unreadable = unreadable
         self._before_taking = before_taking
         self._health = health
         self._lag = lag
@@ -81,6 +84,7 @@ class Assignment:
         for place in partitions:
             self._pending.pop(place.partition, None)
         gone = {place.partition for place in partitions}
+        self._unreadable.gone(partitions)
         self._consumer.incremental_unassign([p for p in self._consumer.assignment() if p.partition in gone])
         self._lag.gone(partitions)
         self._tell({})
@@ -89,12 +93,14 @@ class Assignment:
         """Have every position asked for anew; what was fetched is dropped."""
         assigned = self._consumer.assignment()
         if assigned:
+            self._unreadable.gone(assigned)
             self._consumer.incremental_unassign(assigned)
             self.add(assigned)
         return assigned
 
     def go_to(self, positions: list[TopicPartition]) -> None:
         """Go on elsewhere in partitions that are at work."""
+        self._unreadable.begun(positions)
         go_to(self._consumer, positions)
         self._lag.assigned(positions)
 
@@ -165,6 +171,7 @@ class Assignment:
             return
         for position in positions:
             del self._pending[position.partition]
+        self._unreadable.begun(positions)
         # Either way: the client remembers a pause from the last time that a partition was ours. And not after the assignment: that
         # could make the client drop where to begin (librdkafka issues 2190 and 5591), and the partition would stand still.
         (self._consumer.pause if paused else self._consumer.resume)(positions)

@@ -17,6 +17,7 @@ from schemas.errors import FatalKafkaError, SettingsError, UnreachableError
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
 from worker.calls import close_aside
+from worker.undecodable import undecodable_at
 
 Change = TypeVar("Change")
 Apply = Callable[[bytes | None, bytes | None], Change | None]
@@ -47,6 +48,8 @@ class CompactedReader(Generic[Change]):
         self._refused: KafkaError | None = None
         self._problem: KafkaError | None = None
         self._ended_at = -1
+        self.undecodable: str | None = None
+        """Where the client cannot decode the topic; what stands behind that is not read. A sentence for /health/ready."""
         self.position = 0
         """The offset after the last record that was read."""
         self._consumer = self._begin()
@@ -99,9 +102,12 @@ class CompactedReader(Generic[Change]):
         for message in messages:
             error, offset = message.error(), message.offset()
             if error is not None:
+                if (first := undecodable_at(message)) is not None:
+                    self.undecodable = f"{self._topic}-0@{first} cannot be decoded, and nothing behind it is read: {error.str()}"
                 self._take(error, offset)
                 continue
             self.position = max(self.position, (offset or 0) + 1)
+            self.undecodable = None
             if (change := self._apply(message.key(), message.value())) is not None:
                 changes.append(change)
         return changes
@@ -145,6 +151,8 @@ class CompactedReader(Generic[Change]):
         return [consumer for consumer in (self._consumer, self._unsettled) if consumer is not None]
 
     def _why(self, end: int | None) -> str:
+        if self.undecodable:
+            return f" ({self.undecodable})"
         if end is not None:
             return f" (it ends at {end}, read up to {max(self._ended_at, self.position)})"
         return f" ({self._problem.str()})" if self._problem else ""

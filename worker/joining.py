@@ -24,6 +24,7 @@ from worker.publish import CALL_SECONDS, raise_if_final
 from worker.segments import Segments
 from worker.stopping import Stopping
 from worker.topic_ids import topic_ids
+from worker.undecodable import Skipping, undecodable_at
 
 log = logging.getLogger(__name__)
 
@@ -58,16 +59,19 @@ class Joining:
         """What could not be read since the last commit."""
         self.dirty = False
         """Whether anything was read since the last commit."""
+        self.skipped = 0
+        """Records that the client could not decode, since the last commit."""
         self._segments = Segments(settings)
         self._settings = settings
         self._ids: dict[str, str] = {}
-        self._consumer = Consumer(
-            kafka.reader(
-                settings.kafka,
-                self._names.outcomes_group,
-                {"auto.offset.reset": "earliest", "enable.partition.eof": True},
-            )
+        config = kafka.reader(
+            settings.kafka,
+            self._names.outcomes_group,
+            {"auto.offset.reset": "earliest", "enable.partition.eof": True},
         )
+        self._consumer = Consumer(config)
+        self._skipping = Skipping(config, self._consumer)
+        self._skipped_to: dict[Place, int] = {}
 
     def begin(self, positions: OutcomesPositions | None, records: Iterable[OutcomesRecord]) -> None:
         """Stand where whoever committed these stood; at the topics' beginnings where nobody has.
@@ -107,6 +111,7 @@ class Joining:
         """What was taken is final."""
         self.letters = []
         self.dirty = False
+        self.skipped = 0
 
     def look_for_partitions(self) -> None:
         """Raises UndoneError where partitions were added, or a topic was made anew: only another beginning reads that."""
@@ -164,6 +169,7 @@ class Joining:
             old = [m for m in messages if m.error() is not None or (m.offset() or 0) < places[place_of(m)]]
             self._read(old, new=False)
             unread -= {place_of(m) for m in messages if (m.offset() or 0) >= places[place_of(m)] - 1}
+            unread -= {place for place in unread if self._skipped_to.get(place, 0) >= places[place]}
         self._read_to_ms.clear()
 
     def _read(self, messages: Sequence[Message], *, new: bool) -> list[Message]:
@@ -183,10 +189,26 @@ class Joining:
             return True
         if error.code() == KafkaError._PARTITION_EOF:
             self._read_to_ms[place_of(message)] = float("inf")
+        elif (first := undecodable_at(message)) is not None:
+            self._skip(message, first)
         else:
             raise_if_final(error)
             log.warning("Kafka: %s", error.str())
         return False
+
+    def _skip(self, message: Message, first: int) -> None:
+        """Raises as `Skipping.skip`."""
+        skipped, place = self._skipping.skip(message, first), place_of(message)
+        if skipped is None:
+            return
+        begin, end = skipped
+        self._skipped_to[place] = end
+        if (
+            place in self._next
+        ):  # not while the last day is read again: whoever read it first has counted these
+            self.skipped += end - max(begin, self._next[place])
+            self._next[place] = end
+            self.dirty = True
 
     def _take_recommendations(self, messages: Sequence[Message], new: bool) -> None:
         read = [(message, _recommendation(message, self._names.profiles)) for message in messages]

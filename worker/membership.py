@@ -11,6 +11,7 @@ from worker.http import Health
 from worker.indexer_metrics import IndexerMetrics
 from worker.publish import raise_if_final
 from worker.stopping import Stopping
+from worker.undecodable import undecodable_at
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +81,12 @@ class Membership:
             log.warning("%s-%s: only partition 0 has commands, ignored", message.topic(), message.partition())
             return None
         if error is None:
+            if message is not None:
+                self._health.set("commands", None)
             return message
         raise_if_final(error)
+        if message is not None and undecodable_at(message) is not None:
+            self._health.set("commands", f"{self._partition.topic}-0 cannot be decoded: {error.str()}")
         log.warning("%s: %s", self._partition.topic, error.str())
         return None
 

@@ -77,6 +77,11 @@ class Metrics:
             "Headers of events that were left out of results and dead letters, because their names are not UTF-8.",
             registry=registry,
         )
+        self._read_aside = Counter(
+            "marquee_batches_read_aside",
+            "Batches of profiles that the Kafka client could not decode, and that another process read.",
+            registry=registry,
+        )
         self._commit_at = Gauge(
             "marquee_last_commit_timestamp_seconds",
             "When results were last committed; 0 before the first.",
@@ -128,6 +133,9 @@ class Metrics:
 
     def unreadable_headers(self, count: int) -> None:
         self._unreadable_headers.inc(count)
+
+    def read_aside(self) -> None:
+        self._read_aside.inc()
 
 
 def _by_value(metric: _Labelled, values: Iterable[str]) -> dict[str, _Labelled]:

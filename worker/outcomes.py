@@ -124,6 +124,7 @@ class _Term:
             positions, letters = joining.positions(), joining.letters
             self._ledger.write(map(join.record, join.changed), letters, positions)
             self._metrics.committed(len(letters), join)
+            self._metrics.skipped(joining.skipped)
             join.committed(int(positions.read_to.timestamp() * 1_000))
             joining.committed()
 

@@ -58,6 +58,11 @@ class OutcomesMetrics:
             "Headers of feedback that were left out of its dead letters, because their names are not UTF-8.",
             registry=registry,
         )
+        self._skipped = Counter(
+            "marquee_outcomes_undecodable",
+            "Recommendations and feedback that the Kafka client could not decode, and that were skipped.",
+            registry=registry,
+        )
         self._remembered = Gauge(
             "marquee_outcomes_remembered",
             "Recommendations that feedback can be joined with; at its bound (a setting), those of a day do not fit.",
@@ -69,6 +74,9 @@ class OutcomesMetrics:
         for why in _NOTHING:
             self._nothing.labels(why)
         self._behind, self._shown_at = False, float("-inf")
+
+    def skipped(self, records: int) -> None:
+        self._skipped.inc(records)
 
     def leading(self, leads: bool) -> None:
         self._leads.set(leads)

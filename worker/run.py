@@ -62,6 +62,7 @@ def run_worker(settings: Settings) -> None:
             def raise_failure() -> None:
                 for part in (serving, withdrawals, retriever, shadow):
                     part.raise_failure()
+                health.set("withdrawals", withdrawals.undecodable)
 
             # Known as live before the withdrawals are read for the first partitions: who waits for all workers to have
             # read one must not miss this one.

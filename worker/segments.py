@@ -14,6 +14,7 @@ from schemas.settings import Settings
 from schemas.watermarks import watermarks
 from worker.errors import UndoneError
 from worker.publish import raise_if_final
+from worker.undecodable import Skipping, undecodable_at
 
 UNKNOWN = "? ?"
 
@@ -37,13 +38,13 @@ class Segments:
 
     def __init__(self, settings: Settings) -> None:
         self._topic = settings.names.profiles
-        self._consumer = Consumer(
-            kafka.reader(
-                settings.kafka,
-                f"{settings.prefix}outcomes",
-                {"auto.offset.reset": "earliest", "enable.partition.eof": True},
-            )
+        config = kafka.reader(
+            settings.kafka,
+            f"{settings.prefix}outcomes",
+            {"auto.offset.reset": "earliest", "enable.partition.eof": True},
         )
+        self._consumer = Consumer(config)
+        self._skipping = Skipping(config, self._consumer)
         self._next: dict[int, int] = {}
         self._asked: dict[int, int] = {}  # the last offset of each partition
         self._flowing: set[int] = set()
@@ -55,7 +56,7 @@ class Segments:
         They are in ascending order within a partition, but where the topic was made anew.
 
         Raises:
-            UndoneError: Kafka does not answer.
+            UndoneError, UnreachableError: Kafka does not answer.
         """
         return [segment for ascending in _ascending(places) for segment in self._of(ascending)]
 
@@ -123,6 +124,9 @@ class Segments:
             return partition
         elif error.code() in _NOT_THERE:
             return partition
+        elif (first := undecodable_at(message)) is not None:
+            if skipped := self._skipping.skip(message, first):
+                self._next[partition] = max(self._next[partition], skipped[1])
         else:
             raise_if_final(error)
         return None

@@ -82,6 +82,7 @@ class Serving:
             self._read_to_end(reader)
             while not self._stopping.is_set():
                 reader.poll(_FOLLOW_SECONDS)
+                self._health.set("releases", reader.undecodable)
                 self._follow(reader.view)
                 self._report_newer(reader.view)
                 self._beat()
@@ -96,6 +97,7 @@ class Serving:
                 return
             except UnreachableError as error:
                 log.warning("waiting for the releases: %s", error)
+                self._health.set("releases", str(error))
 
     def _follow(self, view: ReleasesView) -> None:
         active, lineup = view.active, self._lineup

@@ -49,6 +49,7 @@ from worker.statistics import Statistics
 from worker.stopping import Stopping
 from worker.tails import Tails
 from worker.threads import guarded
+from worker.unreadable import Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +109,7 @@ class Stream:
                 },
             )
         )
+        self._unreadable = Unreadable(settings, self._consumer, health, metrics)
         self._publisher: Publisher = (
             ExactlyOnce(settings, worker_id, self._consumer)
             if settings.worker.delivery == "exactly-once"
@@ -121,6 +123,7 @@ class Stream:
             self._consumer,
             self._positions,
             Growth(settings, self._publisher.learn),
+            self._unreadable,
             before_taking,  # for each assignment; UnreachableError: again
             health,
             metrics.lag,
@@ -180,6 +183,7 @@ class Stream:
         self._settle()
         self._pipeline.abandon()
         self._taken.clear()
+        self._unreadable.close()
         self._consumer.close()
         self._assignment.close()
         self._tails.close()
@@ -209,6 +213,7 @@ class Stream:
             return
         if not self._taken:
             self._pause(False)  # nothing waits for room any more: it was dropped, or handed over at a revoke
+            self._take(cast(list[Event], self._unreadable.take()))
         self._assignment.resolve(paused=self._paused)
         self._poll()
         self._settle()
@@ -272,11 +277,17 @@ class Stream:
         return min(LOOK_SECONDS, max(soonest, deadline - time.monotonic()))
 
     def _events(self, messages: list[Message]) -> list[Event]:
+        if any(message.error() is not None for message in messages):
+            messages = self._sound(messages)
+        return cast(list[Event], mended(messages, self._metrics.unreadable_headers))
+
+    def _sound(self, messages: list[Message]) -> list[Message]:
+        """The records among the messages; each error is dealt with."""
+        messages = self._unreadable.without(messages)
         for message in messages:
             if message.error() is not None:
                 self._on_message_error(message)
-        records = [message for message in messages if message.error() is None]
-        return cast(list[Event], mended(records, self._metrics.unreadable_headers))
+        return [message for message in messages if message.error() is None]
 
     def _on_message_error(self, message: Message) -> None:
         error = message.error()
@@ -332,7 +343,10 @@ class Stream:
     def _pause(self, paused: bool) -> None:
         if paused != self._paused:
             assignment = self._consumer.assignment()
-            (self._consumer.pause if paused else self._consumer.resume)(assignment)
+            if paused:
+                self._consumer.pause(assignment)
+            else:
+                self._consumer.resume(self._unreadable.others(assignment))
             self._paused = paused
 
     def _hand_over(self, trigger: Trigger) -> None:

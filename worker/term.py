@@ -74,6 +74,7 @@ class Term:
             # 2. Polling never stops, also while a job is under way: the partition is paused then.
             message = self._membership.poll(_POLL_SECONDS if self._job is None else _POLL_SECONDS / 5)
             self._reader.poll(0)
+            self._health.set("releases", self._reader.undecodable)
             if self._membership.has_commands and self._place is None:
                 self._place = self._membership.next_place()
             if message is not None:

@@ -60,6 +60,11 @@ class Withdrawals:
             self._reader.read_to_end(_READ_SECONDS)
             self._take()
 
+    @property
+    def undecodable(self) -> str | None:
+        """Why withdrawals are not followed any more, as a sentence."""
+        return self._reader.undecodable
+
     def raise_failure(self) -> None:
         """Raise in this thread what ended the following of withdrawals."""
         self._failure.raise_noted()

@@ -190,9 +190,11 @@ def test_bytes_that_fitted_no_topic_are_lost_and_said_so(deployment: Settings, w
         headers=[(dead_letter.VALUE_LENGTH, b"5000000")],
     )
 
+    worker.reject(0, 2, reason="unreadable", error="not decoded", value=None)
+
     published, lost = redrive(deployment)
 
-    assert (published, len(lost)) == (1, 1)
+    assert (published, len(lost)) == (1, 2)
     assert [event.value() for event in profiles(deployment)] == [None]
 
 

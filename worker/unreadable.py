@@ -1,0 +1,160 @@
+"""Partitions whose next batch the worker's client cannot decode: set aside until another process has read it.
+
+The client reports such a batch for ever and reads nothing behind it. After `STRIKES` reports the partition is paused,
+the poll goes on with the others, and `ReadAside` reads the batch. What it finds joins the polled events, and the client
+goes on behind it.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from schemas.settings import Settings
+from worker.batch import Place, place_of
+from worker.events_aside import EventAside
+from worker.http import Health
+from worker.metrics import Metrics
+from worker.positions import go_to
+from worker.read_aside import ReadAside
+from worker.undecodable import Strikes, undecodable_at
+
+log = logging.getLogger(__name__)
+
+_PART = "unreadable"  # at /health/ready
+_RETRY_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Held:
+    """A partition that is set aside, and the reading of its batch; none between two attempts."""
+
+    position: int
+    first: int
+    reading: ReadAside | None
+    again_at: float = 0.0
+
+
+class Unreadable:
+    """Used by the thread that polls, and by the callbacks of its consumer."""
+
+    def __init__(self, settings: Settings, consumer: Consumer, health: Health, metrics: Metrics) -> None:
+        self._settings, self._consumer = settings, consumer
+        self._health, self._metrics = health, metrics
+        self._begun: dict[Place, int] = {}
+        self._strikes = Strikes()
+        self._held: dict[Place, _Held] = {}
+        self._after: dict[Place, int] = {}  # where batches that were read aside end
+
+    def without(self, messages: Sequence[Message]) -> list[Message]:
+        """Messages of one poll up to the first error of each partition that is a batch's; those errors are counted."""
+        failed: set[Place] = set()
+        left = []
+        for message in messages:
+            if undecodable_at(message) is not None:
+                if place_of(message) not in failed:
+                    self._strike(message)
+                failed.add(place_of(message))
+            elif message.error() is not None or place_of(message) not in failed:
+                left.append(message)
+        return left
+
+    def begun(self, positions: Sequence[TopicPartition]) -> None:
+        """Reading begins anew at these positions; called before the consumer is set to them."""
+        held = self._drop(positions)
+        if held:  # a partition that is assigned in pause is left alone for a second
+            self._consumer.resume(held)
+        self._begun |= {(p.topic, p.partition): p.offset for p in positions}
+
+    def gone(self, partitions: Sequence[TopicPartition]) -> None:
+        """The partitions are not ours any more."""
+        self._drop(partitions)
+
+    def others(self, assignment: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """Those that may be resumed."""
+        return [p for p in assignment if (p.topic, p.partition) not in self._held]
+
+    def take(self) -> list[EventAside]:
+        """Events of one partition that was read aside, which goes on behind them; called while nothing is taken."""
+        for place, held in list(self._held.items()):
+            reading = held.reading
+            if reading is None:
+                if time.monotonic() >= held.again_at:
+                    held.reading = ReadAside(self._settings, place, held.position, held.first)
+            elif not reading.done:
+                continue
+            elif reading.found is not None:
+                return self._go_on(place, held, reading.found.events, reading.found.next_offset)
+            else:
+                self._wait(place, held, reading.problem)
+        return []
+
+    def close(self) -> None:
+        for held in self._held.values():
+            if held.reading:
+                held.reading.cancel()
+
+    def _strike(self, message: Message) -> None:
+        place, first, error = place_of(message), undecodable_at(message), message.error()
+        assert first is not None and error is not None
+        if place in self._held:
+            return
+        position = self._position(place, first)
+        straight_on = self._after.get(place) == position
+        if not straight_on and not self._strikes.out(message):
+            # What the client may have read behind the batch is dropped.
+            self._begun[place] = position
+            go_to(self._consumer, [TopicPartition(*place, position)])
+            return
+        log.warning(
+            "cannot decode the batch of %s-%d@%d (%s): reading it in another process",
+            *place,
+            first,
+            error.str(),
+        )
+        self._consumer.pause([TopicPartition(*place)])
+        self._held[place] = _Held(position, first, ReadAside(self._settings, place, position, first))
+        self._metrics.read_aside()
+
+    def _position(self, place: Place, first: int) -> int:
+        """The next offset that is wanted: the batch's first, unless reading has begun inside the batch."""
+        begun = self._begun.get(place, first)
+        if begun >= 0:
+            return max(begun, first)
+        read_before = self._consumer.position([TopicPartition(*place)])[0].offset >= 0
+        return first if read_before else begun
+
+    def _go_on(
+        self, place: Place, held: _Held, events: Sequence[EventAside], next_offset: int
+    ) -> list[EventAside]:
+        log.warning(
+            "read %s-%d@%d aside: %d events, going on at %d", *place, held.first, len(events), next_offset
+        )
+        position = TopicPartition(*place, next_offset)
+        self.begun([position])
+        self._after[place] = next_offset
+        go_to(self._consumer, [position])
+        return list(events)
+
+    def _wait(self, place: Place, held: _Held, problem: str | None) -> None:
+        sentence = f"the batch at {place[0]}-{place[1]}@{held.first} cannot be decoded, and reading it in another process failed: {problem}"
+        log.warning(sentence)
+        self._health.set(_PART, sentence)
+        held.reading, held.again_at = None, time.monotonic() + _RETRY_SECONDS
+
+    def _drop(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """Forget what is known of these; those that were set aside."""
+        places = [(p.topic, p.partition) for p in partitions]
+        held = [place for place in places if place in self._held]
+        for place in held:
+            if reading := self._held.pop(place).reading:
+                reading.cancel()
+        for place in places:
+            self._strikes.forget(place)
+            self._after.pop(place, None)
+            self._begun.pop(place, None)
+        if not self._held:
+            self._health.set(_PART, None)
+        return [TopicPartition(*place) for place in held]
