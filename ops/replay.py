@@ -287,6 +287,9 @@ def to_topic(settings: Settings, topic: str, timeout_s: float) -> Iterator[Write
                 break
             except BufferError:
                 producer.poll(0.1)
+            except KafkaException as refused:
+                errors.append(refused.args[0])
+                break
         producer.poll(0)
 
     yield write

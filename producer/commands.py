@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producer.cluster import Refusal, partitions, unreachable
 from producer.recommendations import Reader
@@ -44,7 +44,12 @@ def send_command(settings: Settings, command: ReleaseCommand, timeout_s: float =
         )
     )
     partitions(producer, settings.kafka, [topic], refusal, timeout_s)
-    producer.produce(topic, command.model_dump_json(), command.release, partition=0, on_delivery=delivered)
+    try:
+        producer.produce(
+            topic, command.model_dump_json(), command.release, partition=0, on_delivery=delivered
+        )
+    except KafkaException as refusal_at_once:
+        errors.append(refusal_at_once.args[0])
     if producer.flush(timeout_s + 1.0) or errors:
         error = errors[0] if errors else KafkaError(KafkaError._TIMED_OUT)
         if error.code() in (KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT):

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from confluent_kafka import KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from producer.cluster import Refusal, ends, partitions, unreachable
 from producer.history import history
@@ -60,7 +60,10 @@ def write_withdrawals(
     partitions(producer, settings.kafka, [topic], refusal, timeout_s)
     for movie_id, withdrawal in movies.items():
         value = withdrawal.model_dump_json().encode() if withdrawal else None
-        producer.produce(topic, value, withdrawal_key(movie_id), partition=0, on_delivery=delivered)
+        try:
+            producer.produce(topic, value, withdrawal_key(movie_id), partition=0, on_delivery=delivered)
+        except KafkaException as refusal_at_once:
+            errors.append(refusal_at_once.args[0])
     if producer.flush(timeout_s + 1.0) or errors:
         error = errors[0] if errors else KafkaError(KafkaError._TIMED_OUT)
         if error.code() in (KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT):

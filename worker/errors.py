@@ -48,7 +48,11 @@ class DoubtedError(Exception):
 
 
 class RefusedError(Exception):
-    """The broker refused these records for what they are, and none is committed: try fewer at a time."""
+    """Client or broker refused these records for what they are, and none is committed: try fewer at a time."""
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what)
+        self.remedy = remedy  # for a person, where not even a dead letter is taken
 
 
 class SupersededError(Exception):

@@ -1,13 +1,16 @@
 """The heartbeat of a worker: its record in `releases`, by which everybody sees who serves what."""
 
+import logging
 import threading
 import time
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas import kafka
 from schemas.release import HEARTBEAT_SECONDS, WorkerRecord, now, worker_key
 from schemas.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class Heartbeat:
@@ -52,14 +55,21 @@ class Heartbeat:
             self._written = record
             self._beaten_at = time.monotonic()
             beat = record.model_copy(update={"heartbeat_at": now()})
+            self._produce(beat.model_dump_json().encode())
+        self._producer.poll(0)
+
+    def _produce(self, value: bytes | None) -> None:
+        """Hand a record over; one that the client refuses at once is lost, and the next one says more."""
+        try:
             self._producer.produce(
                 self._topic,
-                beat.model_dump_json().encode(),
-                worker_key(record.worker),
+                value,
+                worker_key(self._record.worker),
                 partition=0,
                 on_delivery=self._delivered,
             )
-        self._producer.poll(0)
+        except (BufferError, KafkaException) as refusal:
+            log.warning("the heartbeat could not be sent to %s: %s", self._topic, refusal)
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
         if error is None:
@@ -67,5 +77,5 @@ class Heartbeat:
 
     def end(self, seconds: float) -> None:
         """Take the record back: this worker serves nothing any more."""
-        self._producer.produce(self._topic, None, worker_key(self._record.worker), partition=0)
+        self._produce(None)
         self._producer.flush(seconds)

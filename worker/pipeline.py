@@ -17,9 +17,8 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 
-from schemas.dead_letter import Reason
-from schemas.errors import FatalKafkaError
-from worker.batch import Answer, Batch, Event, Trigger, source_of
+from worker.alone import Alone, Standstill
+from worker.batch import Answer, Batch, Event, Trigger
 from worker.errors import AbandonedError, RefusedError, UndoneError
 from worker.latest import Latest
 from worker.metrics import Metrics
@@ -79,6 +78,7 @@ class Pipeline:
         self._closing = False
         self._answerers = ThreadPoolExecutor(ANSWERERS, thread_name_prefix="answer")
         self.waits_for = ""  # why nothing can be published for the moment
+        self._standstill = Standstill()
         self._hands = _Hands()
         self._left: list[_Hands] = []
 
@@ -129,6 +129,7 @@ class Pipeline:
         """Drop everything in flight, and what is submitted before `resume`; only what is being committed may still be."""
         with self._changed:
             self._generation += 1
+            self._changed.notify_all()
 
     def resume(self) -> None:
         """Begin a generation: nothing is in flight, and the positions are what Kafka has committed."""
@@ -139,6 +140,11 @@ class Pipeline:
         undone = self._undone.is_set()
         self._undone.clear()
         return undone
+
+    @property
+    def standstill(self) -> str | None:
+        """Why nothing is committed, where that lasts and a person may have to mend it."""
+        return self._standstill.problem
 
     def raise_failure(self) -> None:
         """Raise in this thread what ended the publishing thread."""
@@ -245,21 +251,35 @@ class Pipeline:
     def _publish(self, hands: _Hands, generation: int, answers: list[Answer]) -> None:
         if not answers:
             return
+        try:
+            self._attempt(hands, generation, answers)
+        except RefusedError as refusal:
+            if len(answers) > 1:  # halve what is refused, down to the event
+                middle = len(answers) // 2
+                self._publish(hands, generation, answers[:middle])
+                self._publish(hands, generation, answers[middle:])
+            else:
+                self._publish_alone(hands, generation, answers[0], refusal)
+
+    def _attempt(self, hands: _Hands, generation: int, answers: Sequence[Answer]) -> None:
+        """Publish once; what is undone is left to the rewind. Raises RefusedError."""
         started = time.monotonic()
         try:
             positions = self._publisher.publish(answers, lambda: generation == self._generation)
-        except RefusedError as refusal:
+        except RefusedError:
             self._metrics.transaction("refused")
-            self._publish_smaller(hands, generation, answers, str(refusal))
+            raise
         except UndoneError as reason:
             if hands is not self._hands:
                 return
             log.warning("going back to the committed offsets: %s", reason)
             self._metrics.transaction("undone")
+            self._standstill.undone(str(reason))
             self.abandon()
             self._undone.set()
             self._start_anew(hands)
         else:
+            self._standstill.over()
             self._metrics.transaction("committed")
             commit_seconds = self._publisher.calls.seconds("commit_transaction")
             self._metrics.committed(answers, time.monotonic() - started, commit_seconds)
@@ -280,21 +300,18 @@ class Pipeline:
                 self._metrics.transaction("undone")
                 time.sleep(RETRY_SECONDS)
 
-    def _publish_smaller(self, hands: _Hands, generation: int, answers: list[Answer], refusal: str) -> None:
-        """Halve what the broker refuses, down to the event; that one ends as a dead letter that fits.
+    def _publish_alone(self, hands: _Hands, generation: int, answer: Answer, refusal: RefusedError) -> None:
+        alone = Alone(self._last_resort, self._standstill)
+        alone.publish(
+            answer,
+            refusal,
+            attempt=lambda one: self._attempt(hands, generation, [one]),
+            wait=lambda seconds: self._stays_ours(hands, generation, seconds),
+        )
 
-        Raises:
-            FatalKafkaError: not even a dead letter without a value is taken.
-        """
-        if len(answers) > 1:
-            middle = len(answers) // 2
-            self._publish(hands, generation, answers[:middle])
-            self._publish(hands, generation, answers[middle:])
-            return
-        answer = answers[0]
-        if answer.reason is Reason.PROCESSING_FAILED and answer.record.value is None:
-            raise FatalKafkaError(
-                f"{answer.record.topic} refuses even the dead letter without a value of {source_of(answer.event)} "
-                f"({refusal}): raise its max.message.bytes"
+    def _stays_ours(self, hands: _Hands, generation: int, seconds: float) -> bool:
+        """Whether this thread may go on with a batch after a wait, which ends as soon as it may not."""
+        with self._changed:
+            return not self._changed.wait_for(
+                lambda: hands is not self._hands or generation != self._generation or self._closing, seconds
             )
-        self._publish(hands, generation, [self._last_resort(answer, refusal)])

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas import kafka
 from schemas.errors import FatalKafkaError, SettingsError
@@ -23,7 +23,14 @@ from schemas.settings import Settings
 from worker.batch import Answer, Record, positions_after
 from worker.calls import CallWatch
 from worker.errors import RefusedError, UndoneError
-from worker.refusals import remedy
+from worker.refusals import (
+    REFUSED_FOR_WHAT_THEY_ARE,
+    Deliveries,
+    refusal,
+    refused_at_once,
+    undelivered_words,
+)
+from worker.remedies import remedy
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +41,6 @@ CALL_SECONDS = 10.0
 TRANSACTION_SECONDS = 4.0
 # How often it is looked up who we are in a group of KIP-848, whose epoch changes without a callback.
 NOTE_SECONDS = 0.1
-
-_REFUSED_FOR_WHAT_THEY_ARE = frozenset(
-    {
-        KafkaError.MSG_SIZE_TOO_LARGE,
-        KafkaError.INVALID_MSG,
-        KafkaError.INVALID_RECORD,
-        KafkaError.RECORD_LIST_TOO_LARGE,
-    }
-)
 
 
 def raise_if_final(error: KafkaError) -> None:
@@ -77,22 +75,8 @@ class Publisher(Protocol):
     def learn(self, topics: list[str], timeout_s: float) -> None: ...
 
 
-class _Deliveries:
-    """Collects delivery errors; librdkafka reports nothing else to us, so a delivered record costs no callback."""
-
-    def __init__(self) -> None:
-        self.errors: list[KafkaError] = []
-
-    def __call__(self, error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            self.errors.append(error)
-
-    def take(self) -> list[KafkaError]:
-        errors, self.errors = self.errors, []
-        return errors
-
-
 def _produce(producer: Producer, records: Sequence[Record]) -> None:
+    """Hand records over; raises as `publish`."""
     for record in records:
         while True:
             try:
@@ -105,6 +89,9 @@ def _produce(producer: Producer, records: Sequence[Record]) -> None:
                 break
             except BufferError:  # the local queue is full: let it drain
                 producer.poll(0.05)
+            except KafkaException as exception:
+                raise_if_final(exception.args[0])
+                raise refused_at_once(exception.args[0], record) from None
     producer.poll(0)
 
 
@@ -124,7 +111,7 @@ class ExactlyOnce:
         self._note_seconds = NOTE_SECONDS if settings.worker.group_protocol == "consumer" else math.inf
         self._noted_at = 0.0
         self._producer: Producer | None = None
-        self._deliveries = _Deliveries()
+        self._deliveries = Deliveries()
         self._starting = threading.Lock()  # of two producers the later one fences the earlier
         self.calls = CallWatch()
 
@@ -137,7 +124,7 @@ class ExactlyOnce:
         with self._starting:
             if self._producer is not None:
                 return
-            deliveries = _Deliveries()
+            deliveries = Deliveries()
             producer = Producer(self._config | {"on_delivery": deliveries})
             with self._sorted("init_transactions"):
                 producer.init_transactions(CALL_SECONDS)
@@ -170,17 +157,19 @@ class ExactlyOnce:
             # 3. Commit flushes first, and fails by itself on what could not be delivered.
             with self._sorted("commit_transaction"):
                 producer.commit_transaction(TRANSACTION_SECONDS)
-        except UndoneError:
+        except (RefusedError, UndoneError) as error:
             # 4. Give the producer up, whatever is known of the outcome: the `init_transactions` of a new one aborts or
             #    settles it. One that is kept remembers coordinators from before the broker went away, and can wait for
             #    them for ever (librdkafka issue 5511).
             self._give_up(producer)
             # What the broker refused for what it is was not delivered, so no commit can have landed.
             producer.poll(0)
-            refused = [e for e in deliveries.take() if e.code() in _REFUSED_FOR_WHAT_THEY_ARE]
-            if refused:
-                raise RefusedError(refused[0].str()) from None
+            undelivered = deliveries.take()
+            if refused := refusal(undelivered):
+                raise refused from None
             # 5. Go back: the pipeline has a new producer take our id, then the stream reads every position back.
+            if undelivered and isinstance(error, UndoneError):
+                raise UndoneError(f"{error}; {undelivered_words(undelivered)}") from None
             raise
         if self.calls.seconds("commit_transaction") >= self._unanswered_seconds:
             # Committed, after some broker had not answered. To remember that one would hold up the next transaction, too.
@@ -243,7 +232,7 @@ class AtLeastOnce:
     """Results first, then the offsets: a crash in between repeats results, and loses none."""
 
     def __init__(self, settings: Settings, consumer: Consumer) -> None:
-        self._deliveries = _Deliveries()
+        self._deliveries = Deliveries()
         self._producer = Producer(
             kafka.producer(
                 settings.kafka, {"on_delivery": self._deliveries, "delivery.report.only.error": True}
@@ -260,16 +249,20 @@ class AtLeastOnce:
         """Deliver the answers; the positions after them are committed by `settle`. Raises as `ExactlyOnce.publish`."""
         if not is_ours():
             raise UndoneError("the partitions were lost before publishing")
+        self._deliveries.take()
         with self.calls.of("flush"):
-            _produce(self._producer, [answer.record for answer in answers])
-            undelivered = self._producer.flush(TRANSACTION_SECONDS)
+            try:
+                _produce(self._producer, [answer.record for answer in answers])
+            finally:  # one that is refused at once leaves none of the others under way
+                undelivered = self._producer.flush(TRANSACTION_SECONDS)
         errors = self._deliveries.take()
-        for error in errors:
+        for error, _ in errors:
             raise_if_final(error)
-        if errors and all(error.code() in _REFUSED_FOR_WHAT_THEY_ARE for error in errors):
-            raise RefusedError(errors[0].str())
+        refused = refusal(errors)
+        if refused and all(error.code() in REFUSED_FOR_WHAT_THEY_ARE for error, _ in errors):
+            raise refused
         if errors or undelivered:
-            raise UndoneError(errors[0].str() if errors else "Kafka did not take the results in time")
+            raise UndoneError(undelivered_words(errors) or "Kafka did not take the results in time")
         positions = positions_after(answer.event for answer in answers)
         self._delivered.put(positions)
         return positions

@@ -49,9 +49,7 @@ class StateWriter:
         group = self._consumer.consumer_group_metadata()
         try:
             sorted_out("begin_transaction", self._producer.begin_transaction)
-            for key, record in records.items():
-                value = record.model_dump_json() if record else None
-                self._producer.produce(self._topic, value, key, partition=0)
+            sorted_out("produce", lambda: self._produce(records))
             sorted_out(
                 "send_offsets_to_transaction",
                 lambda: self._producer.send_offsets_to_transaction([position], group, CALL_SECONDS),
@@ -60,6 +58,11 @@ class StateWriter:
         except UndoneError:
             self._abort()
             raise
+
+    def _produce(self, records: Records) -> None:
+        for key, record in records.items():
+            value = record.model_dump_json() if record else None
+            self._producer.produce(self._topic, value, key, partition=0)
 
     def close(self) -> None:
         """Let the producer go, without waiting for anybody: an `init_transactions` that timed out would go on in it, and fence its successor."""

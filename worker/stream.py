@@ -199,6 +199,7 @@ class Stream:
         self._health.turn()
         self._pipeline.raise_failure()
         self._raise_failure()
+        self._health.set("records", self._pipeline.standstill)
         self._watch_calls()
         if self._refusal:
             raise self._refusal

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from schemas.dead_letter import Reason
 from schemas.errors import FatalKafkaError
 from tests.unit.events import PolledEvent
+from worker import alone
 from worker.batch import Answer, Event, Record, positions_after
 from worker.calls import CallWatch
 from worker.errors import RefusedError, UndoneError
@@ -57,6 +58,8 @@ class FakePublisher:
     def settle(self, *, regrouped: bool) -> None: ...
 
     def forget(self) -> None: ...
+
+    def learn(self, topics: list[str], timeout_s: float) -> None: ...
 
     def renew(self) -> None: ...
 
@@ -299,17 +302,68 @@ def test_a_dead_letter_that_does_not_fit_goes_without_its_value(
     assert publisher.published == [(0, "dead-letters")]
 
 
-def test_ends_where_not_even_that_is_taken(publisher: FakePublisher) -> None:
+def test_where_not_even_that_is_taken_it_waits_and_names_the_remedy(
+    publisher: FakePublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alone, "RETRY_SECONDS", 0.01)
+
     def nothing(answers: Sequence[Answer]) -> None:
-        raise RefusedError("too large")
+        raise RefusedError("too large", "raise it")
 
     publisher.fail = nothing
     pipeline = running(publisher)
     pipeline.submit([event(0)], "size")
-    pipeline.drain(SECONDS)
-
-    with pytest.raises(FatalKafkaError, match="profiles-0-0"):
+    while not pipeline.standstill:
         pipeline.raise_failure()
+    assert "profiles-0-0" in pipeline.standstill
+    assert "raise it" in pipeline.standstill
+
+    publisher.fail = lambda _: None
+
+    assert pipeline.drain(SECONDS)
+    assert pipeline.standstill is None
+    assert publisher.published == [(0, "recommendations")]  # the event itself is tried again
+    assert pipeline.close(SECONDS)
+
+
+def test_a_wait_for_a_topic_ends_with_the_partition(publisher: FakePublisher) -> None:
+    def nothing(answers: Sequence[Answer]) -> None:
+        raise RefusedError("too large", "raise it")
+
+    publisher.fail = nothing
+    pipeline = running(publisher)
+    pipeline.submit([event(0)], "size")
+    while not pipeline.standstill:
+        pipeline.raise_failure()
+
+    pipeline.abandon()
+
+    assert pipeline.drain(SECONDS)
+    assert pipeline.standstill is None
+    assert publisher.published == []
+    assert pipeline.close(SECONDS)
+
+
+def test_what_is_undone_again_and_again_is_a_standstill_until_a_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    standstill = alone.Standstill()
+
+    said = []
+    for now in (100.0, 103.0, 106.0):  # noqa: B007  the clock reads it
+        standstill.undone("no partition 7")
+        said.append(standstill.problem)
+    assert said == [None, None, "no partition 7"]
+
+    standstill.over()
+    assert standstill.problem is None
+    standstill.undone("once more")
+    assert standstill.problem is None
+    now = 200.0
+    standstill.undone("much later")
+    assert standstill.problem is None
 
 
 def test_a_failure_of_publishing_reaches_the_poll_thread(publisher: FakePublisher) -> None:
