@@ -27,12 +27,14 @@ from schemas.recommendation import Recommendation, RecommendedMovie, Source
 from schemas.release import (
     ACTIVE_KEY,
     RELEASE_KEY_PREFIX,
+    TOPIC_KEY_PREFIX,
     TRIAL_KEY,
     WORKER_KEY_PREFIX,
     ActiveRecord,
     CommandOutcome,
     ReleaseCommand,
     ReleaseRecord,
+    TopicRecord,
     TrialRecord,
     WorkerRecord,
 )
@@ -187,6 +189,7 @@ def contract_page() -> str:
         ACTIVE_KEY: ActiveRecord,
         TRIAL_KEY: TrialRecord,
         f"{WORKER_KEY_PREFIX}<id>": WorkerRecord,
+        f"{TOPIC_KEY_PREFIX}<name>": TopicRecord,
     }
     for key, record in records.items():
         lines += ["", f"### `{key}`", "", *_fields_table(record)]

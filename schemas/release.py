@@ -16,6 +16,7 @@ ACTIVE_KEY = "active"
 TRIAL_KEY = "trial"
 RELEASE_KEY_PREFIX = "release:"
 WORKER_KEY_PREFIX = "worker:"
+TOPIC_KEY_PREFIX = "topic:"
 
 # A release's name is a folder's name and part of a collection's: nothing that could leave either.
 ReleaseName = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,99}$")]
@@ -33,6 +34,10 @@ def release_key(release: str) -> str:
 
 def worker_key(worker_id: str) -> str:
     return f"{WORKER_KEY_PREFIX}{worker_id}"
+
+
+def topic_key(topic: str) -> str:
+    return f"{TOPIC_KEY_PREFIX}{topic}"
 
 
 class ReleaseState(StrEnum):
@@ -179,3 +184,22 @@ class WorkerRecord(Record):
     )
     started_at: datetime = Field(description="When this process began.")
     heartbeat_at: datetime = Field(default_factory=now, description="When this was written.")
+
+
+class TopicRecord(Record):
+    """`topic:<name>`: which topic of this name events are of. A topic that is deleted and made anew has another id."""
+
+    topic: str = Field(description="Its name.")
+    topic_id: str = Field(description="Its id, as Kafka's own tools write it.")
+    answers: dict[str, str] = Field(
+        default_factory=dict, description="Ids of the topics of answers, by their names."
+    )
+    ends: dict[str, list[int]] = Field(
+        default_factory=dict,
+        description="Of each partition of these, the end when this topic was first seen: results before it are of another topic.",
+    )
+    adopted: bool = Field(
+        False,
+        description="Whether results were there before any record was: timestamps tell whether they are of this topic.",
+    )
+    seen_at: datetime = Field(default_factory=now, description="When it was first seen.")

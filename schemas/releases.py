@@ -12,12 +12,14 @@ from schemas.release import (
     DEAD_AFTER_SECONDS,
     RECORD_FORMAT,
     RELEASE_KEY_PREFIX,
+    TOPIC_KEY_PREFIX,
     TRIAL_KEY,
     WORKER_KEY_PREFIX,
     ActiveRecord,
     CommandOutcome,
     Record,
     ReleaseRecord,
+    TopicRecord,
     TrialRecord,
     WorkerRecord,
     now,
@@ -26,7 +28,7 @@ from schemas.release import (
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-StateRecord = ReleaseRecord | ActiveRecord | TrialRecord | WorkerRecord
+StateRecord = ReleaseRecord | ActiveRecord | TrialRecord | WorkerRecord | TopicRecord
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class ReleasesView:
     active: ActiveRecord | None = None
     trial: TrialRecord | None = None
     workers: dict[str, WorkerRecord] = field(default_factory=dict)
+    topics: dict[str, TopicRecord] = field(default_factory=dict)
     newer: dict[str, int] = field(default_factory=dict)  # keys whose record has a format that we cannot read
 
     def apply(self, key: bytes | None, value: bytes | None) -> Change | None:
@@ -74,7 +77,12 @@ class ReleasesView:
     def snapshot(self) -> "ReleasesView":
         """A copy that later records do not change, for another thread."""
         return ReleasesView(
-            dict(self.releases), self.active, self.trial, dict(self.workers), dict(self.newer)
+            dict(self.releases),
+            self.active,
+            self.trial,
+            dict(self.workers),
+            dict(self.topics),
+            dict(self.newer),
         )
 
     @property
@@ -106,6 +114,9 @@ class ReleasesView:
         elif name.startswith(RELEASE_KEY_PREFIX):
             release = record if isinstance(record, ReleaseRecord) else None
             _set(self.releases, name.removeprefix(RELEASE_KEY_PREFIX), release)
+        elif name.startswith(TOPIC_KEY_PREFIX):
+            topic = record if isinstance(record, TopicRecord) else None
+            _set(self.topics, name.removeprefix(TOPIC_KEY_PREFIX), topic)
         else:
             worker = record if isinstance(record, WorkerRecord) else None
             _set(self.workers, name.removeprefix(WORKER_KEY_PREFIX), worker)
@@ -119,6 +130,8 @@ def _kind(key: str) -> type[StateRecord] | None:
         return TrialRecord
     if key.startswith(RELEASE_KEY_PREFIX):
         return ReleaseRecord
+    if key.startswith(TOPIC_KEY_PREFIX):
+        return TopicRecord
     return WorkerRecord if key.startswith(WORKER_KEY_PREFIX) else None
 
 

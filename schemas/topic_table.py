@@ -22,11 +22,13 @@ from schemas.recommendation import Recommendation
 from schemas.release import (
     ACTIVE_KEY,
     RELEASE_KEY_PREFIX,
+    TOPIC_KEY_PREFIX,
     TRIAL_KEY,
     WORKER_KEY_PREFIX,
     ActiveRecord,
     ReleaseCommand,
     ReleaseRecord,
+    TopicRecord,
     TrialRecord,
     WorkerRecord,
 )
@@ -147,6 +149,7 @@ TOPICS = (
             Message("release-record", f"{RELEASE_KEY_PREFIX}<id>", "FULL", ReleaseRecord),
             Message("active-record", ACTIVE_KEY, "FULL", ActiveRecord),
             Message("trial-record", TRIAL_KEY, "FULL", TrialRecord),
+            Message("topic-record", f"{TOPIC_KEY_PREFIX}<name>", "FULL", TopicRecord),
             Message("worker-record", f"{WORKER_KEY_PREFIX}<id>", "FULL", WorkerRecord),
         ),
         written_by=_roles("worker", "indexer"),

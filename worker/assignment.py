@@ -20,6 +20,7 @@ from schemas.settings import Settings
 from worker.growth import Growth
 from worker.http import Health
 from worker.lag_metrics import LagMetrics
+from worker.origin import Origin
 from worker.positions import Positions, Told, go_to
 from worker.publish import raise_if_final
 from worker.unreadable import Unreadable
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # Between two questions about a partition whose position is not known yet.
 _AGAIN_SECONDS = 0.25
+# Between two looks at the topic's id.
+_LOOK_SECONDS = 1.0
 # For the question under way, at the end: it has a deadline of its own.
 _END_SECONDS = 5.0
 _PART = "partitions"  # in /health/ready
@@ -43,6 +46,7 @@ class Assignment:
         positions: Positions,
         growth: Growth,
         unreadable: Unreadable,
+        origin: Origin,
         before_taking: Callable[[], None],
         health: Health,
         lag: LagMetrics,
@@ -53,6 +57,9 @@ class Assignment:
         self._positions = positions
         self._growth = growth
         self._unreadable = unreadable
+        self._origin = origin
+        self._look: Future[bool] | None = None
+        self._look_at = 0.0
         self._before_taking = before_taking
         self._health = health
         self._lag = lag
@@ -119,6 +126,20 @@ class Assignment:
             places = [TopicPartition(self._profiles, number) for number in sorted(self._asked)]
             self._answer = self._thread.submit(self._ask, places)
 
+    def made_anew(self) -> bool:
+        """Whether the partitions at work are of another topic than the one that is there now; never waits."""
+        if self._look is not None and self._look.done():
+            look, self._look = self._look, None
+            return look.exception() is None and look.result()
+        if self._look is None and time.monotonic() >= self._look_at and not self._pending:
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+            self._look = self._thread.submit(self._origin.is_another)
+        return False
+
+    def is_another(self) -> bool:
+        """As `made_anew`, asked now. Raises KafkaException."""
+        return self._origin.is_another()
+
     def close(self) -> None:
         """Wait for the question under way, and close the clients that ask."""
         if self._answer is not None:
@@ -138,6 +159,8 @@ class Assignment:
         try:
             told = answer.result()
             self._commit([place for place in told.to_commit if self._may_commit(place, told)])
+            if told.record is not None and self._is_asked(0):
+                self._origin.write(told.record)
         except UnreachableError as error:
             self._tell(dict.fromkeys(self._pending, str(error)))
         except KafkaException as exception:
@@ -176,6 +199,7 @@ class Assignment:
         # could make the client drop where to begin (librdkafka issues 2190 and 5591), and the partition would stand still.
         (self._consumer.pause if paused else self._consumer.resume)(positions)
         self._consumer.incremental_assign(positions)
+        self._origin.begun()
         self._lag.assigned(positions)
         log.info("assigned %s", _places(positions))
 

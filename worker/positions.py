@@ -5,12 +5,14 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
+from schemas.release import TopicRecord
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
 from worker.answered import Answered, AnsweredReader, Reading
 from worker.calls import close_aside
+from worker.origin import Origin, Seen
 from worker.publish import raise_if_final
 
 log = logging.getLogger(__name__)
@@ -37,13 +39,19 @@ class Told:
     """Of those that wait: partitions that a topic of answers does not have, with the topic's name."""
     to_commit: list[TopicPartition] = field(default_factory=list)
     """Where partitions without a committed offset begin; a member of the group commits it before it begins there."""
+    record: TopicRecord | None = None
+    """Published after that."""
 
 
 class Positions:
     """Asks the group, and exactly once also the answers; one for each worker. One thread at a time."""
 
-    def __init__(self, settings: Settings, consumer: Consumer) -> None:
-        """`consumer` has the group's name, and is asked for its offsets; it need not be a member."""
+    def __init__(self, settings: Settings, consumer: Consumer, origin: Origin | None = None) -> None:
+        """`consumer` has the group's name, and is asked for its offsets; it need not be a member.
+
+        Without `origin` timestamps alone tell a topic that was made anew.
+        """
+        self._origin = origin
         self._consumer = consumer
         self._settings = settings
         # At least once, answers are delivered before their offsets: to be behind them is what a crash leaves.
@@ -66,15 +74,22 @@ class Positions:
             KafkaException: the brokers did not tell in time.
             SettingsError, FatalKafkaError: as `raise_if_final`.
         """
+        seen = self._origin.look(self._consumer) if self._origin else Seen()
+        if seen.made_anew:
+            return self._made_anew(partitions, seen)
         # Read first: nothing that is committed in between can then contradict the offsets.
-        reading = self._read_answers(partitions)
+        reading = self._read_answers(partitions, seen)
         told = Told(missing=dict(reading.missing))
+        if any(place.partition == 0 for place in partitions):
+            told.record = seen.record
         if self._crosses:
             told.waiting = {n: f"the last answers: {e.str()}" for n, e in reading.unread.items()}
         told.waiting |= {n: f"{topic} has no such partition" for n, topic in reading.missing.items()}
         for position in self._ask([p for p in partitions if p.partition not in told.waiting], told):
             last = reading.last.get(position.partition) if self._crosses else None
-            doubt = self._doubt(position, last)
+            if seen.stale and last is None:
+                position.offset = OFFSET_INVALID
+            doubt = self._doubt(position, last, known=seen.known)
             if doubt:
                 told.waiting[position.partition] = doubt
             else:
@@ -99,11 +114,26 @@ class Positions:
         self._answered, self._next = self._next or AnsweredReader(self._settings), None
         self._answered_since = time.monotonic()
 
-    def _read_answers(self, partitions: Iterable[TopicPartition]) -> Reading:
+    def _made_anew(self, partitions: Sequence[TopicPartition], seen: Seen) -> Told:
+        """The group's offsets are of an earlier topic: the member that has partition 0 sets them to the beginning."""
+        numbers = [place.partition for place in partitions]
+        topic = partitions[0].topic
+        if 0 not in numbers:
+            why = "profiles was made anew; the worker that has partition 0 sets the group's offsets back"
+            return Told(waiting=dict.fromkeys(numbers, why))
+        log.warning("%s was deleted and made anew: reading it from its beginning", topic)
+        found = self._beginnings(self._all(topic), from_end=False)
+        # Nothing is put to work yet: the next question finds the record, and the offsets.
+        why = "profiles was made anew; setting the group's offsets back"
+        return Told(waiting=dict.fromkeys(numbers, why), to_commit=found, record=seen.record)
+
+    def _read_answers(self, partitions: Iterable[TopicPartition], seen: Seen) -> Reading:
         if self._next is not None:
             self._renew()
         try:
-            reading = self._answered.look([place.partition for place in partitions], OFFSETS_SECONDS)
+            reading = self._answered.look(
+                [place.partition for place in partitions], OFFSETS_SECONDS, seen.since
+            )
         except KafkaException:
             self._renew_if_old()
             raise
@@ -138,7 +168,7 @@ class Positions:
                     return []
         return found
 
-    def _doubt(self, position: TopicPartition, last: Answered | None) -> str | None:
+    def _doubt(self, position: TopicPartition, last: Answered | None, *, known: bool) -> str | None:
         """Ask again, until the group has told the same for long; then it is so, and why decides where to go on."""
         if last is None or not self._is_behind(position, last):
             self._doubted.pop(position.partition, None)
@@ -151,7 +181,7 @@ class Positions:
             log.warning("asking the group again, which tells less than was answered: %s", words)
         if now - since < DOUBT_SECONDS:
             return f"the group tells less than was answered: {words}"
-        return self._believe(position, last, words)
+        return self._believe(position, last, words, known=known)
 
     def _is_behind(self, position: TopicPartition, last: Answered) -> bool:
         if position.offset > last.offset:
@@ -159,13 +189,13 @@ class Positions:
         set_back = self._set_back.get(position.partition)
         return set_back is None or position.offset < set_back
 
-    def _believe(self, position: TopicPartition, last: Answered, words: str) -> str | None:
+    def _believe(self, position: TopicPartition, last: Answered, words: str, *, known: bool) -> str | None:
         if position.offset >= 0:
             self._set_back[position.partition] = position.offset
             what = "somebody set these offsets back, and events are answered once more"
         else:
             try:
-                is_of = self._answered.is_of(position.partition, last, OFFSETS_SECONDS)
+                is_of = known or self._answered.is_of(position.partition, last, OFFSETS_SECONDS)
             except KafkaException as exception:
                 return f"the event of the last answer: {exception.args[0].str()}"
             if is_of:

@@ -86,9 +86,7 @@ class Segments:
         self._flowing = partitions
 
     def _read_past(self, wanted: dict[int, int], first: dict[int, int]) -> None:
-        for partition in wanted.keys() - self._next.keys():
-            self._next[partition] = first[partition]
-            self._consumer.incremental_assign([TopicPartition(self._topic, partition, first[partition])])
+        wanted = self._begin(wanted, first)
         self._let_flow({partition for partition, offset in wanted.items() if self._next[partition] <= offset})
         deadline = time.monotonic() + _SECONDS
         gone: set[int] = set()
@@ -103,6 +101,23 @@ class Segments:
             self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
             del self._next[partition]
         self._flowing -= gone
+
+    def _begin(self, wanted: dict[int, int], first: dict[int, int]) -> dict[int, int]:
+        """Begin with partitions that are new here; without those that the topic does not have."""
+        new = wanted.keys() - self._next.keys()
+        if not new:
+            return wanted
+        try:
+            seen = (
+                self._consumer.list_topics(self._topic, timeout=_END_SECONDS).topics[self._topic].partitions
+            )
+        except KafkaException as exception:
+            raise_if_final(exception.args[0])
+            raise UndoneError(f"the partitions of {self._topic}: {exception.args[0].str()}") from None
+        for partition in new & seen.keys():
+            self._next[partition] = first[partition]
+            self._consumer.incremental_assign([TopicPartition(self._topic, partition, first[partition])])
+        return {partition: offset for partition, offset in wanted.items() if partition in self._next}
 
     def _forget(self, partition: int) -> None:
         if partition in self._next:

@@ -25,6 +25,7 @@ from confluent_kafka import (
     OFFSET_END,
     Consumer,
     KafkaError,
+    KafkaException,
     Message,
     TopicPartition,
 )
@@ -41,6 +42,7 @@ from worker.growth import Growth
 from worker.http import Health
 from worker.latest import Latest
 from worker.metrics import Metrics
+from worker.origin import Origin
 from worker.pipeline import Pipeline
 from worker.positions import Positions
 from worker.publish import TRANSACTION_SECONDS, AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
@@ -117,13 +119,15 @@ class Stream:
         )
         # Not the member itself: another thread asks, and the client lets one at a time into a consumer.
         asker = Consumer(kafka.reader(settings.kafka, settings.names.worker_group))
-        self._positions = Positions(settings, asker)
+        origin = Origin(settings)
+        self._positions = Positions(settings, asker, origin)
         self._assignment = Assignment(
             settings,
             self._consumer,
             self._positions,
             Growth(settings, self._publisher.learn),
             self._unreadable,
+            origin,
             before_taking,  # for each assignment; UnreachableError: again
             health,
             metrics.lag,
@@ -209,6 +213,9 @@ class Stream:
         if self._reconciliation and self._reconciliation.missed(self._statistics.coordinator_timeouts):
             self._consumer.unsubscribe()
             self._join()
+        if self._assignment.made_anew():
+            self._pipeline.abandon()  # what is in flight answers events that are gone
+            self._rewinding = True
         if self._rewinding:
             self._rewind()
             return
@@ -304,6 +311,8 @@ class Stream:
 
     def _on_lost_offset(self, message: Message, error: KafkaError) -> None:
         """The next event is gone (retention removed it, or the topic was made anew): never go on in silence."""
+        if self._is_another():
+            return
         where, go_on = f"{message.topic()}-{message.partition()}", self._settings.worker.on_lost_offset
         if go_on == "stop":
             raise FatalKafkaError(
@@ -316,6 +325,17 @@ class Stream:
         topic, partition = message.topic(), message.partition()
         assert topic is not None and partition is not None
         self._assignment.go_to([TopicPartition(topic, partition, offset)])
+
+    def _is_another(self) -> bool:
+        """Whether `profiles` was made anew, or nobody tells yet; the positions are asked for anew then."""
+        try:
+            if not self._assignment.is_another():
+                return False
+        except KafkaException as exception:
+            raise_if_final(exception.args[0])
+        self._pipeline.abandon()
+        self._rewinding = True
+        return True
 
     # Handing over.
 

@@ -11,13 +11,15 @@ from schemas.settings import Settings
 _NONE = "AAAAAAAAAAAAAAAAAAAAAA"  # of a broker that has no ids: all of its bits are zero
 
 
-def topic_ids(settings: Settings, names: Sequence[str], timeout_s: float) -> dict[str, str]:
+def topic_ids(
+    settings: Settings, names: Sequence[str], timeout_s: float, admin: AdminClient | None = None
+) -> dict[str, str]:
     """The id of each topic that exists; a topic is left out where the broker gives none.
 
     Raises:
         KafkaException: Kafka did not answer within `timeout_s`.
     """
-    admin = AdminClient(kafka.admin(settings.kafka, {"log_level": 0}))
+    admin = admin or AdminClient(kafka.admin(settings.kafka, {"log_level": 0}))
     asked = admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s)
     found = {}
     for name, future in asked.items():

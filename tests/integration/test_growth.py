@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
 from producer.recommendations import OutcomeReader
@@ -33,6 +33,10 @@ def grow(settings: Settings) -> None:
 
 def publish(settings: Settings, partitions: range) -> list[tuple[int, int]]:
     sent: list[tuple[int, int]] = []
+
+    def delivered(_: object, message: Message) -> None:
+        sent.append((message.partition() or 0, message.offset() or 0))
+
     producer = Producer(clients.producer(settings.kafka))
     producer.list_topics(settings.names.profiles, timeout=30)
     for partition in partitions:
@@ -41,7 +45,7 @@ def publish(settings: Settings, partitions: range) -> list[tuple[int, int]]:
                 settings.names.profiles,
                 b"{}",
                 partition=partition,
-                on_delivery=lambda _, message: sent.append((message.partition(), message.offset())),
+                on_delivery=delivered,
             )
     assert producer.flush(30) == 0
     return sent
@@ -63,10 +67,18 @@ def test_partitions_that_are_added_are_answered_from_their_beginning(
     protocol: str, settings: Settings, tmp_path: Path
 ) -> None:
     # Given two workers of a group that began at the end
-    variables = {"MARQUEE_WORKER__START": "latest", "MARQUEE_WORKER__GROUP_PROTOCOL": protocol}
     with ExitStack() as stack:
         workers = [
-            stack.enter_context(Process("worker", settings, tmp_path, MARQUEE_WORKER__ID=name, **variables))
+            stack.enter_context(
+                Process(
+                    "worker",
+                    settings,
+                    tmp_path,
+                    MARQUEE_WORKER__ID=name,
+                    MARQUEE_WORKER__START="latest",
+                    MARQUEE_WORKER__GROUP_PROTOCOL=protocol,
+                )
+            )
             for name in ("a", "b")
         ]
         for worker in workers:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient
 
+from producer.recommendations import OutcomeReader
 from schemas import kafka as clients
 from schemas.settings import Settings
+from tests.activation import activate
 from tests.integration.test_outcomes import People, counted
 from tests.processes import Process, wait_for
+from worker.records import read_releases
 from worker.segments import UNKNOWN, Segments
 from worker.topic_ids import topic_ids
 from worker.topics import ensure_topics
@@ -84,3 +87,81 @@ def test_an_outcomes_worker_counts_a_topic_that_was_made_anew_from_its_beginning
         time.sleep(2)
         assert counted(settings) == people.right
         assert "was made anew" in worker.output
+
+
+NOW_MS = int(time.time() * 1_000)
+OLD_MS, FUTURE_MS = NOW_MS - 7 * 86_400_000, NOW_MS + 1_800_000
+
+
+@pytest.fixture
+def served(lite_settings: Settings, fusion_store: str) -> Settings:
+    few = lite_settings.kafka.model_copy(update={"partitions": 2})
+    settings = lite_settings.model_copy(update={"store": fusion_store, "kafka": few})
+    activate(settings)
+    return settings
+
+
+def sources(settings: Settings, count: int) -> list[tuple[int, int]]:
+    def read() -> list[tuple[int, int]]:
+        with OutcomeReader(settings, start="beginning") as reader:
+            return [outcome.source for _ in range(8) for outcome in reader.outcomes(0.2)]
+
+    wait_for(f"{count} outcomes", lambda: len(read()) >= count, 90)
+    return sorted(read())
+
+
+def answer_three(settings: Settings, tmp_path: Path, at_ms: int) -> None:
+    """A worker answers three events of partition 1, and stops."""
+    publish(settings, [b"{}"] * 3, 1, at_ms)
+    with Process("worker", settings, tmp_path) as worker:
+        assert sources(settings, 3) == [(1, 0), (1, 1), (1, 2)]
+        assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("at_ms", [OLD_MS, FUTURE_MS], ids=["archive", "future"])
+def test_profiles_that_were_made_anew_are_read_from_their_beginning(
+    at_ms: int, served: Settings, tmp_path: Path
+) -> None:
+    # Given a group that has answered three events, and a topic made anew with more, whatever their timestamps are
+    answer_three(served, tmp_path, at_ms)
+    make_anew(served, served.names.profiles)
+    publish(served, [b"{}"] * 5, 1, at_ms)
+    # When a worker begins
+    with Process("worker", served, tmp_path) as worker:
+        # Then all of the new topic is answered, once
+        right = sorted([(1, n) for n in range(3)] + [(1, n) for n in range(5)])
+        assert sources(served, 8) == right
+        assert "was deleted and made anew" in worker.output
+        # And when it is made anew while the worker runs, too
+        make_anew(served, served.names.profiles)
+        publish(served, [b"{}"] * 2, 1, at_ms)
+        assert sources(served, 10) == sorted([*right, (1, 0), (1, 1)])
+
+
+def test_a_group_that_lost_its_offsets_goes_on_after_its_answers_whatever_the_timestamps_are(
+    served: Settings, tmp_path: Path
+) -> None:
+    answer_three(served, tmp_path, FUTURE_MS)
+    admin = AdminClient(clients.admin(served.kafka))
+    group = served.names.worker_group
+    admin.delete_consumer_groups([group])[group].result()
+    publish(served, [b"{}"], 1)
+
+    with Process("worker", served, tmp_path):
+        assert sources(served, 4) == [(1, 0), (1, 1), (1, 2), (1, 3)]
+
+
+def test_recommendations_that_were_made_anew_do_not_move_the_positions(
+    served: Settings, tmp_path: Path
+) -> None:
+    answer_three(served, tmp_path, OLD_MS)
+    before = read_releases(served, 30).topics[served.names.profiles]
+    make_anew(served, served.names.recommendations)
+    publish(served, [b"{}"], 1)
+
+    with Process("worker", served, tmp_path):
+        assert sources(served, 1) == [(1, 3)]
+        wait_for(
+            "the record",
+            lambda: read_releases(served, 30).topics[served.names.profiles].answers != before.answers,
+        )

@@ -61,7 +61,7 @@ class Answers:
 
     def __init__(self, _settings: Settings) -> None: ...
 
-    def look(self, partitions: Sequence[int], _seconds: float) -> Reading:
+    def look(self, partitions: Sequence[int], _seconds: float, _since: object) -> Reading:
         last = {} if self.last_answer is None else dict.fromkeys(partitions, self.last_answer)
         return Reading(last, {}, {})
 
@@ -133,7 +133,7 @@ def test_a_partition_that_waits_keeps_no_other_from_being_told(answers: type[Ans
             raise KafkaException(error)
         return committed(partitions, seconds)
 
-    group.committed = one_hangs  # type: ignore[method-assign]
+    group.committed = one_hangs  # type: ignore
     told = asked(group).committed([TopicPartition("profiles", 0), TopicPartition("profiles", 3)])
 
     assert [(place.partition, place.offset) for place in told.positions] == [(0, 7)]
@@ -216,7 +216,7 @@ def test_a_reader_that_gets_no_answer_is_replaced_once_it_had_its_time(
             super().__init__(settings)
             made.append(self)
 
-        def look(self, _partitions: Sequence[int], _seconds: float) -> Reading:
+        def look(self, _partitions: Sequence[int], _seconds: float, _since: object) -> Reading:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
     monkeypatch.setattr(module, "AnsweredReader", Silent)

@@ -8,7 +8,7 @@ from confluent_kafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from schemas.settings import Settings, load_settings
-from worker import positions
+from worker import origin, positions
 from worker import stream as module
 from worker.answer import Answerer
 from worker.answered import Reading
@@ -77,7 +77,7 @@ class Answers:
 
     def __init__(self, _settings: Settings) -> None: ...
 
-    def look(self, _partitions: Sequence[int], _seconds: float) -> Reading:
+    def look(self, _partitions: Sequence[int], _seconds: float, _since: object) -> Reading:
         return Reading({}, {}, {})
 
     def close(self) -> None: ...
@@ -96,6 +96,7 @@ def test_what_was_just_assigned_is_neither_paused_nor_resumed(
     group = Group(*happenings)
     monkeypatch.setattr(module, "Consumer", lambda _: group)
     monkeypatch.setattr(positions, "AnsweredReader", Answers)
+    monkeypatch.setattr(origin, "topic_ids", lambda *_: {})
     settings = load_settings(worker={"delivery": "at-least-once"})
     stopping = Stopping()
     group.stop = stopping.set
