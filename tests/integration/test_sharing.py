@@ -14,7 +14,7 @@ from tests.indexing import carry_out, indexer, names, until, view_of
 from worker.errors import ForeignCollectionError
 from worker.files import StoreFiles
 from worker.milvus import Milvus
-from worker.ownership import owner_of
+from worker.ownership import Ownership, owner_of
 from worker.store import VECTORS_FOLDER, ReleaseStore
 from worker.sweep import Sweep
 from worker.topics import ensure_topics
@@ -129,3 +129,18 @@ def test_what_another_deployment_writes_into_the_store_is_left_alone(tmp_path: P
             raise KeyboardInterrupt
     store.remove_partial_vectors("ours0000")
     assert [".theirs00-" in name for name in files.names(VECTORS_FOLDER)] == [True]
+
+
+def test_a_drop_reads_the_owner_first(lite_settings: Settings) -> None:
+    owner = owner_of(lite_settings)
+    with closing(Milvus(lite_settings.milvus)) as client:
+        ownership = Ownership(lite_settings, client)
+        dropped = {}
+        for number, found in enumerate((owner, "", f"another cluster|{lite_settings.prefix}")):
+            name = f"{lite_settings.names.collection_prefix}{number}"
+            client.create(name, 4, found)
+            dropped[found] = ownership.drop(name), client.owner(name)
+            client.drop(name)
+        assert ownership.drop(f"{lite_settings.names.collection_prefix}nothing")
+    assert dropped.pop(owner) == (True, None)
+    assert dropped == {other: (False, other) for other in dropped}
