@@ -186,22 +186,25 @@ def test_each_role_can_do_its_job_and_nothing_else(
     assert_nothing_else(guarded, roles)
 
 
-@pytest.fixture
-def untransacted(guarded: SecureKafka, roles: dict[Role, Settings]) -> Settings:
+@pytest.fixture(scope="module")
+def untransacted(guarded: SecureKafka) -> Settings:
     """A user with every right but those to transactional ids, and to read the settings of topics."""
-    guarded.add_user("untransacted")
+    prefix, user = "untransacted.", "untransacted"
+    guarded.add_user(user)
     everything = [
-        AclBinding(kind, PREFIX, ResourcePatternType.PREFIXED, "User:untransacted", "*", operation, ALLOW)
-        for kind in (ResourceType.TOPIC, ResourceType.GROUP)
-        for operation in (AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE)
-        if (kind, operation) != (ResourceType.GROUP, AclOperation.WRITE)
+        AclBinding(kind, prefix, ResourcePatternType.PREFIXED, f"User:{user}", "*", operation, ALLOW)
+        for kind, operations in (
+            (ResourceType.TOPIC, (AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE)),
+            (ResourceType.GROUP, (AclOperation.READ,)),
+        )
+        for operation in operations
     ]
     admin = guarded.super_user
     for future in admin.create_acls(everything, request_timeout=WAIT).values():
         future.result()
-    ensure_topics(roles["admin"], WAIT)
-    own = roles["worker"].kafka.model_copy(update={"sasl_username": "untransacted"})
-    return roles["worker"].model_copy(update={"kafka": own})
+    creator: dict[str, object] = {"bootstrap_servers": guarded.server.bootstrap_servers}
+    ensure_topics(load_settings(prefix=prefix, kafka=creator), WAIT)
+    return load_settings(prefix=prefix, kafka={**scram(guarded, user), "create_topics": False})
 
 
 @pytest.mark.parametrize("role", ["indexer", "outcomes-worker"])
