@@ -40,7 +40,7 @@ def claim_identity(named: str | None, scope: str) -> Identity:
     fence one that hangs.
 
     Raises:
-        SettingsError: no slot is free.
+        SettingsError: no slot is free, or no temporary folder can be written.
     """
     if named:
         return Identity(named)
@@ -53,11 +53,15 @@ def claim_identity(named: str | None, scope: str) -> Identity:
 
 
 def _try_lock(name: str) -> IO[str] | None:
-    path = Path(tempfile.gettempdir()) / f"marquee-{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
     try:
+        path = Path(tempfile.gettempdir()) / f"marquee-{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
         file = path.open("a")
     except PermissionError:  # another user's slot
         return None
+    except OSError as error:
+        raise SettingsError(
+            f"no temporary folder can be written ({error}): set TMPDIR to one, or the id of each process"
+        ) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -9,6 +9,8 @@ from ops.local.process import LocalError
 # For a Java program that is over in a second: one collector thread, and no time spent on optimising.
 QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 AOT_CACHE = "kafka.aot"
+# Java takes its file names' encoding from the locale, and loses names that are not ASCII where that is C.
+UTF_8 = {"LC_ALL": "C.UTF-8"}
 
 
 def java_command(heap_mb: int) -> list[str]:

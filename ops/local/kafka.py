@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ops.local.java import QUICK, java_command
+from ops.local.java import QUICK, UTF_8, java_command
 from ops.local.kafka_config import (
     PORTS_FILE,
     Node,
@@ -138,7 +138,8 @@ class LocalKafka:
     def _process(self, node: Node) -> ChildProcess:
         name = "kafka" if len(self.nodes) == 1 else f"kafka-{node.id}"
         command = [*self._java, *self._java_options, "kafka.Kafka", str(node.properties_file)]
-        return ChildProcess(name, command, log=self.directory / f"{name}.log")
+        log = self.directory / f"{name}.log"
+        return ChildProcess(name, command, log=log, environment=UTF_8, directory=node.folder)
 
     def _format(self) -> None:
         """Write the identity of each new node into its data folder, as `kafka-storage.sh format` does."""
@@ -155,6 +156,8 @@ class LocalKafka:
                     *("--initial-controllers", initial_controllers(self.nodes)),
                 ],
                 log=self.directory / f"format-{node.id}.log",
+                environment=UTF_8,
+                directory=node.folder,
             )
             for node in self.nodes
             if not node.is_formatted

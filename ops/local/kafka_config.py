@@ -134,7 +134,8 @@ def write_properties(node: Node, nodes: list[Node], extra: Mapping[str, str]) ->
     properties: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": node.id,
-        "log.dirs": node.data,
+        # A list of folders, parted by commas: relative to the node's own folder, in which it runs, it has none of them.
+        "log.dirs": node.data.relative_to(node.folder),
         "listeners": f"PLAINTEXT://{node.address},CONTROLLER://{node.controller_address}",
         "advertised.listeners": f"PLAINTEXT://{node.address},CONTROLLER://{node.controller_address}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
@@ -164,4 +165,19 @@ def write_properties(node: Node, nodes: list[Node], extra: Mapping[str, str]) ->
         properties |= _QUICK_TO_TAKE_OVER
     properties |= extra
     node.folder.mkdir(parents=True, exist_ok=True)
-    node.properties_file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+    lines = [f"{_escaped(name, ' :=#!')}={_escaped(str(value))}\n" for name, value in properties.items()]
+    node.properties_file.write_text("".join(lines), encoding="ascii")
+
+
+def _escaped(text: str, also: str = "") -> str:
+    """As java.util.Properties reads it: in ISO 8859-1, with escapes; a leading space would be skipped."""
+    utf16 = text.encode("utf-16-be")
+    units = [int.from_bytes(utf16[at : at + 2]) for at in range(0, len(utf16), 2)]
+    return "".join(
+        f"\\u{unit:04x}"
+        if not 0x20 <= unit < 0x7F or (unit == 0x20 and number == 0)
+        else f"\\{chr(unit)}"
+        if chr(unit) in "\\" + also
+        else chr(unit)
+        for number, unit in enumerate(units)
+    )

@@ -204,3 +204,14 @@ def test_who_is_interrupted_while_a_node_is_formatted_leaves_nobody(
         LocalKafka(tmp_path / "new").start()
     # Then nobody goes on formatting it
     assert [tool.running for tool in tools] == [False]
+
+
+def test_it_keeps_its_data_in_a_folder_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    folder = tmp_path / "żółw" / "a,b = c"
+    with LocalKafka(folder, heap_mb=256) as kafka:
+        client = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+        client.create_topics([NewTopic("t", 1)])["t"].result(30)
+    assert (folder / "node-1" / "data" / "t-0").is_dir()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["żółw"]
+    assert [entry.name for entry in (tmp_path / "żółw").iterdir()] == ["a,b = c"]

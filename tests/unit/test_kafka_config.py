@@ -22,3 +22,13 @@ def test_what_is_asked_for_wins(tmp_path: Path) -> None:
     nodes = load_nodes(tmp_path, load_cluster(tmp_path, 3), None)
     write_properties(nodes[0], nodes, {"broker.session.timeout.ms": "7"})
     assert "broker.session.timeout.ms=7\n" in nodes[0].properties_file.read_text()
+
+
+def test_values_are_escaped_as_java_reads_them(tmp_path: Path) -> None:
+    folder = tmp_path / "żółw, a=b"
+    nodes = load_nodes(folder, load_cluster(folder, 1), None)
+    write_properties(nodes[0], nodes, {"one": " ż\\n\U0001f3ac", "two": "a:b=c#d"})
+    said = nodes[0].properties_file.read_text(encoding="ascii")
+    assert "log.dirs=data\n" in said
+    assert "one=\\u0020\\u017c\\\\n\\ud83c\\udfac\n" in said
+    assert "two=a:b=c#d\n" in said

@@ -1,0 +1,57 @@
+"""Folders that cannot be written end a command with a sentence and exit code 2."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ops import cli
+from schemas.errors import SettingsError
+from worker.identity import claim_identity
+
+
+@pytest.mark.parametrize(
+    ("command", "environment"),
+    [
+        (["up", "--dir", "here"], {"XDG_CACHE_HOME": "/dev/null/cache"}),
+        (["up", "--dir", "here"], {"HOME": "/dev/null", "XDG_CACHE_HOME": ""}),
+        (["data", "generate", "/dev/null/data"], {}),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, command: list[str], environment: dict[str, str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ops", *command],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "/dev/null" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_temporary_folder_a_worker_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/dev/null/tmp"])
+    with pytest.raises(SettingsError, match="TMPDIR"):
+        claim_identity(None, "b:9092 marquee.worker")
+
+
+def test_without_a_temporary_folder_a_command_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/dev/null/tmp"])
+    monkeypatch.setattr(cli, "build_app", lambda: tempfile.mkdtemp)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert "temporary directory" in capsys.readouterr().err
