@@ -71,6 +71,8 @@ def main() -> None:
     except MarqueeError as error:
         print(f"marquee: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # while the commands are still imported; Typer sees those that come later
+        sys.exit(130)
     except OSError as error:
         if not _is_of_this_machine(error):
             raise

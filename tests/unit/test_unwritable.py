@@ -55,3 +55,16 @@ def test_without_a_temporary_folder_a_command_says_so(
         cli.main()
     assert end.value.code == 2
     assert "temporary directory" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_commands_are_imported_prints_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "build_app", interrupted)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == ""
