@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 # Of the child's address space. Python, librdkafka and its threads take 0.4 GiB of it; the client holds a record twice
 # while it decodes it, so records of some 500 MB can be read.
 MEMORY_BYTES = 2 * 1024**3
+_CGROUP = Path("/sys/fs/cgroup")
 # A child takes 0.3 s, and 1 s for each GB; brokers that are away take the rest.
 CHILD_SECONDS = 60.0
 _READ_SECONDS = 30.0
@@ -44,6 +46,19 @@ class Aside:
 
     events: Sequence[EventAside]
     next_offset: int
+
+
+def _room_in_container(folder: Path) -> int:
+    """Bytes until the container's own limit; at that the kernel may end all of its processes, the worker among them.
+
+    Large where there is no limit that can be read (cgroup v2).
+    """
+    try:
+        limit = (folder / "memory.max").read_text(encoding="ascii")
+        used = (folder / "memory.current").read_text(encoding="ascii")
+        return max(0, int(limit) - int(used))
+    except (OSError, ValueError):  # not in a container, or `max`
+        return sys.maxsize
 
 
 class _DiedError(Exception):
@@ -156,6 +171,6 @@ class ReadAside:
             records=settings.worker.batch_events,
             record_bytes=_RECORD_BYTES,
             max_value_bytes=MAX_EVENT_BYTES,
-            memory_bytes=MEMORY_BYTES,
+            memory_bytes=min(MEMORY_BYTES, _room_in_container(_CGROUP)),
             seconds=_READ_SECONDS,
         )

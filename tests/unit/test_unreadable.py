@@ -1,17 +1,23 @@
 """Partitions with a batch that cannot be decoded: when they are set aside, and what ends that."""
 
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 from prometheus_client import CollectorRegistry
 
+from schemas.dead_letter import Reason
 from schemas.settings import load_settings
 from worker import unreadable as module
+from worker.answer import Answerer
+from worker.decode import Rejection, decode
 from worker.events_aside import unreadable_event
 from worker.http import Health
 from worker.metrics import Metrics
-from worker.read_aside import Aside
+from worker.read_aside import Aside, _room_in_container
 from worker.unreadable import Unreadable
 
 TOPIC = "marquee.profiles"
@@ -162,6 +168,37 @@ def test_a_reading_that_fails_is_named_and_tried_again(
     Reading.made[1].done, Reading.made[1].found = True, Aside([], 6)
     unreadable.take()
     assert "unreadable" not in health.problems
+
+
+@pytest.mark.parametrize(
+    ("files", "room"),
+    [
+        ({"memory.max": "1000\n", "memory.current": "400\n"}, 600),
+        ({"memory.max": "max\n", "memory.current": "400\n"}, sys.maxsize),
+        ({}, sys.maxsize),
+    ],
+)
+def test_the_child_takes_no_more_than_the_container_has_left(
+    files: dict[str, str], room: int, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="ascii")
+    assert _room_in_container(tmp_path) == room
+
+
+def test_the_dead_letter_of_an_offset_that_cannot_be_read_names_its_place() -> None:
+    answerer = object.__new__(Answerer)
+    answerer._dead_letters = "marquee.dead-letters"
+    served: Any = SimpleNamespace(name="20261121T101500-3f9c2a")
+    event = unreadable_event((TOPIC, 3), 7, "Invalid compressed data")
+    rejection = decode(event.value())
+    assert isinstance(rejection, Rejection)
+    answer = answerer._dead_letter(event, rejection, served)
+    headers = dict(answer.record.headers)
+    assert (answer.record.partition, answer.record.key, answer.record.value) == (3, None, None)
+    assert answer.reason is Reason.UNREADABLE
+    assert headers["marquee.reason"] == b"unreadable"
+    assert headers["marquee.source"] == b"marquee.profiles-3-7"
 
 
 def test_other_errors_are_left_to_the_stream(unreadable: Unreadable, client: Client) -> None:
