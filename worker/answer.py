@@ -1,7 +1,6 @@
 """The work itself: events in, answers out. decode ─▶ embed ─▶ search ─▶ encode, for a whole batch at a time."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from itertools import chain, compress
@@ -13,6 +12,7 @@ from schemas.profile import DEFAULT_K, ProfileEvent
 from worker.batch import Answer, Event, source_of
 from worker.cache import Found, list_keys
 from worker.decode import Rejection, decode
+from worker.embedding import embed
 from worker.encode import encode_dead_letter
 from worker.errors import AbandonedError, MixedReleasesError, SupersededError
 from worker.events_aside import EventAside
@@ -45,7 +45,6 @@ class Answerer:
         self._serving = serving
         self._retriever = retriever
         self._metrics = metrics
-        self._embedding = threading.Lock()  # a tower takes one caller at a time
 
     def answer(self, events: Sequence[Event], is_ours: Callable[[], bool]) -> list[Answer]:
         """The answer of each event, in order; one release makes them all, but for the events that a canary takes.
@@ -246,8 +245,8 @@ class Answerer:
         withheld: frozenset[int],
     ) -> tuple[list[Found], bool]:
         """The profiles' lists, and whether they are as good as they will ever be: made while Milvus was not away."""
-        with self._metrics.stage("embed"), self._embedding:
-            vectors = served.release.embed_profiles(profiles)
+        with self._metrics.stage("embed"):
+            vectors = embed(served.release, profiles, self._metrics, is_ours)
         with self._metrics.stage("search"):
             wishes = [_wish(profile) for profile in profiles]
             found = self._retriever.lists(served, vectors, wishes, is_ours, withheld=withheld)

@@ -39,6 +39,14 @@ class MixedReleasesError(Exception):
     """Two releases had a part in a result, which must never happen: it is not published."""
 
 
+class ForeignVectorsError(Exception):
+    """A tower gave vectors that are not those of its batch: embed it again; nothing of it is kept or published."""
+
+
+class NoNumberError(Exception):
+    """A tower gave an event a vector that is no number: the event's own fault."""
+
+
 class UndoneError(Exception):
     """What was published is undone, or nobody knows: read the positions back from Kafka and begin again there."""
 

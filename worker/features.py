@@ -31,6 +31,8 @@ GENDERS_SIZE, AGES_SIZE, OCCUPATIONS_SIZE = len(GENDERS) + 1, len(AGE_GROUPS) + 
 FIRST_YEAR, LAST_YEAR = 1900, 2050
 YEARS_SIZE = LAST_YEAR - FIRST_YEAR + 2
 
+SENTINELS = 24  # more than occupations, the largest of the small vocabularies
+
 _YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
@@ -130,6 +132,29 @@ class Features:
             ).astype(np.int64),
         }
         return {name: of[name]() for name in names}
+
+    def sentinels(self, names: Sequence[str]) -> dict[str, Rows]:
+        """Some rows of any tower's inputs, which differ in every input: `recent` of one movie, all else as `profiles`, `movies`."""
+        vocabularies = self.vocabularies
+        sizes = {
+            "user_id": len(vocabularies.users) + 1,
+            "gender": GENDERS_SIZE,
+            "age": AGES_SIZE,
+            "occupation": OCCUPATIONS_SIZE,
+            "movie_id": len(vocabularies.movies) + 1,
+            "recent": len(vocabularies.movies) + 1,
+            "year": YEARS_SIZE,
+            "genres": len(vocabularies.genres) + 1,
+            "title": len(vocabularies.words) + 1,
+        }
+        widths = {"recent": 1, "genres": vocabularies.genres_length, "title": vocabularies.title_length}
+        rows: dict[str, Rows] = {}
+        for name in names:
+            row = np.arange(1, SENTINELS + 1, dtype=np.int64) % sizes[name]
+            if name in widths:
+                row = np.pad(row[:, None], ((0, 0), (0, widths[name] - 1)))
+            rows[name] = row
+        return rows
 
     def unknowns(self, events: Sequence[ProfileEvent]) -> Unknowns:
         """Users and movies (of `recent`) that are named and not in the vocabularies."""

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Release:
-    """Everything that embedding takes. One thread at a time may embed."""
+    """Everything that embedding takes; several threads may embed."""
 
     manifest: Manifest
     folder: Path
@@ -88,5 +88,8 @@ def load_release(folder: Path, manifest: Manifest, device: Device, threads: int)
     user_tower = Tower(folder, manifest.towers.user, manifest, device, threads)
     movie_tower = Tower(folder, manifest.towers.movie, manifest, device, threads)
     vocabularies = Vocabularies.model_validate_json((folder / VOCABULARIES_FILE).read_bytes())
+    features = Features(vocabularies)
+    for tower in (user_tower, movie_tower):
+        tower.watch(features.sentinels(tower.inputs))
     logger.info("release %s loaded, towers on the %s", manifest.release, user_tower.device)
-    return Release(manifest, folder, Features(vocabularies), user_tower, movie_tower)
+    return Release(manifest, folder, features, user_tower, movie_tower)

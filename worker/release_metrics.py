@@ -28,7 +28,8 @@ class ReleaseMetrics:
         self._load_failures_of = {what: failures.labels(what) for what in _LOADED}
         self._mismatches = Counter(
             "marquee_release_mismatches",
-            "Results whose towers, collection and names are not one release's; each is kept from being published.",
+            "Results whose towers, collection and names are not one release's, or whose vectors are another batch's; each is kept from "
+            "being published.",
             registry=registry,
         )
         self._withdrawn = Gauge(

@@ -1,7 +1,7 @@
 """One tower of a release: a Paddle inference program that turns input arrays into vectors."""
 
 import logging
-from collections.abc import Mapping
+import threading
 from pathlib import Path
 from typing import Literal
 
@@ -13,18 +13,23 @@ from schemas.manifest import Manifest
 from schemas.manifest import Tower as TowerFiles
 from worker.errors import UnreadableReleaseError
 from worker.paddle_engine import READABLE_FORMATS, VERSION, gpu_obstacle, paddle
+from worker.sentinels import Inputs as Inputs
+from worker.sentinels import Sentinels
 
 logger = logging.getLogger(__name__)
 
 Device = Literal["auto", "cpu", "gpu"]
-Inputs = Mapping[str, NDArray[np.int64] | NDArray[np.float32]]
 
 # Paddle takes this much of the GPU's memory at once; a tower needs far less.
 GPU_POOL_MB = 256
 
 
 class Tower:
-    """A loaded program. One thread at a time may use it."""
+    """A loaded program; several threads may use one.
+
+    Its predictor has one set of buffers, which a call fills, runs over and empties: so the predictor's lock is here, where no
+    caller can have another, and a sentinel in each call tells whether the vectors are the caller's own.
+    """
 
     def __init__(
         self, folder: Path, files: TowerFiles, manifest: Manifest, device: Device, threads: int
@@ -57,16 +62,36 @@ class Tower:
             ) from error
         self._handles = {name: self._predictor.get_input_handle(name) for name in self.inputs}
         self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
+        self._lock = threading.Lock()
+        self._sentinels: Sentinels | None = None
+
+    def watch(self, rows: Inputs) -> None:
+        """Have each call carry one of these rows, whose vectors are found now, before another thread has the tower."""
+        self._sentinels = Sentinels(rows, self._run(rows))
 
     def embed(self, inputs: Inputs) -> NDArray[np.float32]:
-        """Vectors, float32 [n, dimension], of n rows of every input by name."""
-        if len(inputs[self.inputs[0]]) == 0:
+        """Vectors, float32 [n, dimension], of n rows of every input by name.
+
+        Raises:
+            ForeignVectorsError: the vectors are another call's; call again.
+        """
+        count = len(inputs[self.inputs[0]])
+        if count == 0:
             return np.empty((0, self.dimension), np.float32)
-        for name, handle in self._handles.items():
-            handle.copy_from_cpu(inputs[name])
-        self._predictor.run()
-        vectors: NDArray[np.float32] = self._output.copy_to_cpu()
-        return vectors
+        sentinel = self._sentinels.next() if self._sentinels else None
+        if sentinel is None:
+            return self._run(inputs)
+        vectors = self._run(sentinel.beside(inputs))
+        sentinel.check(vectors, count + 1)
+        return vectors[:count]
+
+    def _run(self, inputs: Inputs) -> NDArray[np.float32]:
+        with self._lock:
+            for name, handle in self._handles.items():
+                handle.copy_from_cpu(inputs[name])
+            self._predictor.run()
+            vectors: NDArray[np.float32] = self._output.copy_to_cpu()
+            return vectors
 
 
 def require_readable(manifest: Manifest) -> None:

@@ -17,6 +17,7 @@ from tests.unit.lists import found
 from worker.answer import Answerer
 from worker.batch import Event, Record
 from worker.cache import ListCache
+from worker.errors import AbandonedError, ForeignVectorsError
 from worker.features import Unknowns
 from worker.lineup import Lineup
 from worker.lists import Lists, Pick, Wish
@@ -211,3 +212,59 @@ def test_a_batch_that_waits_for_milvus_begins_again_with_what_serves_by_then() -
 
     assert values(of, b'{"user_id":1}', b'{"user_id":2}', b"{")[:2] == [b"7milvus", b"7milvus"]
     assert searched == ["r-1", "r-2"]
+
+
+def embedding(of: Answerer, embed: Callable[[Sequence[ProfileEvent]], np.ndarray]) -> None:
+    """Have its release embed like this."""
+    setattr(of._serving.lineup().active.release, "embed_profiles", embed)  # noqa: B010  a stand-in's
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_vector_that_is_no_number_is_one_dead_letter(number: float) -> None:
+    """Its event's alone: the others are answered, and nothing of it reaches Milvus or the cache."""
+    asked: list[int] = []
+
+    def search(wishes: Sequence[Wish]) -> FoundLists:
+        asked.append(len(wishes))
+        return found([[Pick(7, 1.0)] for _ in wishes])
+
+    of = answerer(search, cached=10)
+
+    def embed(profiles: Sequence[ProfileEvent]) -> np.ndarray:
+        return np.array([[number if profile.user_id == 2 else 0.0, 0.0] for profile in profiles], np.float32)
+
+    embedding(of, embed)
+    answers = of.answer(
+        [PolledEvent(b'{"user_id": %d}' % user, ("p", 0, user)) for user in range(1, 6)], lambda: True
+    )
+    assert [answer.reason for answer in answers] == [None, Reason.PROCESSING_FAILED, None, None, None]
+    assert sum(asked) == 4
+
+
+def test_foreign_vectors_are_embedded_again() -> None:
+    calls: list[int] = []
+    registry = CollectorRegistry()
+    of = answerer(lambda wishes: found([[] for _ in wishes]), registry=registry)
+
+    def embed(profiles: Sequence[ProfileEvent]) -> np.ndarray:
+        calls.append(len(profiles))
+        if len(calls) < 3:
+            raise ForeignVectorsError
+        return np.zeros((len(profiles), 2), np.float32)
+
+    embedding(of, embed)
+    answers = of.answer([PolledEvent(b"{}", ("p", 0, place)) for place in range(4)], lambda: True)
+    assert [answer.reason for answer in answers] == [None] * 4
+    assert calls == [4, 4, 4]
+    assert registry.get_sample_value("marquee_release_mismatches_total") == 8
+
+
+def test_foreign_vectors_of_a_batch_that_is_lost_are_let_go() -> None:
+    of = answerer(lambda wishes: found([[] for _ in wishes]))
+
+    def embed(_: Sequence[ProfileEvent]) -> np.ndarray:
+        raise ForeignVectorsError
+
+    embedding(of, embed)
+    with pytest.raises(AbandonedError):
+        of.answer([PolledEvent(b"{}", ("p", 0, 0))], lambda: False)
