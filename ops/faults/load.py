@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaError, Message, Producer
 
 from ops.faults.checker import Kind, Sent
+from ops.faults.raw import Pairs, RawProducer
 from ops.faults.reading import QUICK_TO_NOTICE
 from ops.faults.records import digest_of
 
@@ -18,13 +19,30 @@ DELIVERY_SECONDS = 900
 _TICK_SECONDS = 0.1
 
 
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What a producer in C can put around an event, and an application hardly does."""
+
+    headers: Pairs = ()
+    timestamp_ms: int = 0  # 0: now
+    codec: str = "none"
+
+
 @dataclass(frozen=True)
 class Draft:
-    """An event before it is sent; `ends_in` is what it must end in, None where either is right."""
+    """An event before it is sent; `ends_in` is what it must end in, None where either is right.
+
+    `key_tail` makes the key longer, or no text; the part before it is the event's alone.
+    """
 
     key: str
     value: bytes | None
     ends_in: Kind | None
+    raw: Raw | None = None
+    key_tail: bytes = b""
 
 
 MakeEvent = Callable[[str, random.Random], Draft]
@@ -62,18 +80,18 @@ class Load(threading.Thread):
         self._made = 0
         self.sent: list[Sent] = []
         self.unacknowledged: set[bytes] = set()
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap_servers,
-                "enable.idempotence": True,
-                "acks": "all",
-                "partitioner": "murmur2_random",
-                "linger.ms": 5,
-                "message.timeout.ms": DELIVERY_SECONDS * 1_000,
-                "log_level": 0,
-            }
-            | QUICK_TO_NOTICE
-        )
+        self._options: dict[str, str | int | bool] = {
+            "bootstrap.servers": bootstrap_servers,
+            "enable.idempotence": True,
+            "acks": "all",
+            "partitioner": "murmur2_random",
+            "linger.ms": 5,
+            "message.timeout.ms": DELIVERY_SECONDS * 1_000,
+            "log_level": 0,
+            **QUICK_TO_NOTICE,
+        }
+        self._producer = Producer(self._options)
+        self._raw: dict[str, RawProducer] = {}  # by codec, of what drafts ask for
 
     def run(self) -> None:
         """Send, and wait for the acknowledgement of everything."""
@@ -87,6 +105,9 @@ class Load(threading.Thread):
             self._send()
             self._producer.poll(0)
         self._producer.flush(DELIVERY_SECONDS)
+        for producer in self._raw.values():
+            producer.flush(DELIVERY_SECONDS)
+            producer.close()
 
     def finish(self, events: int) -> None:
         """Send what is missing to so many events, and end when all are acknowledged."""
@@ -97,13 +118,26 @@ class Load(threading.Thread):
     def _send(self) -> None:
         draft = self._make(f"{self._name}-{self._made}", self._chance)
         self._made += 1
-        receipt = _Receipt(self, draft.key.encode(), digest_of(draft.value), draft.ends_in)
+        key = draft.key.encode() + draft.key_tail
+        receipt = _Receipt(self, key, digest_of(draft.value), draft.ends_in)
         while True:
             try:
-                self._producer.produce(self._topic, draft.value, draft.key, on_delivery=receipt)
+                if draft.raw is None:
+                    self._producer.produce(self._topic, draft.value, key, on_delivery=receipt)
+                else:
+                    self._send_raw(draft.raw, draft.value, key, receipt)
                 return
             except BufferError:  # brokers are away, and the local queue is full
                 self._producer.poll(0.1)
+
+    def _send_raw(self, raw: Raw, value: bytes | None, key: bytes, receipt: "_Receipt") -> None:
+        producer = self._raw.get(raw.codec)
+        if producer is None:
+            producer = self._raw[raw.codec] = RawProducer(self._options | {"compression.type": raw.codec})
+        producer.poll(0)
+        producer.produce(
+            self._topic, value, key, raw.headers, timestamp_ms=raw.timestamp_ms, on_delivery=receipt.note
+        )
 
 
 @dataclass(frozen=True)
@@ -116,9 +150,11 @@ class _Receipt:
     ends_in: Kind | None
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
-        partition, offset = message.partition(), message.offset()
+        self.note(error, message.partition(), message.offset(), message.timestamp()[1])
+
+    def note(self, error: object, partition: int | None, offset: int | None, made_at_ms: int) -> None:
         if error is not None or partition is None or offset is None:
             self.load.unacknowledged.add(self.key)
         else:
-            made_at = message.timestamp()[1] / 1_000
+            made_at = made_at_ms / 1_000
             self.load.sent.append(Sent(self.key, partition, offset, self.digest, self.ends_in, made_at))

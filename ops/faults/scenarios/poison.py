@@ -3,18 +3,40 @@
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 
-from ops.faults.load import Draft, sound_event
+from ops.faults.load import CODECS, Draft, Raw, sound_event
 from ops.faults.scenario import Scenario, Size
 from ops.faults.trial import Trial
 
 _FUZZED_SHARE = 0.5
 _POISON_SHARE = 0.1  # of the rest
 _MAX_FUZZ_BYTES = 400
+_RAW_SHARE = 0.2
+_LONG_KEY_BYTES = 20_000
 
 
 def poisoned(event_id: str, chance: random.Random) -> Draft:
-    """Half of it random or damaged bytes, which may happen to be an event; of the other half 1 in 10 is poison."""
+    """Half of it random or damaged bytes, which may happen to be an event; of the other half 1 in 10 is poison.
+
+    A fifth of each has headers, a timestamp and a codec of any kind. No key is null: the checker tells an event by it.
+    """
+    draft = _event(event_id, chance)
+    if chance.random() >= _RAW_SHARE:
+        return draft
+    # The result of a sound event names its key, which is its id; the others may have a key that is no text, or long.
+    tails = [b""] if draft.ends_in == "recommendation" else [b"", b"\x00\xff\xfe", b"k" * _LONG_KEY_BYTES]
+    return replace(draft, raw=_raw(chance), key_tail=chance.choice(tails))
+
+
+def _raw(chance: random.Random) -> Raw:
+    names = [b"caf\xe9", b"\xff\xfe", b"", b"traceparent", "\u00e9".encode(), b"marquee.source", b"n" * 2_000]
+    values = [None, b"", b"\xff\x00", b"v" * 5_000]
+    headers = [(chance.choice(names), chance.choice(values)) for _ in range(chance.randint(0, 6))]
+    return Raw(headers, chance.choice([0, 1, -5]), chance.choice(CODECS))
+
+
+def _event(event_id: str, chance: random.Random) -> Draft:
     if chance.random() < _FUZZED_SHARE:
         return Draft(event_id, _fuzz(event_id, chance), None)
     if chance.random() < _POISON_SHARE:
@@ -53,6 +75,7 @@ def send_poison(trial: Trial) -> None:
     trial.start_workers(trial.scenario.workers)
     trial.load.finish(trial.size.events)
     kinds = Counter(sent.ends_in for sent in trial.load.sent)
+    trial.notes.append("of a fifth, header names and values, timestamps and codecs of any kind, too")
     trial.injected["poison"], trial.injected["fuzzed"] = kinds["dead letter"], kinds[None]
 
 
