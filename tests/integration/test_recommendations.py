@@ -89,15 +89,21 @@ def test_no_answer_is_said_with_the_place(deployment: Settings) -> None:
         reader.outcome_of(4, 17, 0.3)
 
 
-def test_a_record_that_is_no_recommendation_is_named(deployment: Settings) -> None:
-    # A profile on the wrong topic: what a producer with a mistyped topic would do.
+def test_a_record_that_is_no_recommendation_is_named_and_skipped(
+    deployment: Settings, worker: StubWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A profile on the wrong topic: what a producer with a mistyped topic would do."""
     names = deployment.names
     with OutcomeReader(deployment) as reader:
         producer = Producer(kafka.producer(deployment.kafka))
         producer.produce(names.recommendations, b'{"user_id": 7}', partition=2)
-        producer.flush(WAIT_SECONDS)
-        with pytest.raises(MarqueeError, match=rf"{names.recommendations}-2-0 is no recommendation"):
-            reader.outcomes(WAIT_SECONDS)
+        assert producer.flush(WAIT_SECONDS) == 0
+        worker.answer((2, 1))
+        found: list[Outcome] = []
+        while not found:
+            found += reader.outcomes(WAIT_SECONDS)
+    assert [outcome.source for outcome in found] == [(2, 1)]
+    assert f"{names.recommendations}-2-0 is no recommendation" in caplog.text
 
 
 def test_a_latency_is_from_the_events_timestamp_to_the_outcomes(
