@@ -157,7 +157,7 @@ class WorkerSettings(_Group):
     id: str | None = Field(
         None,
         pattern=r"^[0-9A-Za-z_.-]{1,100}$",
-        description="Name that survives a restart, part of `transactional.id`; host name and a locked slot if missing.",
+        description="Name that survives a restart, part of `transactional.id`; host name, a locked slot and a mark of the place if missing.",
     )
     delivery: Literal["exactly-once", "at-least-once"] = "exactly-once"
     retrieval: Literal["milvus", "exact"] = Field(

@@ -41,9 +41,7 @@ def run_worker(settings: Settings) -> None:
     access = Access(settings.http)
     latest = Latest(kept=KEPT if access.possible else 0)
     with (
-        claim_identity(
-            settings.worker.id, f"{settings.kafka.bootstrap_servers} {settings.names.worker_group}"
-        ) as identity,
+        claim_identity(settings.worker.id, settings.names.worker_group) as identity,
         Trend(REGISTRY) as trend,
         serve(settings.http, health, page=Page(identity.id, access, trend, latest)) as http,
         closing(Milvus(settings.milvus)) as milvus,

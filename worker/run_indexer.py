@@ -23,8 +23,10 @@ def run_indexer(settings: Settings) -> None:
     stopping = Stopping()
     on_signals(stopping.set)
     health = Health()
-    scope = f"{settings.kafka.bootstrap_servers} {settings.names.indexer_group}"
-    with claim_identity(settings.indexer.id, scope) as identity, serve(settings.http, health) as http:
+    with (
+        claim_identity(settings.indexer.id, settings.names.indexer_group) as identity,
+        serve(settings.http, health) as http,
+    ):
         log.info("indexer %s, metrics and health at http://%s", identity.id, http.address)
         Indexer(settings, identity.id, health, IndexerMetrics(), stopping).run()
     end_quietly()
