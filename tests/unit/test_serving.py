@@ -45,6 +45,7 @@ def test_what_is_being_loaded_must_not_be_dropped(monkeypatch: pytest.MonkeyPatc
     reader = SimpleNamespace(
         view=ReleasesView(active=ACTIVE),
         read_to_end=lambda _: None,
+        undecodable=None,
         poll=lambda _: time.sleep(0.01),
         close=lambda: None,
     )
