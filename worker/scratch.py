@@ -5,6 +5,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from schemas.errors import SettingsError
+
 
 class Scratch:
     """Folders under the system's temporary one; `scope` is what no two live processes share."""
@@ -17,6 +19,16 @@ class Scratch:
         return tempfile.TemporaryDirectory(prefix=self._prefix)
 
     def clear(self) -> None:
-        """Remove what a predecessor left; of a large catalogue that is some hundred megabytes."""
-        for folder in Path(tempfile.gettempdir()).glob(f"{self._prefix}*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        """Remove what a predecessor left; of a large catalogue that is some hundred megabytes.
+
+        Raises:
+            SettingsError: no folder can be made there.
+        """
+        try:
+            for folder in Path(tempfile.gettempdir()).glob(f"{self._prefix}*"):
+                shutil.rmtree(folder, ignore_errors=True)
+            self.folder().cleanup()
+        except OSError as error:
+            raise SettingsError(
+                f"the indexer cannot write to the temporary folder ({error}): set TMPDIR to one that it can write to"
+            ) from None
