@@ -52,7 +52,7 @@ def test_workers_of_one_host_have_ids_of_their_own_and_a_restart_takes_its_own_a
         assert len(set(ids.values())) == 2
 
         sent = publish(settings, [json.dumps({"user_id": user}).encode() for user in range(1, 101)])
-        answered = set()
+        answered: set[tuple[int, int]] = set()
         with OutcomeReader(settings, start="beginning") as reader:
 
             def all_there() -> bool:
