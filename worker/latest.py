@@ -20,8 +20,9 @@ class Latest:
 
     def __init__(self, *, kept: int = KEPT) -> None:
         """`kept` is 0 where nobody may see them."""
-        self._results: deque[tuple[float, Answer]] = deque(maxlen=kept)
-        self._dead_letters: deque[tuple[float, Answer]] = deque(maxlen=kept)
+        # Not the answers themselves: an event that is kept has up to a mebibyte and more.
+        self._results: deque[tuple[float, bytes]] = deque(maxlen=kept)
+        self._dead_letters: deque[dict[str, Any]] = deque(maxlen=kept)
 
     def committed(self, answers: Sequence[Answer]) -> None:
         """Keep the last of these, which are final."""
@@ -29,19 +30,19 @@ class Latest:
             return
         now = time.time()
         dead = [answer for answer in answers if answer.reason is not None]
-        self._dead_letters.extend((now, answer) for answer in dead[-KEPT:])
+        self._dead_letters.extend(_shown(now, answer) for answer in dead[-KEPT:])
         if len(dead) < len(answers):
             alive = [answer for answer in answers[-KEPT - len(dead) :] if answer.reason is None]
-            self._results.extend((now, answer) for answer in alive[-KEPT:])
+            self._results.extend((now, answer.record.value or b"{}") for answer in alive[-KEPT:])
 
     def recommendations(self) -> list[dict[str, Any]]:
         """Newest first: when it was committed, and the recommendation."""
         kept = reversed(list(self._results))
-        return [{"at": at, **orjson.loads(answer.record.value or b"{}")} for at, answer in kept]
+        return [{"at": at, **orjson.loads(result)} for at, result in kept]
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """Newest first: when it was committed, why, and how its bytes begin."""
-        return [_shown(at, answer) for at, answer in reversed(list(self._dead_letters))]
+        return list(self._dead_letters)[::-1]
 
 
 def _shown(at: float, answer: Answer) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """The worker's page: what it shows, and to whom."""
 
 import base64
+import gc
 import hashlib
 import json
 import re
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from email.message import Message
 from http.client import HTTPConnection
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from schemas.dead_letter import Reason
 from schemas.errors import SettingsError
 from schemas.settings import HttpSettings, load_settings
 from tests.unit.events import PolledEvent
@@ -204,3 +207,17 @@ def test_a_quantile_is_where_prometheus_puts_it() -> None:
     assert quantile(0.75, bounds, counts) == pytest.approx(0.6)
     assert quantile(0.99, bounds, [0.0, 0.0, 0.0, 10.0]) == 1.0  # beyond the last bound, that bound
     assert quantile(0.5, bounds, [0.0] * 4) is None
+
+
+@pytest.mark.parametrize("reason", [None, Reason.TOO_LARGE])
+def test_what_the_page_shows_does_not_keep_the_events(reason: Reason | None) -> None:
+    """Eight of each, of a mebibyte and more."""
+    latest = Latest()
+    event = PolledEvent(b"x" * 1_000_000)
+    latest.committed([Answer(event, Record("topic", 0, None, b"{}", []), reason)])
+    gone = weakref.ref(event)
+    del event
+    gc.collect()
+
+    assert gone() is None
+    assert len(latest.recommendations() + latest.dead_letters()) == 1
