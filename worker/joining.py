@@ -23,6 +23,7 @@ from worker.join import WINDOW_MS, Join
 from worker.publish import CALL_SECONDS, raise_if_final
 from worker.segments import Segments
 from worker.stopping import Stopping
+from worker.taken import size_of
 from worker.topic_ids import topic_ids
 from worker.undecodable import Skipping, undecodable_at
 
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 _BATCH = 1_000
 _POLL_SECONDS = 0.1
 _QUIET_SECONDS = 30.0
+# Dead letters wait for the next commit; with so many bytes of them it comes at once.
+_LETTERS_BYTES = 8 * 2**20
 # The brokers' clocks may differ by this, and the last day is read again from a little earlier.
 _SLACK_MS = 600_000
 
@@ -57,6 +60,7 @@ class Joining:
         self._read_to_ms: dict[Place, float] = {}  # inf at a partition's end
         self.letters: list[Record] = []
         """What could not be read since the last commit."""
+        self._letters_bytes = 0
         self.dirty = False
         """Whether anything was read since the last commit."""
         self.skipped = 0
@@ -97,6 +101,11 @@ class Joining:
             self._next[place_of(message)] = (message.offset() or 0) + 1
         self.dirty = self.dirty or bool(records)
 
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for the next commit that it must not wait any longer."""
+        return self._letters_bytes >= _LETTERS_BYTES
+
     def positions(self) -> OutcomesPositions:
         """How far is read, which includes all that was taken."""
         return OutcomesPositions(
@@ -109,7 +118,7 @@ class Joining:
 
     def committed(self) -> None:
         """What was taken is final."""
-        self.letters = []
+        self.letters, self._letters_bytes = [], 0
         self.dirty = False
         self.skipped = 0
 
@@ -226,6 +235,7 @@ class Joining:
         elif new:
             event = cast(Event, mended([message], self._left_out)[0])
             self.letters.append(encode_dead_letter(self._names.dead_letters, event, found, None))
+            self._letters_bytes += size_of(event)
 
     def _offsets(self, topic: str) -> list[int]:
         return [offset for place, offset in sorted(self._next.items()) if place[0] == topic]

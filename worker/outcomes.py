@@ -100,7 +100,7 @@ class _Term:
         while not self._stopping.is_set():
             self._keep_place()
             self._joining.take()
-            if time.monotonic() - self._committed_at >= _COMMIT_SECONDS:
+            if self._joining.full or time.monotonic() - self._committed_at >= _COMMIT_SECONDS:
                 self._commit()
                 self._metrics.show(self._join)
                 self._look_for_partitions()

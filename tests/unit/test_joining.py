@@ -1,0 +1,23 @@
+"""The outcomes worker's dead letters wait for a commit, and no more bytes of them than fit."""
+
+from typing import cast
+
+from confluent_kafka import Message
+
+from schemas.settings import load_settings
+from tests.unit.events import PolledEvent
+from worker.join import Join
+from worker.joining import Joining
+from worker.stopping import Stopping
+
+
+def test_large_dead_letters_are_committed_before_the_second_is_over() -> None:
+    joining = Joining(load_settings(), Join(1), lambda: None, Stopping())
+    letter = cast(Message, PolledEvent(b"x" * 2**20, ("marquee.feedback", 0, 1)))
+    for _ in range(7):
+        joining._take_feedback(letter, new=True)
+    assert not joining.full
+    joining._take_feedback(letter, new=True)
+    assert joining.full
+    joining.committed()
+    assert (joining.full, joining.letters) == (False, [])
