@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from ops.dashboard import dashboard
 from ops.metrics_reference import metrics_page
 from ops.schema_files import schema_files
+from schemas import kafka
 from schemas.dead_letter import REASONS, RedriveMarker
 from schemas.feedback import (
     OUTCOMES_KEY_PREFIX,
@@ -42,6 +43,7 @@ from schemas.settings import Settings
 from schemas.topic_table import TOPICS, Topic
 from schemas.topics import DEFAULT_PARTITIONS, Names
 from schemas.withdrawal import Withdrawal
+from worker.memory import COMPRESSION, bound_table
 
 ROOT = Path(__file__).parent.parent
 MADE = "<!-- Made by `python -m ops.reference` from the code; do not edit. -->"
@@ -69,7 +71,25 @@ def settings_page() -> str:
         if group:
             lines += ["", f"## {name}", "", _sentence(group), ""]
             lines += _settings_table(f"MARQUEE_{name.upper()}__", group.model_fields)
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_memory()]) + "\n"
+
+
+def _memory() -> list[str]:
+    return [
+        "## A worker's memory",
+        "",
+        "What events take at most, beyond what a worker has at rest (release, vectors, interpreter), with the settings above: "
+        "`MARQUEE_WORKER__BATCH_EVENTS`, `MARQUEE_WORKER__BATCH_MAX_MB`, `MARQUEE_WORKER__CACHED_LISTS` and "
+        "`MARQUEE_WORKER__CACHE_MAX_MB`, and librdkafka's `queued.max.messages.kbytes` "
+        f"({kafka.QUEUE_KBYTES:,}) and `fetch.max.bytes` ({kafka.FETCH_BYTES:,}) in `MARQUEE_KAFKA__CLIENT`.",
+        "",
+        *bound_table(Settings.model_construct()),
+        "",
+        f"For records of 1 MiB and a little more, compressed {COMPRESSION}:1 at most, with one broker: each further one that "
+        f"leads partitions may add a fetch of {COMPRESSION * kafka.FETCH_BYTES // 2**20} MiB to each consumer. A topic that "
+        "takes larger records needs more: a record that is larger than a batch is a batch of its own. The headers of events are not "
+        "counted, nor librdkafka's own half kilobyte for each record in a queue.",
+    ]
 
 
 def contract_page() -> str:

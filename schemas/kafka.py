@@ -12,6 +12,12 @@ Config = dict[str, Any]
 # librdkafka's largest: a broker that delivered an event must never be refused its dead letter by our own client.
 MAX_MESSAGE_BYTES = 1_000_000_000
 
+# What a consumer keeps for us, decompressed. librdkafka's 64 MiB are no faster.
+QUEUE_KBYTES = 16 * 1_024
+# One answer of a broker, still compressed: it is queued whole, however much it becomes. Of librdkafka's 50 MiB, compressed 20:1,
+# one alone could fill 1 GiB. A batch of records that is larger comes nevertheless, alone.
+FETCH_BYTES = 1_024 * 1_024
+
 
 def refuses_us(error: "KafkaError") -> bool:
     """Whether a client-wide error says that a broker will not have us, or we not it: no waiting mends that.
@@ -145,6 +151,8 @@ def reader(settings: KafkaSettings, group: str, own: Config | None = None) -> Co
             # The default of 500 ms keeps a quiet topic's first record back.
             "fetch.wait.max.ms": 5,
             "fetch.queue.backoff.ms": 2,
+            "queued.max.messages.kbytes": QUEUE_KBYTES,
+            "fetch.max.bytes": FETCH_BYTES,
         }
         | (own or {}),
     )
@@ -171,8 +179,8 @@ def worker_consumer(settings: Settings, own: Config | None = None) -> Config:
     worker = settings.worker
     config: Config = {
         "auto.offset.reset": "error",
-        # How often the client looks, partition by partition, whether its queue of 100,000 events is full still. With as many
-        # waiting nothing is won by looking sooner.
+        # How often the client looks, partition by partition, whether its queue is full still, of 100,000 events or of
+        # QUEUE_KBYTES. With as many waiting nothing is won by looking sooner.
         "fetch.queue.backoff.ms": 20,
         "max.poll.interval.ms": worker.max_poll_interval_ms,
         "group.protocol": worker.group_protocol,

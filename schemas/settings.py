@@ -169,6 +169,12 @@ class WorkerSettings(_Group):
         le=16_384,
         description="Events a batch at most; beyond 1,024 Milvus gains little (see numbers).",
     )
+    batch_max_mb: int = Field(
+        8,
+        ge=1,
+        le=1_024,
+        description="Size of a batch's events, in MiB at most; a larger event is a batch of its own.",
+    )
     batch_deadline_ms: float = Field(
         5.0,
         ge=0,

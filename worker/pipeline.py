@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 ANSWERERS = 3
 # Batches between poll and commit: those being answered, one being published, two ready to be.
 DEPTH = 6
-
 # Between two questions for a transactional id, while Kafka does not answer.
 RETRY_SECONDS = 0.5
 
@@ -61,10 +60,12 @@ class Pipeline:
         publisher: Publisher,
         metrics: Metrics,
         latest: Latest,
+        transaction_bytes: int = 8 * 2**20,
     ) -> None:
         self._answer = answer
         self._last_resort = last_resort
         self._publisher = publisher
+        self._transaction_bytes = transaction_bytes  # of the events in one that holds several batches
         self._metrics = metrics
         self._latest = latest
         self._generation = 0
@@ -105,9 +106,9 @@ class Pipeline:
         """Whether a batch submitted now would be answered now, and not wait behind others; the last place is for full ones."""
         return self._answering < ANSWERERS - 1
 
-    def submit(self, events: Sequence[Event], trigger: Trigger) -> None:
-        """Take a batch; the caller has seen that there is room, or waits for all of it to end."""
-        batch = Batch(events, self._resumed)
+    def submit(self, events: Sequence[Event], trigger: Trigger, size: int = 0) -> None:
+        """Take a batch of `size` bytes; the caller has seen that there is room, or waits for all of it to end."""
+        batch = Batch(events, self._resumed, size)
         self._metrics.batch(trigger, len(events))
         future = self._answerers.submit(self._answer, events, lambda: batch.generation == self._generation)
         with self._changed:
@@ -187,9 +188,8 @@ class Pipeline:
     # Called by the pipeline's own threads.
 
     def _run(self, hands: _Hands) -> None:
-        if (
-            hands.taken
-        ):  # of one that was left behind: what it may still do is to be fenced before anybody goes on
+        # Of one that was left behind: what it may still do is to be fenced before anybody goes on.
+        if hands.taken:
             self._start_anew(hands)
             self._put_down(hands)
         while taken := self._next(hands):
@@ -224,7 +224,7 @@ class Pipeline:
         """The next batch once it is answered, and those behind it that are answered by then; none at the end.
 
         A transaction's fixed cost is 2 ms on one node and 30 ms on a replicated cluster: while it lasts, more batches
-        get ready, so what one transaction holds follows from what the last one cost.
+        get ready, so what one transaction holds follows from what the last one cost. Its bytes must be delivered in time.
         """
         with self._changed:
             if hands is not self._hands:
@@ -235,7 +235,10 @@ class Pipeline:
             taken = [self._waiting.popleft()]
         wait([taken[0][1]])
         with self._changed:
+            room = self._transaction_bytes - taken[0][0].size
             while self._waiting and self._waiting[0][1].done():
+                if (room := room - self._waiting[0][0].size) < 0:
+                    break
                 taken.append(self._waiting.popleft())
             hands.taken = len(taken)
         return taken

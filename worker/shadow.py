@@ -27,6 +27,7 @@ Recommend = Callable[[Readable, ServedRelease, Callable[[], bool]], list[Answer]
 TOP = 5
 # Batches that wait to be answered again; the candidate being slow must not slow what serves, so more are left out.
 _WAITING = 2
+HELD = _WAITING + 1  # with the one that is being answered
 
 
 @dataclass(frozen=True)

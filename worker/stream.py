@@ -50,6 +50,7 @@ from worker.reconciliation import Reconciliation
 from worker.statistics import Statistics
 from worker.stopping import Stopping
 from worker.tails import Tails
+from worker.taken import Taken
 from worker.threads import guarded
 from worker.unreadable import Unreadable
 
@@ -138,8 +139,11 @@ class Stream:
             if settings.worker.group_protocol == "consumer"
             else None
         )
-        self._pipeline = Pipeline(answerer.answer, answerer.last_resort, self._publisher, metrics, latest)
-        self._taken: list[Event] = []  # polled and not yet handed to the pipeline
+        batch_bytes = settings.worker.batch_max_mb * 2**20
+        self._pipeline = Pipeline(
+            answerer.answer, answerer.last_resort, self._publisher, metrics, latest, batch_bytes
+        )
+        self._taken = Taken(settings.worker.batch_events, batch_bytes)
         self._taken_at = 0.0
         self._rewinding = False
         self._paused = False
@@ -263,18 +267,17 @@ class Stream:
 
     def _poll(self) -> None:
         """Wait for one event, then take what is there: `consume(n, timeout)` would wait for all n or the whole timeout."""
-        room = self._settings.worker.batch_events - len(self._taken)
-        if room <= 0:
+        if self._taken.full:
             return
         first = self._events(self._consumer.consume(1, self._patience()))
         self._take(first)
-        if first and room > 1:
-            self._take(self._events(self._consumer.consume(room - 1, 0)))
+        if first and (room := self._taken.room):
+            self._take(self._events(self._consumer.consume(room, 0)))
 
     def _take(self, events: list[Event]) -> None:
         if events and not self._taken:
             self._taken_at = time.monotonic()
-        self._taken += events
+        self._taken.add(events)
 
     def _patience(self) -> float:
         """Seconds to wait for the next event: while a batch is being filled it may be due at any moment."""
@@ -342,7 +345,7 @@ class Stream:
     def _due(self) -> Trigger | None:
         if not self._taken:
             return None
-        if len(self._taken) >= self._settings.worker.batch_events:
+        if self._taken.full:
             return "size"
         if self._pipeline.answering == 0:
             return "drained"
@@ -371,8 +374,8 @@ class Stream:
             self._paused = paused
 
     def _hand_over(self, trigger: Trigger) -> None:
-        events, self._taken = self._taken, []
-        self._pipeline.submit(events, trigger)
+        events, size = self._taken.next_batch()
+        self._pipeline.submit(events, trigger, size)
 
     # Positions: from the group's committed offsets, never from memory.
 
@@ -406,7 +409,7 @@ class Stream:
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """1. Hand over what is taken. 2. Finish. 3. Or else drop everything, and go back. 4. Let go."""
-        if self._taken and not self._rewinding and not self._stopping.is_set():
+        while self._taken and not self._rewinding and not self._stopping.is_set():
             self._hand_over("revoked")
         if not self._finished(0.0 if self._stopping.is_set() else REVOKE_SECONDS):
             log.warning("what is in flight did not end in time; dropping it, others will answer it")

@@ -114,6 +114,24 @@ def test_publishes_in_order_although_a_later_batch_is_answered_first(publisher: 
     pipeline.close(SECONDS)
 
 
+def test_a_transaction_holds_no_more_bytes_than_it_may(publisher: FakePublisher) -> None:
+    """Dead letters are as large as their events: what is too much for a transaction's time would be aborted for ever."""
+    pipeline = Pipeline(answers, last_resort, publisher, Metrics(CollectorRegistry()), Latest(), 100)
+    publisher.gate.clear()
+    pipeline.start()
+    for offset, size in enumerate((1, 60, 40, 10, 500, 5)):
+        pipeline.submit([event(offset)], "size", size)
+    while pipeline.answering:
+        time.sleep(0.01)
+    publisher.gate.set()
+
+    assert pipeline.drain(SECONDS)
+    assert publisher.offsets == [0, 1, 2, 3, 4, 5]
+    # The first was being published before the others were ready, or took one or two with it.
+    assert publisher.transactions >= 4
+    pipeline.close(SECONDS)
+
+
 def test_batches_that_are_ready_share_a_transaction(pipeline: Pipeline, publisher: FakePublisher) -> None:
     publisher.gate.clear()
     for offset in range(DEPTH):
