@@ -14,12 +14,8 @@ Place = tuple[str, int]  # topic and partition
 
 
 class Event(Protocol):
-    """A `confluent_kafka.Message` without an error: one that was polled has a place and a timestamp.
+    """A `confluent_kafka.Message` without an error: one that was polled has a place and a timestamp."""
 
-    Its length is its value's, 0 without one, so an event may be false.
-    """
-
-    def __len__(self) -> int: ...
     def topic(self) -> str: ...
     def partition(self) -> int: ...
     def offset(self) -> int: ...

@@ -1,6 +1,6 @@
 """What was polled and not yet handed over: cut into batches of so many events, and of so many bytes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 from worker.batch import Event
@@ -22,7 +22,7 @@ class Taken:
     def add(self, events: Sequence[Event]) -> None:
         """Take these events behind those that wait."""
         self._events += events
-        self._bytes += _total(events)
+        self._bytes += sum(map(size_of, events))
 
     def clear(self) -> None:
         """Drop everything."""
@@ -60,9 +60,4 @@ class Taken:
 
 def size_of(event: Event) -> int:
     """Bytes of an event's key and value."""
-    return len(event) + len(event.key() or b"")
-
-
-def _total(events: Iterable[Event]) -> int:
-    # Two loops in C: 0.1 µs an event, half of what `size_of` takes.
-    return sum(map(len, events)) + sum(len(key) for event in events if (key := event.key()))
+    return len(event.value() or b"") + len(event.key() or b"")

@@ -14,9 +14,6 @@ class PolledEvent:
     name: bytes | None = b"42"
     extra: Headers | None = None
 
-    def __len__(self) -> int:
-        return len(self.body or b"")
-
     def topic(self) -> str:
         return self.at[0]
 
