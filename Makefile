@@ -50,12 +50,13 @@ test-system: $(VENV)/.installed  ## Containers, kcat, Prometheus, Chromium: test
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null
 	$(VENV)/bin/python -m pytest tests/system $(ENGINE_BESIDE)
 
+# Paddle 2.6 imports setuptools, which Python brings along up to 3.11 alone, and does not ask for it.
 lock: $(VENV)/.installed  ## Resolve the dependencies again into ops/locks; versions stay where they still fit
 	$(LOCK) $(EVERY_PYTHON) pyproject.toml --extra cpu --extra local --group dev -o $(LOCKS)/dev.txt
 	$(LOCK) $(EVERY_PYTHON) pyproject.toml --extra cpu -c $(LOCKS)/dev.txt -o $(LOCKS)/cpu.txt
 	printf 'hatchling\n' | $(LOCK) $(EVERY_PYTHON) - -c $(LOCKS)/dev.txt -o $(LOCKS)/build.txt
 	$(LOCK) $(GPU_IMAGE) pyproject.toml --extra gpu -o $(LOCKS)/gpu.txt
-	printf "paddlepaddle==2.6.2; python_version < '3.13'\n" | \
+	printf "paddlepaddle==2.6.2; python_version < '3.13'\nsetuptools; python_version == '3.12'\n" | \
 		$(LOCK) $(EVERY_PYTHON) pyproject.toml - --extra local --group dev -o $(LOCKS)/paddle26.txt
 
 # The package itself is linked, not copied, so this runs again only when its metadata changes.
