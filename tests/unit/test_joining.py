@@ -12,7 +12,7 @@ from worker.stopping import Stopping
 
 
 def test_large_dead_letters_are_committed_before_the_second_is_over() -> None:
-    joining = Joining(load_settings(), Join(1), lambda: None, Stopping())
+    joining = Joining(load_settings(), Join(1), lambda: None, Stopping(), lambda _: None)
     letter = cast(Message, PolledEvent(b"x" * 2**20, ("marquee.feedback", 0, 1)))
     for _ in range(7):
         joining._take_feedback(letter, new=True)
