@@ -14,6 +14,7 @@ from schemas.settings import Settings
 from tests.activation import activate
 from tests.integration.test_outcomes import People, counted
 from tests.processes import Process, wait_for
+from worker.records import read_releases
 from worker.segments import UNKNOWN, Segments
 from worker.topic_ids import topic_ids
 from worker.topics import ensure_topics
@@ -148,3 +149,19 @@ def test_a_group_that_lost_its_offsets_goes_on_after_its_answers_whatever_the_ti
 
     with Process("worker", served, tmp_path):
         assert sources(served, 4) == [(1, 0), (1, 1), (1, 2), (1, 3)]
+
+
+def test_recommendations_that_were_made_anew_do_not_move_the_positions(
+    served: Settings, tmp_path: Path
+) -> None:
+    answer_three(served, tmp_path, OLD_MS)
+    before = read_releases(served, 30).topics[served.names.profiles]
+    make_anew(served, served.names.recommendations)
+    publish(served, [b"{}"], 1)
+
+    with Process("worker", served, tmp_path):
+        assert sources(served, 1) == [(1, 3)]
+        wait_for(
+            "the record",
+            lambda: read_releases(served, 30).topics[served.names.profiles].answers != before.answers,
+        )
