@@ -137,7 +137,7 @@ class Assignment:
         return False
 
     def is_another(self) -> bool:
-        """As `made_anew`, asked now. Raises KafkaException."""
+        """As `made_anew`, asked now. Raises KafkaException, UnreachableError."""
         return self._origin.is_another()
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[att
 
 from schemas import kafka
 from schemas.settings import Settings
+from worker.aside import AdminProcess
 
 log = logging.getLogger(__name__)
 
@@ -17,9 +18,11 @@ _SECONDS = 5.0
 class Growth:
     """Used by the thread that asks for positions."""
 
-    def __init__(self, settings: Settings, learn: Callable[[list[str], float], None]) -> None:
+    def __init__(
+        self, settings: Settings, admin: AdminProcess, learn: Callable[[list[str], float], None]
+    ) -> None:
         """`learn` makes the producer ask how many partitions these topics have: it refuses those that it does not know."""
-        self._settings = settings
+        self._settings, self._admin = settings, admin
         self._learn = learn
         self._missed = False
 
@@ -36,7 +39,7 @@ class Growth:
         refusal = ""
         if self._settings.kafka.create_topics:
             try:
-                grow_answers(self._settings, _SECONDS)
+                self._admin.call(grow_answers, self._settings, _SECONDS, seconds=2 * _SECONDS)
             except KafkaException as exception:
                 refusal = f" (growing it was refused: {exception.args[0].str()})"
         return {

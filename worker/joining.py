@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import cast
 
@@ -10,11 +11,13 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from pydantic import ValidationError
 
 from schemas import kafka
+from schemas.errors import UnreachableError
 from schemas.feedback import OutcomesPositions, OutcomesRecord
 from schemas.headers import mended
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
 from schemas.topics import Names
+from worker.aside import AdminProcess
 from worker.batch import Event, Place, Record, place_of
 from worker.decode import Rejection, decode_feedback
 from worker.encode import encode_dead_letter
@@ -128,8 +131,9 @@ class Joining:
         topics = {topic for topic, _ in self._next} & seen.keys()
         if sum(len(seen[topic].partitions) for topic in topics) > len(self._next):
             raise UndoneError("partitions were added")
-        if self._ids != self._seen_ids():
-            raise UndoneError("a topic was made anew")
+        with suppress(UnreachableError):  # looked for again
+            if self._ids != self._seen_ids():
+                raise UndoneError("a topic was made anew")
 
     def close(self) -> None:
         self._consumer.close()
@@ -154,7 +158,9 @@ class Joining:
         }
 
     def _seen_ids(self) -> dict[str, str]:
-        return topic_ids(self._settings, [self._names.recommendations, self._names.feedback], CALL_SECONDS)
+        names = [self._names.recommendations, self._names.feedback]
+        with AdminProcess() as admin:
+            return admin.call(topic_ids, self._settings, names, CALL_SECONDS, seconds=CALL_SECONDS)
 
     def _read_again(self, places: dict[Place, int], since_ms: int) -> None:
         """Read what was read before, of the last day and as much as is remembered; nothing of it counts again."""

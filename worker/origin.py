@@ -10,13 +10,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from schemas import kafka
 from schemas.errors import UnreachableError
 from schemas.release import TopicRecord, topic_key
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
+from worker.aside import AdminProcess
 from worker.batch import Place
 from worker.records import read_releases
 from worker.topic_ids import topic_ids
@@ -48,13 +48,12 @@ class Seen:
 class Origin:
     """Used by the thread that asks for positions, but for `write`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, admin: AdminProcess) -> None:
+        self._settings, self._admin = settings, admin
         names = settings.names
         self._profiles = names.profiles
         self._answers = (names.recommendations, names.dead_letters)
         self._record: TopicRecord | None = None
-        self._admin = AdminClient(kafka.admin(settings.kafka, {"log_level": 0}))
         self._seen: str | None = None
         self._worked_for: str | None = None
 
@@ -109,7 +108,8 @@ class Origin:
         self._record = record
 
     def _ids(self) -> dict[str, str]:
-        return topic_ids(self._settings, (self._profiles, *self._answers), _SECONDS, self._admin)
+        names = (self._profiles, *self._answers)
+        return self._admin.call(topic_ids, self._settings, names, _SECONDS, seconds=_SECONDS)
 
     def _is_recorded(self, ids: dict[str, str]) -> bool:
         record = self._record

@@ -19,6 +19,7 @@ from worker.batch import Place
 from worker.batch_reader import Order
 from worker.decode import MAX_EVENT_BYTES
 from worker.events_aside import EventAside, read_event, unreadable_event
+from worker.threads import start_vital
 from worker.undecodable import extent_of_batch
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,7 @@ class ReadAside:
         self._cancelled = False
         self.found: Aside | None = None
         self.problem: str | None = None
-        self._thread = threading.Thread(target=self._run, name="read-aside", daemon=True)
-        self._thread.start()
+        self._thread = start_vital("read-aside", self._run, self._failed)
 
     @property
     def done(self) -> bool:
@@ -97,8 +97,10 @@ class ReadAside:
                 self.found = None if self._cancelled else self._read()
         except (UnreachableError, KafkaException, OSError) as error:
             self.problem = str(error)
-        except Exception as error:  # noqa: BLE001  named at /health/ready, and tried again
-            self.problem = f"{type(error).__name__}: {error}"
+
+    def _failed(self, error: BaseException) -> None:
+        """Named at /health/ready, and tried again."""
+        self.problem = f"{type(error).__name__}: {error}"
 
     def _read(self) -> Aside:
         why = "the process that read it ended for lack of memory, or by a fault in a library, twice"

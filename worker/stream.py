@@ -31,10 +31,11 @@ from confluent_kafka import (
 )
 
 from schemas import kafka
-from schemas.errors import FatalKafkaError, MarqueeError
+from schemas.errors import FatalKafkaError, MarqueeError, UnreachableError
 from schemas.headers import mended
 from schemas.settings import Settings
 from worker.answer import Answerer
+from worker.aside import AdminProcess
 from worker.assignment import Assignment
 from worker.batch import Event, Trigger
 from worker.errors import UndoneError
@@ -120,13 +121,14 @@ class Stream:
         )
         # Not the member itself: another thread asks, and the client lets one at a time into a consumer.
         asker = Consumer(kafka.reader(settings.kafka, settings.names.worker_group))
-        origin = Origin(settings)
+        self._admin = AdminProcess()
+        origin = Origin(settings, self._admin)
         self._positions = Positions(settings, asker, origin)
         self._assignment = Assignment(
             settings,
             self._consumer,
             self._positions,
-            Growth(settings, self._publisher.learn),
+            Growth(settings, self._admin, self._publisher.learn),
             self._unreadable,
             origin,
             before_taking,  # for each assignment; UnreachableError: again
@@ -193,6 +195,7 @@ class Stream:
         self._taken.clear()
         self._unreadable.close()
         self._consumer.close()
+        self._admin.close()
         self._assignment.close()
         self._tails.close()
         if not self._pipeline.close(seconds=1.0):
@@ -336,6 +339,8 @@ class Stream:
                 return False
         except KafkaException as exception:
             raise_if_final(exception.args[0])
+        except UnreachableError as error:
+            log.info("asking again whether profiles was made anew: %s", error)
         self._pipeline.abandon()
         self._rewinding = True
         return True

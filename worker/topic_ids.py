@@ -8,18 +8,20 @@ from confluent_kafka.admin import AdminClient
 from schemas import kafka
 from schemas.settings import Settings
 
+# For the process that asks each second.
+_admins: dict[str, AdminClient] = {}
 _NONE = "AAAAAAAAAAAAAAAAAAAAAA"  # of a broker that has no ids: all of its bits are zero
 
 
-def topic_ids(
-    settings: Settings, names: Sequence[str], timeout_s: float, admin: AdminClient | None = None
-) -> dict[str, str]:
+def topic_ids(settings: Settings, names: Sequence[str], timeout_s: float) -> dict[str, str]:
     """The id of each topic that exists; a topic is left out where the broker gives none.
+
+    Processes that must not end call this by `worker.aside`.
 
     Raises:
         KafkaException: Kafka did not answer within `timeout_s`.
     """
-    admin = admin or AdminClient(kafka.admin(settings.kafka, {"log_level": 0}))
+    admin = _admin(settings)
     asked = admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s)
     found = {}
     for name, future in asked.items():
@@ -32,3 +34,10 @@ def topic_ids(
         if topic_id != _NONE:
             found[name] = topic_id
     return found
+
+
+def _admin(settings: Settings) -> AdminClient:
+    key = settings.kafka.model_dump_json()
+    if key not in _admins:
+        _admins[key] = AdminClient(kafka.admin(settings.kafka, {"log_level": 0}))
+    return _admins[key]

@@ -7,17 +7,19 @@ from typing import Self
 from schemas.errors import MarqueeError, UnreachableError
 from schemas.settings import Settings
 from schemas.topic_table import Role
+from worker.aside import AdminProcess
 from worker.http import Health
 from worker.stopping import Stopping
+from worker.threads import start_side
 from worker.topic_checks import UNREAD_REMEDY, faults, unreadable, waiting
-from worker.topics import ensure_topics, topic_states
+from worker.topics import TopicState, ensure_topics, topic_states
 
 log = logging.getLogger(__name__)
 
 _TOPICS_SECONDS = 5.0
 _WAIT_SECONDS = 1.0
 # An operator's change is named within a minute: this, and a look.
-LOOK_SECONDS = 30.0
+LOOK_SECONDS = 45.0
 
 
 class TopicWatch:
@@ -27,7 +29,6 @@ class TopicWatch:
         self._settings, self._role, self._health = settings, role, health
         self._said: set[str] = set()
         self._left = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="topics", daemon=True)
 
     def __enter__(self) -> Self:
         return self
@@ -52,11 +53,14 @@ class TopicWatch:
                 self._health.set("kafka", str(error))
                 log.warning("waiting for Kafka: %s", error)
             stopping.wait(_WAIT_SECONDS)
-        self._thread.start()
+        start_side("topics", self._run, self._left)
 
     def _look(self) -> bool:
         """Whether the topics keep what this process promises; readiness and the log name what does not. Raises as `topic_states`."""
-        states = {state.name: state for state in topic_states(self._settings, _TOPICS_SECONDS)}
+        return self._judge(topic_states(self._settings, _TOPICS_SECONDS))
+
+    def _judge(self, seen: list[TopicState]) -> bool:
+        states = {state.name: state for state in seen}
         found = faults(self._settings.names, states)
         stopping = waiting(found, self._role)
         self._health.set("topics", "; ".join(map(str, stopping)) or None)
@@ -77,6 +81,9 @@ class TopicWatch:
     def _run(self) -> None:
         while not self._left.wait(LOOK_SECONDS):
             try:
-                self._look()
+                with AdminProcess() as admin:
+                    self._judge(
+                        admin.call(topic_states, self._settings, _TOPICS_SECONDS, seconds=2 * _TOPICS_SECONDS)
+                    )
             except MarqueeError as error:  # the process' own clients say what keeps it from its work
                 log.debug("topics not looked at: %s", error)

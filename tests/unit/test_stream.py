@@ -8,10 +8,11 @@ from confluent_kafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from schemas.settings import Settings, load_settings
-from worker import origin, positions
+from worker import positions
 from worker import stream as module
 from worker.answer import Answerer
 from worker.answered import Reading
+from worker.aside import AdminProcess
 from worker.http import Health
 from worker.latest import Latest
 from worker.metrics import Metrics
@@ -96,7 +97,7 @@ def test_what_was_just_assigned_is_neither_paused_nor_resumed(
     group = Group(*happenings)
     monkeypatch.setattr(module, "Consumer", lambda _: group)
     monkeypatch.setattr(positions, "AnsweredReader", Answers)
-    monkeypatch.setattr(origin, "topic_ids", lambda *_: {})
+    monkeypatch.setattr(AdminProcess, "call", lambda *_, **__: {})
     settings = load_settings(worker={"delivery": "at-least-once"})
     stopping = Stopping()
     group.stop = stopping.set
