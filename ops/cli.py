@@ -1,12 +1,12 @@
 """The `marquee` command: finds the command's module, and turns errors into one sentence and an exit code."""
 
-import errno
 import importlib
 import logging
 import sys
 
 import typer
 
+from ops.machine import in_words, is_of_this_machine
 from schemas.errors import MarqueeError, SettingsError
 
 # Command modules, in the order in which `marquee --help` shows them; each has `register(app)`.
@@ -74,10 +74,10 @@ def main() -> None:
     except KeyboardInterrupt:  # while the commands are still imported; Typer sees those that come later
         sys.exit(130)
     except OSError as error:
-        if not _is_of_this_machine(error):
+        if not is_of_this_machine(error):
             raise
         logging.getLogger(__name__).debug("ended by", exc_info=error)
-        print(f"marquee: {error}; a file or folder here cannot be used as it is", file=sys.stderr)  # noqa: T201
+        print(f"marquee: {in_words(error)}", file=sys.stderr)  # noqa: T201
         sys.exit(SettingsError.exit_code)
     except Exception as error:
         if not _is_refused_option(error):
@@ -85,18 +85,6 @@ def main() -> None:
         sentence = f"the Kafka client refuses its settings ({error.args[0].str()}); check the MARQUEE_KAFKA__… settings"
         print(f"marquee: {sentence}", file=sys.stderr)  # noqa: T201
         sys.exit(SettingsError.exit_code)
-
-
-def _is_of_this_machine(error: OSError) -> bool:
-    """Whether a folder cannot be written, or the disk is full: a matter of this machine that a person can mend."""
-    no_temporary = isinstance(error, FileNotFoundError) and "temporary directory" in str(error)
-    return no_temporary or error.errno in (
-        errno.EACCES,
-        errno.EPERM,
-        errno.EROFS,
-        errno.ENOSPC,
-        errno.ENOTDIR,
-    )
 
 
 def _is_refused_option(error: Exception) -> bool:

@@ -28,8 +28,8 @@ def indexer(
     Any number may run; one at a time has the commands. Waits for Kafka and Milvus for as long as it takes, and says at
     /health/ready what it waits for. Every other setting is a MARQUEE_… variable.
 
-    Exit codes: 0 stopped; 2 a wrong setting, or Kafka or Milvus refused who we are; 3 Kafka ended this process for good
-    (fenced by its successor): a supervisor restarts it.
+    Exit codes: 0 stopped; 1 this machine has no room or no right for a file; 2 a wrong setting, or Kafka or Milvus refused
+    who we are; 3 Kafka ended this process for good (fenced by its successor). After 1 and 3 a supervisor restarts it.
     """
     settings = settings_with(
         bootstrap_servers=bootstrap_servers,
@@ -40,6 +40,7 @@ def indexer(
         port=port,
     )
     from ops import logs
+    from ops.machine import long_running
     from ops.origins import log_unread_variables
     from ops.schema_check import check_schemas
     from worker.run_indexer import run_indexer
@@ -47,4 +48,5 @@ def indexer(
     logs.set_up(settings.log)
     log_unread_variables()
     check_schemas(settings)
-    run_indexer(settings)
+    with long_running():
+        run_indexer(settings)

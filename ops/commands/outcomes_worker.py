@@ -19,11 +19,12 @@ def outcomes_worker(
     Feedback counts for a day. Any number may run; one at a time works. Waits for Kafka for as long as it takes, and says at
     /health/ready what it waits for. What cannot be read becomes a dead letter.
 
-    Exit codes: 0 stopped; 2 a wrong setting, or Kafka refused who we are; 3 Kafka ended this process for good (fenced by its
-    successor): a supervisor restarts it.
+    Exit codes: 0 stopped; 1 this machine has no room or no right for a file; 2 a wrong setting, or Kafka refused who we are;
+    3 Kafka ended this process for good (fenced by its successor). After 1 and 3 a supervisor restarts it.
     """
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, port=port)
     from ops import logs
+    from ops.machine import long_running
     from ops.origins import log_unread_variables
     from ops.schema_check import check_schemas
     from worker.run_outcomes import run_outcomes
@@ -31,4 +32,5 @@ def outcomes_worker(
     logs.set_up(settings.log)
     log_unread_variables()
     check_schemas(settings)
-    run_outcomes(settings)
+    with long_running():
+        run_outcomes(settings)

@@ -27,8 +27,9 @@ def worker(
     Waits for Kafka, Milvus and an active release for as long as it takes, and says at /health/ready what it waits for.
     SIGTERM finishes what is in flight, commits, and leaves the group. Every other setting is a MARQUEE_… variable.
 
-    Exit codes: 0 stopped; 2 a wrong setting, or Kafka or Milvus refused who we are; 3 Kafka ended this process for good
-    (fenced by its successor, or an event was removed before it was answered): a supervisor restarts it.
+    Exit codes: 0 stopped; 1 this machine has no room or no right for a file; 2 a wrong setting, or Kafka or Milvus refused
+    who we are; 3 Kafka ended this process for good (fenced by its successor, or an event was removed before it was
+    answered). After 1 and 3 a supervisor restarts it.
     """
     settings = settings_with(
         bootstrap_servers=bootstrap_servers,
@@ -39,6 +40,7 @@ def worker(
         port=port,
     )
     from ops import logs
+    from ops.machine import long_running
     from ops.origins import log_unread_variables
     from ops.schema_check import check_schemas
     from worker.run import run_worker
@@ -46,4 +48,5 @@ def worker(
     logs.set_up(settings.log)
     log_unread_variables()
     check_schemas(settings)
-    run_worker(settings)
+    with long_running():
+        run_worker(settings)
