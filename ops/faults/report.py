@@ -11,7 +11,9 @@ from pathlib import Path
 
 from rich.table import Table
 
+from ops.faults.budget import Budget
 from ops.faults.scenario import Result
+from ops.faults.scenarios import SCENARIOS
 
 COLUMNS = (
     "scenario",
@@ -24,9 +26,11 @@ COLUMNS = (
     "mixed",
     "other",
     "verdict",
-    "longest gap, s",
+    "may, s",
+    "did (longest gap), s",
     "duration, s",
 )
+BEYOND = "**(!)**"
 _SHOWN_PARTS = ("lost", "duplicated", "out_of_order", "untrue", "mixed")
 _PACKAGES = ("marquee", "confluent-kafka", "pymilvus", "milvus", "milvus-lite", "paddlepaddle")
 
@@ -57,6 +61,10 @@ class Report:
             "command": self.command,
             "versions": versions(),
             "machine": machine(),
+            "budgets": {
+                scenario: {"seconds": budget.seconds, "made_of": str(budget)}
+                for scenario, budget in self._budgets().items()
+            },
             "results": [asdict(result) for result in self.results],
         }
         return json.dumps(content, indent=2)
@@ -85,6 +93,19 @@ class Report:
             "longest gap is the longest time that any one of the partitions had nothing new while faults were injected; the machine",
             "was shared with other work, so gaps and durations are what they were there, and no best case.",
             "",
+            "`may` is a scenario's budget: how long one partition may have nothing new while its faults are injected, added up below from",
+            f"the timeouts that such a fault runs into one after another. `did` is its longest gap; {BEYOND} marks one beyond the budget.",
+            "It breaks no promise about events, so the verdict stays; the scenario's sentence says how far beyond it was, and what",
+            "is known of the cause. A session timeout stands for the transaction of a dead worker, too, which the broker ends within the same",
+            "time (it times out 10 s earlier, and is looked for every 10 s).",
+            "",
+            "| scenario | may, s | made of |",
+            "|---|---|---|",
+            *(
+                f"| {scenario} | {budget.seconds:g} | {budget} |"
+                for scenario, budget in self._budgets().items()
+            ),
+            "",
             "A gap of a run on Kafka 4.3.1 is not to be set beside one on 4.2.2: with 4.3.1 a KIP-848 group could be stable with",
             "partitions that nobody had, and on either a lone broker's group coordinator that loads twice can keep dead members in a",
             "group for good ([what a deployment has to see to](exactly-once.md#what-is-left-to-you)); a partition then stands still",
@@ -95,6 +116,22 @@ class Report:
             "",
         ]
         return "\n".join(lines)
+
+    def _budgets(self) -> dict[str, Budget]:
+        found = {result.scenario: budget_of(result) for result in self.results}
+        return {scenario: budget for scenario, budget in found.items() if budget is not None}
+
+
+def budget_of(result: Result) -> Budget | None:
+    """The budget that the scenario declares today, which counts for results of earlier days, too."""
+    scenario = SCENARIOS.get(result.scenario)
+    return scenario.budget if scenario else None
+
+
+def beyond(result: Result) -> float:
+    """By how many seconds the longest gap is over the budget; 0 where it is within."""
+    budget = budget_of(result)
+    return max(0.0, result.longest_gap_s - budget.seconds) if budget else 0.0
 
 
 def published(path: Path) -> list[Result]:
@@ -146,8 +183,9 @@ def versions() -> dict[str, str]:
 
 def _cells(result: Result) -> list[str]:
     if result.verdict == "not run":
-        return [result.scenario, *["–"] * 8, result.verdict, "–", "–"]
+        return [result.scenario, *["–"] * 8, result.verdict, "–", "–", "–"]
     shown = [str(result.findings.get(part, 0)) for part in _SHOWN_PARTS]
+    budget = budget_of(result)
     other = sum(count for part, count in result.findings.items() if part not in _SHOWN_PARTS)
     return [
         result.scenario,
@@ -156,7 +194,8 @@ def _cells(result: Result) -> list[str]:
         *shown,
         str(other),
         result.verdict,
-        f"{result.longest_gap_s:.1f}",
+        f"{budget.seconds:g}" if budget else "–",
+        f"{result.longest_gap_s:.1f}" + (f" {BEYOND}" if beyond(result) else ""),
         f"{result.duration_s:.0f}",
     ]
 
@@ -172,6 +211,16 @@ def _sentence(result: Result) -> str:
         *([f"injected: {injected}"] if injected else []),
         *([f"exits of workers: {exits}"] if exits else []),
         *result.notes,
+        *_about_the_gap(result),
         *([" ".join(result.reason.split())] if result.reason else []),
     ]
     return f"- **{result.scenario}**: {'; '.join(parts)}."
+
+
+def _about_the_gap(result: Result) -> list[str]:
+    """The sentence that a gap beyond the budget needs."""
+    budget, over = budget_of(result), beyond(result)
+    if budget is None or not over:
+        return [result.remark] if result.remark else []
+    words = f"**a partition stood still for {result.longest_gap_s:,.1f} s, {over:,.1f} s beyond the budget of {budget.seconds:g} s**"
+    return [f"{words}: {result.remark or 'no cause is noted here'}"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ops.faults.budget import Budget
 from ops.faults.load import MakeEvent, sound_event
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Size:
 class Scenario:
     """Faults of one kind. `run` injects them while the load goes on; all else is the same for all scenarios.
 
+    `budget`: how long a partition may have nothing new; a longer gap is shown, and by itself breaks no promise.
     `protocols`: the workers' group protocol; of two, each gets half of the faults (classic cooperative, and KIP-848).
     `prepare_store`: gives the store to use, from the suite's, the scenario's folder and the seed.
     `disk_mb`: the size of the single broker's disk, a tmpfs of its own; 0 for an ordinary folder. `separate`: each node in
@@ -40,6 +42,7 @@ class Scenario:
     small: Size
     full: Size
     protocols: tuple[Protocol, ...] = ("classic",)
+    budget: Budget | None = None
     workers: int = 3
     nodes: int = 1
     disk_mb: int = 0
@@ -75,6 +78,7 @@ class Result:
     date: str = ""
     commit: str = ""
     kafka: str = ""  # the brokers' version
+    remark: str = ""  # found out later, by hand
 
     @property
     def faults(self) -> int:

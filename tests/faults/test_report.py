@@ -1,9 +1,10 @@
-"""The report: what was not run again keeps the result that was published."""
+"""The report: what was not run again keeps the published result, and a gap beyond the budget is seen at once."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from ops.faults.report import Report, published
+from ops.faults.budget import Wait, may
+from ops.faults.report import BEYOND, Report, budget_of, published
 from ops.faults.scenario import Result
 from ops.faults.scenarios import SCENARIOS
 from ops.faults.suite import Suite
@@ -24,3 +25,46 @@ def test_what_has_no_result_here_keeps_the_published_one(tmp_path: Path) -> None
 
 def test_nothing_is_published_before_the_first_report(tmp_path: Path) -> None:
     assert published(tmp_path / "faults") == []
+
+
+def test_every_scenario_says_how_long_a_partition_may_stand_still() -> None:
+    for scenario in SCENARIOS.values():
+        assert scenario.budget is not None, scenario.name
+        assert all(wait.seconds > 0 and wait.words for wait in scenario.budget.waits), scenario.name
+
+
+def test_a_budget_is_the_sum_of_its_waits_and_names_each() -> None:
+    budget = may(Wait(16, "session") * 6, Wait(4, "rebalance"), why="Six kills in a row.")
+
+    assert budget.seconds == 100
+    assert str(budget) == "6 × 16 s session + 4 s rebalance. Six kills in a row."
+
+
+def test_a_gap_beyond_the_budget_is_marked_and_explained_and_the_verdict_stays() -> None:
+    budget = budget_of(BROKER)
+    assert budget is not None
+    over = replace(BROKER, longest_gap_s=budget.seconds + 7, remark="the disk was slow")
+
+    text = Report("marquee faults", [over]).markdown()
+
+    row = next(line for line in text.splitlines() if line.startswith("| broker | 2 "))
+    assert f"| kept | {budget.seconds:g} | {budget.seconds + 7:.1f} {BEYOND} |" in row
+    assert f"7.0 s beyond the budget of {budget.seconds:g} s**: the disk was slow" in text
+    assert f"| broker | {budget.seconds:g} | {budget} |" in text
+
+
+def test_a_gap_within_the_budget_is_not_marked() -> None:
+    text = Report("marquee faults", [replace(BROKER, longest_gap_s=1.0)]).markdown()
+
+    assert f"1.0 {BEYOND}" not in text
+    assert "beyond the budget of" not in text
+
+
+def test_the_published_report_is_that_of_its_results() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    lines = (docs / "faults.md").read_text().splitlines()
+    made = Report("", published(docs / "faults")).markdown().splitlines()
+
+    assert [line for line in lines if line.startswith(("| ", "- **"))] == [
+        line for line in made if line.startswith(("| ", "- **"))
+    ]

@@ -2,11 +2,23 @@
 
 import signal
 
+from ops.faults.budget import Wait, may
 from ops.faults.scenario import Scenario, Size
+from ops.faults.scenarios.waits import (
+    BROKER_LOAD,
+    BROKER_SESSION,
+    CONSUMER_SESSION,
+    ONE_CALL,
+    PRODUCER_START,
+    SESSION,
+    TAKE_OVER,
+    WORKER_START,
+)
 from ops.faults.trial import Trial
 
 _STARTS = 5
 _MINUTES = (120.0, 180.0)
+_PAUSE_SECONDS = (0.5, 3.0)
 # Below the 9 s after which it would put itself out of office.
 _STANDSTILL_SECONDS = (1.0, 6.0)
 
@@ -18,7 +30,7 @@ def kill_broker(trial: Trial) -> None:
         trial.wait(trial.chance.uniform(0.5, 3.0))
         trial.servers.kafka.kill()
         trial.injected["kill -9"] += 1
-        trial.wait(trial.chance.uniform(0.5, 3.0))
+        trial.wait(trial.chance.uniform(*_PAUSE_SECONDS))
         _bring_back(trial)
 
 
@@ -78,6 +90,16 @@ BROKER = Scenario(
     kill_broker,
     small=Size(faults=2, events=3_000),
     full=Size(faults=20, events=50_000),
+    budget=may(
+        Wait(_PAUSE_SECONDS[1], "without a broker"),
+        BROKER_SESSION,
+        BROKER_LOAD,
+        WORKER_START,
+        SESSION,
+        TAKE_OVER,
+        why="A worker that Kafka ended meanwhile is started again, and the group waits for its old member. Where Kafka came back "
+        "without its groups, which the notes say, it was started once more: all of this once more.",
+    ),
     workers=2,
     rate=300.0,
 )
@@ -87,6 +109,13 @@ BROKER_STOPPED = Scenario(
     stop_broker,
     small=Size(faults=2, events=3_000),
     full=Size(faults=20, events=50_000),
+    budget=may(
+        Wait(_STANDSTILL_SECONDS[1], "standstill of the broker"),
+        ONE_CALL,
+        CONSUMER_SESSION,
+        TAKE_OVER,
+        why="The call under way times out, and members that were silent meanwhile may have to join anew.",
+    ),
     protocols=("consumer",),
     workers=3,
     rate=200.0,
@@ -97,6 +126,14 @@ BROKER_AWAY = Scenario(
     keep_broker_away,
     small=Size(faults=1, events=3_000),
     full=Size(faults=4, events=50_000),
+    budget=may(
+        Wait(ONE_CALL.seconds + PRODUCER_START.seconds, "until every worker says that Kafka is away"),
+        Wait(_MINUTES[1], "without a broker"),
+        BROKER_SESSION,
+        BROKER_LOAD,
+        SESSION,
+        TAKE_OVER,
+    ),
     workers=2,
     rate=100.0,
 )

@@ -3,7 +3,15 @@
 import os
 import sys
 
+from ops.faults.budget import may
 from ops.faults.scenario import Scenario, Size
+from ops.faults.scenarios.waits import (
+    BROKER_LOAD,
+    BROKER_SESSION,
+    SESSION,
+    TAKE_OVER,
+    WORKER_START,
+)
 from ops.faults.trial import Trial
 
 DISK_MB = 512
@@ -47,6 +55,14 @@ DISK_FULL = Scenario(
     fill_disk,
     small=Size(faults=1, events=3_000),
     full=Size(faults=10, events=50_000),
+    budget=may(
+        BROKER_SESSION,
+        BROKER_LOAD,
+        WORKER_START,
+        SESSION,
+        TAKE_OVER,
+        why="From the broker's end on: room is made at once, and the broker started again.",
+    ),
     workers=2,
     rate=300.0,
     disk_mb=DISK_MB,

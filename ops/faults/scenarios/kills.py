@@ -1,8 +1,10 @@
 """kill -9 of workers: at random moments, and at named points of the commit path."""
 
+from ops.faults.budget import Wait, may
 from ops.faults.orders import POINTS as ALL_POINTS
 from ops.faults.orders import Order
 from ops.faults.scenario import BOTH, Scenario, Size
+from ops.faults.scenarios.waits import SESSION, TAKE_OVER
 from ops.faults.trial import Trial
 
 _LONGEST_PAUSE_S = 2.0
@@ -42,16 +44,30 @@ KILL9 = Scenario(
     kill_at_random,
     small=Size(faults=6, events=5_000),
     full=Size(faults=200, events=1_000_000),
+    budget=may(
+        Wait(_LONGEST_PAUSE_S, "pause before a kill") * _LONGEST_ROW,
+        SESSION * _LONGEST_ROW,
+        TAKE_OVER * _LONGEST_ROW,
+        why=f"Up to {_LONGEST_ROW} kills follow each other before every partition must have moved on, and each may hit the worker "
+        "that has just got the partition.",
+    ),
     protocols=BOTH,
     rate=800.0,
 )
+_POINTS_WORKERS = 4
 POINTS = Scenario(
     "points",
     "kill -9 of workers at named points, from after the poll to after the commit",
     kill_at_points,
     small=Size(faults=len(_POINTS), events=5_000),
     full=Size(faults=25 * len(_POINTS), events=100_000),
-    workers=4,
+    budget=may(
+        SESSION * _POINTS_WORKERS,
+        TAKE_OVER * _POINTS_WORKERS,
+        why="Each worker may be killed once, one after another, just after it has got the partition; one that was started again is "
+        "not killed before it has committed something.",
+    ),
+    workers=_POINTS_WORKERS,
     rate=200.0,
     protocols=BOTH,
 )

@@ -1,8 +1,11 @@
 """A worker joins a KIP-848 group, and the answer that tells another to make room for it is lost."""
 
+from ops.faults.budget import Wait, may
 from ops.faults.scenario import Scenario, Size
-from ops.faults.scenarios.rebalances import leave
+from ops.faults.scenarios.rebalances import REVOKE, leave
+from ops.faults.scenarios.waits import TAKE_OVER
 from ops.faults.trial import Trial
+from worker.reconciliation import TOLD_SECONDS
 
 
 def lose_assignments(trial: Trial) -> None:
@@ -25,6 +28,12 @@ LOST_ASSIGNMENT = Scenario(
     lose_assignments,
     small=Size(faults=1, events=3_000),
     full=Size(faults=20, events=50_000),
+    budget=may(
+        Wait(3.0, "timeout of the heartbeat whose answer was lost (socket.timeout.ms)"),
+        Wait(TOLD_SECONDS, "before a worker whose partitions differ from the group's joins anew"),
+        REVOKE,
+        TAKE_OVER,
+    ),
     protocols=("consumer",),
     workers=1,
     rate=200.0,

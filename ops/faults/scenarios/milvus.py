@@ -2,11 +2,14 @@
 
 import signal
 
+from ops.faults.budget import Wait, may
 from ops.faults.proxy import Proxy
 from ops.faults.scenario import Scenario, Size
+from ops.faults.scenarios.waits import ONE_CALL
 from ops.faults.trial import Trial
 
 _SLOW_SECONDS = 2.0
+_TIMEOUT_SECONDS, _EXACT_AFTER_SECONDS = 5, 6
 _AWAY_SECONDS = 4.0
 # Milvus 2.3.5 says `collection not loaded` for long after a kill -9, and longer on a busy machine.
 _BACK_SECONDS = 300.0
@@ -66,7 +69,15 @@ MILVUS = Scenario(
     break_milvus,
     small=Size(faults=4, events=3_000),
     full=Size(faults=40, events=100_000),
+    budget=may(
+        Wait(_TIMEOUT_SECONDS, "timeout of the search under way (MARQUEE_MILVUS__TIMEOUT_S)"),
+        Wait(_EXACT_AFTER_SECONDS, "before the worker searches its own copy (MARQUEE_MILVUS__EXACT_AFTER_S)"),
+        ONE_CALL,
+    ),
     workers=2,
     rate=200.0,
-    variables={"MARQUEE_MILVUS__TIMEOUT_S": "5", "MARQUEE_MILVUS__EXACT_AFTER_S": "6"},
+    variables={
+        "MARQUEE_MILVUS__TIMEOUT_S": str(_TIMEOUT_SECONDS),
+        "MARQUEE_MILVUS__EXACT_AFTER_S": str(_EXACT_AFTER_SECONDS),
+    },
 )

@@ -1,9 +1,13 @@
 """Workers join and leave, under both of Kafka's group protocols."""
 
+from ops.faults.budget import Wait, may
 from ops.faults.scenario import BOTH, Scenario, Size
+from ops.faults.scenarios.waits import TAKE_OVER
 from ops.faults.trial import Trial, TrialError
+from worker.stream import REVOKE_SECONDS
 
 _LEAVE_SECONDS = 90.0
+REVOKE = Wait(REVOKE_SECONDS, "for a worker to finish what it has polled of partitions that are revoked")
 
 
 def join_and_leave(trial: Trial) -> None:
@@ -34,6 +38,7 @@ REBALANCES = Scenario(
     join_and_leave,
     small=Size(faults=4, events=3_000),
     full=Size(faults=100, events=100_000),
+    budget=may(REVOKE, TAKE_OVER),
     rate=200.0,
     protocols=BOTH,
     workers=2,

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ops.faults.budget import Wait, may
 from ops.faults.orders import Order
 from ops.faults.scenario import BOTH, Scenario, Size
+from ops.faults.scenarios.waits import SESSION, TAKE_OVER
 from ops.faults.trial import SESSION_SECONDS, Trial
 from ops.faults.worker_process import WorkerProcess
 
@@ -131,14 +133,20 @@ def _account(trial: Trial, what: str, count: int, of: int) -> None:
         trial.unexpected.append(f"{what}: only {count} of {of}")
 
 
+_WORKERS = 8
 ZOMBIE = Scenario(
     "zombie",
     "workers with a batch in hand are stopped (SIGSTOP) past their session timeout, then go on (SIGCONT); each is fenced",
     stop_past_session,
     small=Size(faults=2, events=3_000),
     full=Size(faults=30, events=50_000),
+    budget=may(
+        SESSION * (_WORKERS // _SHARE),
+        TAKE_OVER * (_WORKERS // _SHARE),
+        why=f"{_WORKERS // _SHARE} workers are stopped one after another, and each may have just got the partition of the one before.",
+    ),
     protocols=BOTH,
-    workers=8,
+    workers=_WORKERS,
     rate=200.0,
 )
 SLOW_BATCH = Scenario(
@@ -147,7 +155,13 @@ SLOW_BATCH = Scenario(
     stall_past_poll_interval,
     small=Size(faults=2, events=3_000),
     full=Size(faults=40, events=50_000),
-    workers=8,
+    budget=may(
+        Wait(SESSION_SECONDS + _MARGIN_SECONDS, "with the polling held up, 4 s past max.poll.interval.ms"),
+        SESSION,
+        TAKE_OVER,
+        why="A worker that was fenced ends, and the group waits for its old member.",
+    ),
+    workers=_WORKERS,
     rate=200.0,
     # librdkafka takes none below the session timeout of a classic group.
     variables={_POLL_INTERVAL: str(SESSION_SECONDS * 1_000)},

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from ops.faults.budget import may
 from ops.faults.indexers import Indexers
 from ops.faults.latency import Span, latencies
 from ops.faults.reading import ends_of
 from ops.faults.recompute import differences, samples
 from ops.faults.scenario import Scenario, Size
+from ops.faults.scenarios.waits import SESSION, TAKE_OVER
 from ops.faults.trial import PARTITIONS, Trial, TrialError
 from producer.commands import send_command
 from schemas.release import Action, CommandOutcome, ReleaseCommand
@@ -260,6 +262,7 @@ SWAP = Scenario(
     swap_under_load,
     small=Size(faults=5, events=3_000),
     full=Size(faults=52, events=50_000),
+    budget=may(SESSION, TAKE_OVER, why="Of a worker that is killed; a swap itself stops nobody."),
     protocols=("consumer",),
     rate=100.0,
     prepare_store=different_releases,

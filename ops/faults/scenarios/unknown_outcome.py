@@ -3,9 +3,16 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ops.faults.budget import may
 from ops.faults.orders import Order
 from ops.faults.proxy import END_TXN, INIT_PRODUCER_ID, KafkaProxy
 from ops.faults.scenario import Scenario, Size
+from ops.faults.scenarios.waits import (
+    ONE_CALL,
+    PRODUCER_START,
+    SESSION,
+    TAKE_OVER,
+)
 from ops.faults.trial import Trial
 from ops.faults.worker_process import WorkerProcess
 
@@ -82,6 +89,14 @@ UNKNOWN_OUTCOME = Scenario(
     withhold_outcomes,
     small=Size(faults=4, events=3_000),
     full=Size(faults=200, events=50_000),
+    budget=may(
+        ONE_CALL,
+        PRODUCER_START * 2,
+        SESSION,
+        TAKE_OVER,
+        why="The outcome is waited for, and that of the abort, which is asked for once more; a worker that ends meanwhile is waited "
+        "for by its group.",
+    ),
     workers=8,
     rate=200.0,
 )

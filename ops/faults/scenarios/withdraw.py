@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ops.faults.budget import may
 from ops.faults.indexers import Indexers
 from ops.faults.load import Draft, sound_event
 from ops.faults.reading import Place, ends_of
 from ops.faults.scenario import Scenario, Size
 from ops.faults.scenarios.swap import Swaps, different_releases, own_collections
+from ops.faults.scenarios.waits import SESSION, TAKE_OVER
 from ops.faults.trial import PARTITIONS, Trial
 from producer.history import history
 from producer.recommendations import Reader
@@ -151,6 +153,7 @@ WITHDRAW = Scenario(
     withdraw_under_load,
     small=Size(faults=5, events=3_000),
     full=Size(faults=50, events=50_000),
+    budget=may(SESSION, TAKE_OVER, why="Of a worker that is killed; a swap itself stops nobody."),
     protocols=("consumer",),
     rate=100.0,
     make=regular_event,
