@@ -1,8 +1,8 @@
 """The checker: what was sent against what two readers saw, as multisets, and nothing of the worker's own account.
 
 An event is told by its key, which the load makes unique and the worker copies. So what a result says about its source is
-checked, and not relied on. Only where the topic of events itself holds one twice, because its producer had sent it again, is
-each told by its place: two events, and an answer to each.
+checked, and not relied on. An event without a key is told by its place, and so is each of those that the topic of events itself
+holds twice, because its producer had sent it again: two events, and an answer to each.
 """
 
 from collections import Counter, defaultdict
@@ -17,14 +17,23 @@ EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An acknowledged event: where the broker put it, its bytes' sha256 (None for a null value), what it must end in."""
+    """An acknowledged event: where the broker put it, its bytes' sha256 (None for a null value), what it must end in.
 
-    key: bytes
+    `event_id` is what its recommendation must name, where that is not the key.
+    """
+
+    key: bytes | None
     partition: int
     offset: int
     digest: bytes | None
     ends_in: Kind | None = None  # None: either
     made_at: float = field(default=0.0, compare=False)  # the event's timestamp, in seconds
+    event_id: str | None = None
+
+    @property
+    def names_itself(self) -> str:
+        """The event id that its recommendation must have."""
+        return self.event_id if self.event_id is not None else (self.key or b"").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,7 @@ class Outcome:
 
 
 Place = tuple[int, int]  # partition and offset
-Name = tuple[bytes, Place | None]  # of an event
+Name = tuple[bytes | None, Place | None]  # of an event
 Answer = tuple[Name, Outcome]
 
 
@@ -87,13 +96,13 @@ class Truth:
     """What must be found: the events, and which collections each release was indexed into.
 
     `sent` is what was acknowledged, and with the same key what else the topic holds. `unacknowledged` keys may have been stored
-    or not, as their producer was never told.
+    or not, as their producer was never told; None among them stands for every event without a key.
     """
 
     topic: str
     sent: Sequence[Sent]
     collections: Mapping[str, Collection[str]]
-    unacknowledged: Collection[bytes] = ()
+    unacknowledged: Collection[bytes | None] = ()
 
 
 def check(truth: Truth, concurrent: Sequence[Outcome], later: Sequence[Outcome]) -> Findings:
@@ -103,8 +112,7 @@ def check(truth: Truth, concurrent: Sequence[Outcome], later: Sequence[Outcome])
     twice = {key for key, count in keys.items() if count > 1}
     events = {_name(twice, sent.key, (sent.partition, sent.offset)): sent for sent in truth.sent}
     answers = [
-        (_name(twice, outcome.key or b"", outcome.source and outcome.source[1:]), outcome)
-        for outcome in later
+        (_name(twice, outcome.key, outcome.source and outcome.source[1:]), outcome) for outcome in later
     ]
     _count(findings, truth, events, answers)
     _order(findings, events, answers)
@@ -120,9 +128,9 @@ def check(truth: Truth, concurrent: Sequence[Outcome], later: Sequence[Outcome])
     return findings
 
 
-def _name(twice: Collection[bytes], key: bytes, place: Place | None) -> Name:
-    """What tells an event: its key, and its place where the key does not suffice."""
-    return key, place if key in twice else None
+def _name(twice: Collection[bytes | None], key: bytes | None, place: Place | None) -> Name:
+    """What tells an event: its key, and its place where the key does not suffice, or is null."""
+    return key, place if key is None or key in twice else None
 
 
 def _count(findings: Findings, truth: Truth, events: Mapping[Name, Sent], answers: Iterable[Answer]) -> None:
@@ -133,9 +141,9 @@ def _count(findings: Findings, truth: Truth, events: Mapping[Name, Sent], answer
             findings.note("lost", sent)
     for name, count in counts.items():
         if name not in events and name[0] not in truth.unacknowledged:
-            findings.note("foreign", name[0])
+            findings.note("foreign", name)
         for _ in range(count - 1):
-            findings.note("duplicated", events.get(name, name[0]))
+            findings.note("duplicated", events.get(name, name))
 
 
 def _order(findings: Findings, events: Mapping[Name, Sent], answers: Iterable[Answer]) -> None:
@@ -165,7 +173,7 @@ def _judge(findings: Findings, truth: Truth, sent: Sent, outcome: Outcome) -> No
         if outcome.digest != sent.digest:
             findings.note("altered", _words(outcome))
         return
-    if sent.ends_in == "recommendation" and outcome.event_id != sent.key.decode():
+    if sent.ends_in == "recommendation" and outcome.event_id != sent.names_itself:
         findings.note("untrue", f"{_words(outcome)} names event {outcome.event_id}")
     if outcome.collection not in truth.collections.get(outcome.release or "", ()):
         findings.note("mixed", f"{_words(outcome)}: {outcome.release} with {outcome.collection}")

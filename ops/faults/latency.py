@@ -25,7 +25,7 @@ class Latencies:
 
 def latencies(sent: Sequence[Sent], outcomes: Sequence[Outcome], spans: Sequence[Span]) -> Latencies | None:
     """Of the events that were made within the spans; None where there are none."""
-    made = {event.key: event.made_at for event in sent}
+    made = {event.key: event.made_at for event in sent if event.key is not None}
     starts = sorted(spans)
     found = [
         (outcome.stored_at - made[outcome.key]) * 1_000

@@ -35,7 +35,7 @@ class Raw:
 class Draft:
     """An event before it is sent; `ends_in` is what it must end in, None where either is right.
 
-    `key_tail` makes the key longer, or no text; the part before it is the event's alone.
+    `key_tail` makes the key longer, or no text; the part before it is the event's alone. `keyless` sends a null key.
     """
 
     key: str
@@ -43,6 +43,7 @@ class Draft:
     ends_in: Kind | None
     raw: Raw | None = None
     key_tail: bytes = b""
+    keyless: bool = False
 
 
 MakeEvent = Callable[[str, random.Random], Draft]
@@ -79,7 +80,7 @@ class Load(threading.Thread):
         self._wanted = 0
         self._made = 0
         self.sent: list[Sent] = []
-        self.unacknowledged: set[bytes] = set()
+        self.unacknowledged: set[bytes | None] = set()
         self._options: dict[str, str | int | bool] = {
             "bootstrap.servers": bootstrap_servers,
             "enable.idempotence": True,
@@ -118,8 +119,9 @@ class Load(threading.Thread):
     def _send(self) -> None:
         draft = self._make(f"{self._name}-{self._made}", self._chance)
         self._made += 1
-        key = draft.key.encode() + draft.key_tail
-        receipt = _Receipt(self, key, digest_of(draft.value), draft.ends_in)
+        key = None if draft.keyless else draft.key.encode() + draft.key_tail
+        event_id = draft.key if draft.keyless else None
+        receipt = _Receipt(self, key, digest_of(draft.value), draft.ends_in, event_id)
         while True:
             try:
                 if draft.raw is None:
@@ -130,7 +132,7 @@ class Load(threading.Thread):
             except BufferError:  # brokers are away, and the local queue is full
                 self._producer.poll(0.1)
 
-    def _send_raw(self, raw: Raw, value: bytes | None, key: bytes, receipt: "_Receipt") -> None:
+    def _send_raw(self, raw: Raw, value: bytes | None, key: bytes | None, receipt: "_Receipt") -> None:
         producer = self._raw.get(raw.codec)
         if producer is None:
             producer = self._raw[raw.codec] = RawProducer(self._options | {"compression.type": raw.codec})
@@ -145,9 +147,10 @@ class _Receipt:
     """Notes what became of one event; the client's own message would keep its bytes."""
 
     load: Load = field(repr=False)
-    key: bytes
+    key: bytes | None
     digest: bytes | None
     ends_in: Kind | None
+    event_id: str | None
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
         self.note(error, message.partition(), message.offset(), message.timestamp()[1])
@@ -157,4 +160,5 @@ class _Receipt:
             self.load.unacknowledged.add(self.key)
         else:
             made_at = made_at_ms / 1_000
-            self.load.sent.append(Sent(self.key, partition, offset, self.digest, self.ends_in, made_at))
+            one = Sent(self.key, partition, offset, self.digest, self.ends_in, made_at, self.event_id)
+            self.load.sent.append(one)

@@ -105,7 +105,7 @@ class RawProducer:
         timestamp_ms: int = 0,
         on_delivery: OnDelivery | None = None,
     ) -> None:
-        """Hand over one record; `timestamp_ms` 0 is now.
+        """Hand over one record; `timestamp_ms` 0 is now, and no older one than 1 ms can be sent: librdkafka takes 0 for none.
 
         Raises:
             BufferError: the local queue is full; poll, and call again.

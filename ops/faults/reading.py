@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -19,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from ops.faults.checker import Outcome
-from ops.faults.records import bytes_of, outcome_of
+from ops.faults.records import bytes_of, digest_of, outcome_of
 from schemas.watermarks import watermarks
 
 Place = tuple[str, int]  # topic and partition
@@ -36,6 +37,15 @@ QUICK_TO_NOTICE = {
 }
 
 
+class Stored(NamedTuple):
+    """A record as its topic holds it; sha256 of its value."""
+
+    key: bytes | None
+    digest: bytes | None
+    partition: int
+    offset: int
+
+
 class CommittedReader(threading.Thread):
     """Reads the committed records of two topics from the beginning, until it has come to the ends that it is told."""
 
@@ -50,7 +60,7 @@ class CommittedReader(threading.Thread):
         self._stopping = threading.Event()
         self._failure: Exception | None = None
         self.outcomes: list[Outcome] = []
-        self.keys: set[bytes] = set()
+        self.keys: set[bytes | None] = set()
         self.newest_at: dict[
             int, float
         ] = {}  # when the newest outcome of each partition was seen, in seconds
@@ -102,7 +112,7 @@ class CommittedReader(threading.Thread):
         error = message.error()
         if error is None:
             outcome = outcome_of(message, self._dead_letters)
-            self.keys.add(outcome.key or b"")
+            self.keys.add(outcome.key)
             self.newest_at[outcome.partition] = outcome.at
             self.outcomes.append(outcome)
         elif error.code() == KafkaError._PARTITION_EOF:
@@ -144,8 +154,8 @@ def ends_of(bootstrap_servers: str, topics: list[str], partitions: int) -> dict[
         }
 
 
-def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[tuple[bytes, int, int]]:
-    """Key, partition and offset of every record of a topic without transactions, up to the ends as they are now.
+def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[Stored]:
+    """Every record of a topic without transactions, up to the ends as they are now.
 
     Raises:
         KafkaException: the brokers did not tell, or said nothing for long.
@@ -164,7 +174,8 @@ def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[tupl
             for message in messages:
                 partition, offset = message.partition(), message.offset()
                 assert partition is not None and offset is not None
-                yield bytes_of(message.key()) or b"", partition, offset
+                digest = digest_of(bytes_of(message.value()))
+                yield Stored(bytes_of(message.key()), digest, partition, offset)
                 if offset + 1 >= ends[topic, partition]:
                     left.discard(partition)
 

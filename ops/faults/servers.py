@@ -21,6 +21,14 @@ _CONSUMER_GROUPS = {
     "group.consumer.min.heartbeat.interval.ms": "1000",
     "group.consumer.heartbeat.interval.ms": "2000",
 }
+# Events of any timestamp: a broker of Kafka 4 refuses those more than an hour ahead, and removes old ones. Those of both kinds would
+# each begin a segment of its own.
+_ANY_TIMESTAMP = {
+    "log.message.timestamp.after.max.ms": str(2**63 - 1),
+    "log.retention.ms": "-1",
+    "log.roll.ms": str(2**63 - 1),
+}
+_PROPERTIES = _CONSUMER_GROUPS | _ANY_TIMESTAMP
 
 
 class Servers:
@@ -49,9 +57,9 @@ class Servers:
         self.network = Network(nodes) if separate else None
         folder = directory / f"kafka-{nodes}"
         self.kafka = (
-            NetworkedKafka(folder, self.network, nodes, _CONSUMER_GROUPS)
+            NetworkedKafka(folder, self.network, nodes, _PROPERTIES)
             if self.network
-            else LocalKafka(folder, nodes=nodes, properties=_CONSUMER_GROUPS)
+            else LocalKafka(folder, nodes=nodes, properties=_PROPERTIES)
         )
         self._open = ExitStack()
         ports = kept_ports(directory / f"proxy-{nodes}.json", ["listener", "proxy"])

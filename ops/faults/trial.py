@@ -21,6 +21,7 @@ from ops.faults.orders import Order
 from ops.faults.proxy import KafkaProxy, Proxy
 from ops.faults.reading import (
     CommittedReader,
+    Stored,
     cluster_state,
     committed_offsets,
     ends_of,
@@ -191,12 +192,12 @@ class Trial:
         """Events that the topic holds once more: even an idempotent producer sends again what it never heard of, and where
         brokers die at that moment both are kept. The worker cannot know, and answers each."""
         known = {(sent.partition, sent.offset) for sent in self.load.sent}
-        by_key = {sent.key: sent for sent in self.load.sent}
+        by_key = {_told_by(sent): sent for sent in self.load.sent}
         topic = self.settings.names.profiles
         again = [
-            replace(by_key[key], partition=partition, offset=offset)
-            for key, partition, offset in stored(self.servers.kafka.bootstrap_servers, topic, PARTITIONS)
-            if (partition, offset) not in known and key in by_key
+            replace(by_key[_told_by(record)], partition=record.partition, offset=record.offset)
+            for record in stored(self.servers.kafka.bootstrap_servers, topic, PARTITIONS)
+            if (record.partition, record.offset) not in known and _told_by(record) in by_key
         ]
         if again:
             self.notes.append(
@@ -206,8 +207,8 @@ class Trial:
 
     def _settle(self, events: list[Sent]) -> None:
         """Wait until every event has ended, or nothing more will come: all is committed, or all has stood still too long."""
-        wanted = {sent.key for sent in events}
-        twice = len(wanted) < len(events)
+        wanted = {sent.key for sent in events if sent.key is not None}
+        twice = len(wanted) < len(events)  # or without a key
         seen, since = -1, time.monotonic()
         while not wanted <= self.reader.keys or (twice and not self._all_committed(events)):
             still = time.monotonic() - since
@@ -443,6 +444,11 @@ class Trial:
         return CommittedReader(
             self.servers.kafka.bootstrap_servers, names.recommendations, names.dead_letters, PARTITIONS
         )
+
+
+def _told_by(record: Sent | Stored) -> tuple[bytes | None, bytes | None]:
+    """The key, and of a record without one its bytes, by which a copy of it is known."""
+    return record.key, record.digest if record.key is None else None
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -25,7 +25,7 @@ def answer(number: int, offset: int | None = None) -> Outcome:
     if sent.ends_in == "dead letter":
         return Outcome("dead letter", sent.partition, at, sent.key, place, sent.digest)
     return Outcome(
-        "recommendation", sent.partition, at, sent.key, place, b"any", sent.key.decode(), "r1", "c1"
+        "recommendation", sent.partition, at, sent.key, place, b"any", sent.names_itself, "r1", "c1"
     )
 
 
@@ -141,3 +141,34 @@ def test_examples_are_few() -> None:
     findings = check(Truth(TOPIC, sent, {}), [], [])
     assert findings.lost == 1_000
     assert len(findings.examples) == 5
+
+
+KEYLESS = Sent(None, 0, 2, b"digest-5", "recommendation", event_id="e5")
+ITS_ANSWER = Outcome("recommendation", 0, 2, None, (TOPIC, 0, 2), b"any", "e5", "r1", "c1")
+
+
+def test_events_without_a_key_are_told_by_their_places() -> None:
+    # Given two events without a key, of which one is poison
+    letter = Outcome("dead letter", 1, 3, None, (TOPIC, 1, 3), b"digest-6")
+    truth = replace(TRUTH, sent=[*SENT, KEYLESS, Sent(None, 1, 3, b"digest-6", "dead letter")])
+    # Then an answer to each is right, and anything else is not
+    assert found([*RIGHT, ITS_ANSWER, letter], truth) == {}
+    assert found([*RIGHT, letter], truth) == {"lost": 1}
+    assert found([*RIGHT, ITS_ANSWER, letter, replace(letter, offset=4)], truth) == {"duplicated": 1}
+    assert found([*RIGHT, ITS_ANSWER, replace(letter, digest=b"other")], truth) == {"altered": 1}
+
+
+def test_a_result_without_a_key_that_names_no_event_is_foreign() -> None:
+    truth = replace(TRUTH, sent=[*SENT, KEYLESS])
+    assert found([*RIGHT, replace(ITS_ANSWER, source=(TOPIC, 0, 9))], truth) == {"lost": 1, "foreign": 1}
+    assert found([*RIGHT, replace(ITS_ANSWER, source=None)], truth) == {"lost": 1, "foreign": 1}
+
+
+def test_a_result_of_an_event_without_a_key_names_its_id() -> None:
+    truth = replace(TRUTH, sent=[*SENT, KEYLESS])
+    assert found([*RIGHT, replace(ITS_ANSWER, event_id="e1")], truth) == {"untrue": 1}
+
+
+def test_an_empty_key_is_no_null_key() -> None:
+    truth = replace(TRUTH, sent=[*SENT, KEYLESS])
+    assert found([*RIGHT, replace(ITS_ANSWER, key=b"")], truth) == {"lost": 1, "foreign": 1}

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -16,17 +17,19 @@ _POISON_SHARE = 0.1  # of the rest
 _MAX_FUZZ_BYTES = 400
 _RAW_SHARE = 0.2
 _LONG_KEY_BYTES = 20_000
+_KEYLESS_SHARE = 0.1
+_YEAR_SECONDS = 365 * 24 * 60 * 60
 
 
 def poisoned(event_id: str, chance: random.Random) -> Draft:
     """Half of it random or damaged bytes, which may happen to be an event; of the other half 1 in 10 is poison.
 
-    A fifth of each has headers, a timestamp and a codec of any kind. No key is null: the checker tells an event by it.
+    A fifth of each has headers, a timestamp and a codec of any kind. One in ten has a null key, with either kind of producer.
     """
-    draft = _event(event_id, chance)
+    draft = replace(_event(event_id, chance), keyless=chance.random() < _KEYLESS_SHARE)
     if chance.random() >= _RAW_SHARE:
         return draft
-    # The result of a sound event names its key, which is its id; the others may have a key that is no text, or long.
+    # The result of a sound event must name its key; the others may have a key that is no text, or long.
     tails = [b""] if draft.ends_in == "recommendation" else [b"", b"\x00\xff\xfe", b"k" * _LONG_KEY_BYTES]
     return replace(draft, raw=_raw(chance), key_tail=chance.choice(tails))
 
@@ -35,7 +38,8 @@ def _raw(chance: random.Random) -> Raw:
     names = [b"caf\xe9", b"\xff\xfe", b"", b"traceparent", "\u00e9".encode(), b"marquee.source", b"n" * 2_000]
     values = [None, b"", b"\xff\x00", b"v" * 5_000]
     headers = [(chance.choice(names), chance.choice(values)) for _ in range(chance.randint(0, 6))]
-    return Raw(headers, chance.choice([0, 1, -5]), chance.choice(CODECS))
+    ahead_ms = int((time.time() + _YEAR_SECONDS) * 1_000)
+    return Raw(headers, chance.choice([0, 1, -5, ahead_ms]), chance.choice(CODECS))
 
 
 def _event(event_id: str, chance: random.Random) -> Draft:
@@ -77,7 +81,13 @@ def send_poison(trial: Trial) -> None:
     trial.start_workers(trial.scenario.workers)
     trial.load.finish(trial.size.events)
     kinds = Counter(sent.ends_in for sent in trial.load.sent)
+    keyless = sum(sent.key is None for sent in trial.load.sent)
+    ahead = sum(sent.made_at > time.time() + _YEAR_SECONDS / 2 for sent in trial.load.sent)
+    old = sum(sent.made_at < _YEAR_SECONDS for sent in trial.load.sent)
     trial.notes.append("of a fifth, header names and values, timestamps and codecs of any kind, too")
+    trial.notes.append(
+        f"{keyless:,} with a null key, {ahead:,} with a timestamp a year ahead, {old:,} of 1970 or before"
+    )
     trial.injected["poison"], trial.injected["fuzzed"] = kinds["dead letter"], kinds[None]
 
 
