@@ -56,6 +56,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     PROCESSING_FAILED = "processing_failed"
     UNREADABLE = "unreadable"
+    CRASHED = "crashed"
 
 
 REASONS: dict[Reason, str] = {
@@ -66,4 +67,5 @@ REASONS: dict[Reason, str] = {
     Reason.TOO_LARGE: "The event is larger than 1 MiB, on a topic that takes such records.",
     Reason.PROCESSING_FAILED: "The event could be read, but answering it failed, also when tried alone.",
     Reason.UNREADABLE: "The Kafka client could not decode the record, also not in a process with larger limits; its value is null.",
+    Reason.CRASHED: "Workers ended at the event one after the other, and so did, twice, a process that tried it alone.",
 }

@@ -17,12 +17,14 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
+from worker.attempts import Attempts
 from worker.growth import Growth
 from worker.http import Health
 from worker.lag_metrics import LagMetrics
 from worker.origin import Origin
 from worker.positions import Positions, Told, go_to
 from worker.publish import raise_if_final
+from worker.rehearsals import Rehearsals
 from worker.unreadable import Unreadable
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class Assignment:
         positions: Positions,
         growth: Growth,
         unreadable: Unreadable,
+        rehearsals: Rehearsals,
         origin: Origin,
         before_taking: Callable[[], None],
         health: Health,
@@ -57,12 +60,14 @@ class Assignment:
         self._positions = positions
         self._growth = growth
         self._unreadable = unreadable
+        self._rehearsals = rehearsals
         self._origin = origin
         self._look: Future[bool] | None = None
         self._look_at = 0.0
         self._before_taking = before_taking
         self._health = health
         self._lag = lag
+        self._attempts = Attempts(self._commit)
         self._pending: dict[int, int] = {}  # by partition, the number of its assignment
         self._count = 0
         self._asked: dict[int, int] = {}
@@ -80,14 +85,26 @@ class Assignment:
         """Whether an answer may come at any moment."""
         return self._answer is not None
 
+    def given(self, partitions: Sequence[TopicPartition]) -> None:
+        """The group has given us these partitions: as `add`, and their marks are ours to set."""
+        self._attempts.assigned(partitions)
+        self.add(partitions)
+
     def add(self, partitions: Iterable[TopicPartition]) -> None:
         """These partitions are ours, from positions that are yet to be asked for."""
         self._count += 1
         self._pending |= {place.partition: self._count for place in partitions}
         self._again_at = 0.0
 
-    def drop(self, partitions: Sequence[TopicPartition]) -> None:
-        """These partitions are not ours any more. Called in a rebalance callback, which has to unassign, be it nothing."""
+    def drop(self, partitions: Sequence[TopicPartition], *, in_order: bool = False) -> None:
+        """These partitions are not ours any more. Called in a rebalance callback, which has to unassign, be it nothing.
+
+        `in_order`: they are ours until now, nothing of them is in flight, and every commit's outcome is known.
+        """
+        if in_order:
+            self._take_back_marks(partitions)
+        self._attempts.gone(partitions)
+        self._rehearsals.gone(partitions)
         for place in partitions:
             self._pending.pop(place.partition, None)
         gone = {place.partition for place in partitions}
@@ -161,16 +178,26 @@ class Assignment:
             self._commit([place for place in told.to_commit if self._may_commit(place, told)])
             if told.record is not None and self._is_asked(0):
                 self._origin.write(told.record)
+            ours = [place for place in told.positions if self._is_asked(place.partition)]
+            self._attempts.mark(ours, {place.partition: place.offset for place in told.to_commit})
         except UnreachableError as error:
             self._tell(dict.fromkeys(self._pending, str(error)))
         except KafkaException as exception:
             raise_if_final(exception.args[0])
             self._tell(dict.fromkeys(self._pending, exception.args[0].str()))
         else:
-            self._begin([place for place in told.positions if self._is_asked(place.partition)], paused)
+            rehearsed = self._rehearsals.due(ours, self._attempts.ends)
+            self._begin([place for place in ours if place.partition not in rehearsed], paused)
             # Known by their offsets, and not as the beginning: nothing is answered before these.
             self._lag.committed(told.to_commit)
-            self._tell(told.waiting)
+            self._tell(told.waiting | rehearsed)
+
+    def _take_back_marks(self, partitions: Sequence[TopicPartition]) -> None:
+        """Of those at work, and of those whose events are tried; what is committed of another that is pending is not known."""
+        known = {n: at for n, at in self._lag.positions().items() if n not in self._pending}
+        known |= self._rehearsals.positions
+        gone = {place.partition for place in partitions}
+        self._attempts.take_back(self._profiles, {n: at for n, at in known.items() if n in gone})
 
     def _is_asked(self, partition: int) -> bool:
         """Whether it is still ours, by the same assignment: another worker may have had it in between."""

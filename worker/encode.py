@@ -18,6 +18,7 @@ from schemas.recommendation import Retrieval
 from worker.batch import Event, Record, source_of
 from worker.catalogue import Catalogue
 from worker.decode import Rejection
+from worker.events_aside import EventAside
 from worker.lists import Lists, Scores
 
 # What stands before the movie of a rank, by rank less 1: the end of the one before it, and its own beginning.
@@ -110,7 +111,7 @@ def encode_dead_letter(
     no release has a part in.
     `without_value` is for one that no broker takes: the value's length and sha256 stand for it.
     """
-    value = event.value()
+    value = event.kept_value if isinstance(event, EventAside) else event.value()
     headers = copied_headers(event)
     headers += [
         (dead_letter.REASON, rejection.reason.encode()),

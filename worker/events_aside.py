@@ -45,7 +45,8 @@ class EventAside:
         return self.kept_key
 
     def value(self) -> bytes | None:
-        return self.kept_value
+        """Nothing to decode where it is rejected already."""
+        return None if self.rejection else self.kept_value
 
     def timestamp(self) -> tuple[int, int]:
         return self.kept_timestamp

@@ -82,6 +82,11 @@ class Metrics:
             "Batches of profiles that the Kafka client could not decode, and that another process read.",
             registry=registry,
         )
+        self._rehearsals = Counter(
+            "marquee_rehearsals",
+            "Times that events were tried in another process first, because workers had ended at them.",
+            registry=registry,
+        )
         self._commit_at = Gauge(
             "marquee_last_commit_timestamp_seconds",
             "When results were last committed; 0 before the first.",
@@ -136,6 +141,9 @@ class Metrics:
 
     def read_aside(self) -> None:
         self._read_aside.inc()
+
+    def rehearsal(self) -> None:
+        self._rehearsals.inc()
 
 
 def _by_value(metric: _Labelled, values: Iterable[str]) -> dict[str, _Labelled]:

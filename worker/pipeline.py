@@ -143,6 +143,11 @@ class Pipeline:
         return undone
 
     @property
+    def undone(self) -> bool:
+        """Whether `take_undone` would say so."""
+        return self._undone.is_set()
+
+    @property
     def standstill(self) -> str | None:
         """Why nothing is committed, where that lasts and a person may have to mend it."""
         return self._standstill.problem

@@ -49,7 +49,7 @@ class Aside:
     next_offset: int
 
 
-def _room_in_container(folder: Path) -> int:
+def room_in_container(folder: Path = _CGROUP) -> int:
     """Bytes until the container's own limit; at that the kernel may end all of its processes, the worker among them.
 
     Large where there is no limit that can be read (cgroup v2).
@@ -173,6 +173,6 @@ class ReadAside:
             records=settings.worker.batch_events,
             record_bytes=_RECORD_BYTES,
             max_value_bytes=MAX_EVENT_BYTES,
-            memory_bytes=min(MEMORY_BYTES, _room_in_container(_CGROUP)),
+            memory_bytes=min(MEMORY_BYTES, room_in_container()),
             seconds=_READ_SECONDS,
         )

@@ -48,6 +48,7 @@ from worker.pipeline import Pipeline
 from worker.positions import Positions
 from worker.publish import TRANSACTION_SECONDS, AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
 from worker.reconciliation import Reconciliation
+from worker.rehearsals import Rehearsals
 from worker.statistics import Statistics
 from worker.stopping import Stopping
 from worker.tails import Tails
@@ -114,6 +115,7 @@ class Stream:
             )
         )
         self._unreadable = Unreadable(settings, self._consumer, health, metrics)
+        self._rehearsals = Rehearsals(settings, metrics)
         self._publisher: Publisher = (
             ExactlyOnce(settings, worker_id, self._consumer)
             if settings.worker.delivery == "exactly-once"
@@ -130,6 +132,7 @@ class Stream:
             self._positions,
             Growth(settings, self._admin, self._publisher.learn),
             self._unreadable,
+            self._rehearsals,
             origin,
             before_taking,  # for each assignment; UnreachableError: again
             health,
@@ -149,6 +152,7 @@ class Stream:
         self._taken_at = 0.0
         self._rewinding = False
         self._paused = False
+        self._failing = False  # an error ends this process
         self._regrouped = True  # since the publisher looked who we are in the group
 
     def run(self) -> None:
@@ -189,6 +193,7 @@ class Stream:
 
     def _leave(self) -> None:
         """1. Finish what is in flight. 2. Leave the group. 3. End the threads, or the process where one hangs."""
+        self._failing = not self._stopping.is_set()
         self._pipeline.drain(self._settings.worker.stop_timeout_s)
         self._settle()
         self._pipeline.abandon()
@@ -196,6 +201,7 @@ class Stream:
         self._unreadable.close()
         self._consumer.close()
         self._admin.close()
+        self._rehearsals.close()
         self._assignment.close()
         self._tails.close()
         if not self._pipeline.close(seconds=1.0):
@@ -280,7 +286,8 @@ class Stream:
     def _take(self, events: list[Event]) -> None:
         if events and not self._taken:
             self._taken_at = time.monotonic()
-        self._taken.add(events)
+        # By one look at an empty dict, but where an event has ended processes.
+        self._taken.add(self._rehearsals.apart(events) if self._rehearsals.condemned else events)
 
     def _patience(self) -> float:
         """Seconds to wait for the next event: while a batch is being filled it may be due at any moment."""
@@ -408,12 +415,15 @@ class Stream:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Only note them. The client is told of none yet, and must be told: else it assigns them all itself."""
-        self._assignment.add(partitions)
+        self._assignment.given(partitions)
         consumer.incremental_assign([])
         self._regrouped = True
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """1. Hand over what is taken. 2. Finish. 3. Or else drop everything, and go back. 4. Let go."""
+        """1. Hand over what is taken. 2. Finish. 3. Or else drop everything, and go back. 4. Let go.
+
+        Where a commit's outcome is not known yet the marks stay, and so they do where an error ends this process.
+        """
         while self._taken and not self._rewinding and not self._stopping.is_set():
             self._hand_over("revoked")
         if not self._finished(0.0 if self._stopping.is_set() else REVOKE_SECONDS):
@@ -422,7 +432,8 @@ class Stream:
             self._rewinding = True
         self._regrouped = True
         self._settle()
-        self._assignment.drop(partitions)
+        in_order = not (self._rewinding or self._pipeline.undone or self._failing)
+        self._assignment.drop(partitions, in_order=in_order)
         log.info("revoked %s", _numbers(partitions))
 
     def _finished(self, seconds: float) -> bool:

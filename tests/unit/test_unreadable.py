@@ -17,7 +17,7 @@ from worker.decode import Rejection, decode
 from worker.events_aside import unreadable_event
 from worker.http import Health
 from worker.metrics import Metrics
-from worker.read_aside import Aside, _room_in_container
+from worker.read_aside import Aside, room_in_container
 from worker.unreadable import Unreadable
 
 TOPIC = "marquee.profiles"
@@ -183,7 +183,7 @@ def test_the_child_takes_no_more_than_the_container_has_left(
 ) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="ascii")
-    assert _room_in_container(tmp_path) == room
+    assert room_in_container(tmp_path) == room
 
 
 def test_the_dead_letter_of_an_offset_that_cannot_be_read_names_its_place() -> None:

@@ -1,0 +1,209 @@
+"""A child process that answers events to see whether it outlives them: it joins no group, and publishes nothing.
+
+One order comes in on stdin, as JSON; lines of JSON go out on stdout, whatever libraries print goes to stderr:
+
+    {"begin": [0, 7]}        the event at offset 7 of partition 0; an end of this process from here on is the event's doing
+    {"done": [0, 7]}         it is answered
+    {"end": 0}               partition 0 has no more events, or none that this client can read
+    {"failed": "…"}          Kafka, the store or Milvus are away, or there is no active release: nothing is known of the rest
+    {"bye": true}            all is answered
+
+Movies that are withdrawn are not left out here, and each event is answered alone.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from prometheus_client import CollectorRegistry
+
+from schemas import kafka
+from schemas.dead_letter import ERROR, Reason
+from schemas.errors import UnreachableError
+from schemas.headers import mended
+from schemas.profile import ProfileEvent
+from schemas.release import ActiveRecord, TrialRecord
+from schemas.releases import ReleasesView
+from schemas.settings import Settings, load_settings
+from worker.answer import Answerer
+from worker.batch import Answer, Event
+from worker.errors import AbandonedError
+from worker.http import Health
+from worker.lineup import Lineup, Trial
+from worker.loader import ReleaseLoader
+from worker.metrics import Metrics
+from worker.milvus import Milvus
+from worker.read_aside import room_in_container
+from worker.records import read_releases
+from worker.retrieval import Retriever
+from worker.served import ServedRelease
+
+# Of memory, beyond what a loaded release takes: an event of 1 MiB takes far less.
+ALLOWANCE_BYTES = 1024**3
+_KAFKA_SECONDS = 30.0
+_ANSWER_SECONDS = 30.0
+_POLL_SECONDS = 0.2
+# As exceptions that a lack of memory becomes on its way through libraries.
+_NO_MEMORY = (b"MemoryError", b"ResourceExhausted", b"bad_alloc")
+
+
+class Order(TypedDict):
+    """Where to begin, and how far to go."""
+
+    settings: dict[str, Any]  # what the environment does not say
+    positions: list[tuple[int, int, int]]  # partition, offset, events at most
+
+
+class _Lineup:
+    """Never changes."""
+
+    def __init__(self, lineup: Lineup) -> None:
+        self._lineup = lineup
+
+    def lineup(self) -> Lineup:
+        return self._lineup
+
+
+def main() -> None:
+    """Carry out the order."""
+    order: Order = json.loads(sys.stdin.buffer.read())
+    say = _said_on(os.dup(1))
+    os.dup2(2, 1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Where the machine has no memory left, this process goes before the worker does.
+    with suppress(OSError):  # Linux alone has it
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    settings = load_settings(**order["settings"])
+    try:
+        _rehearse(settings, order["positions"], say)
+    except Exception as error:  # noqa: BLE001  whatever it is, this process has outlived it
+        say({"failed": f"{type(error).__name__}: {error}"})
+    else:
+        say({"bye": True})
+    os._exit(0)  # neither clients nor libraries have anything to end well
+
+
+def _rehearse(
+    settings: Settings, positions: Sequence[tuple[int, int, int]], say: Callable[[dict[str, Any]], None]
+) -> None:
+    answer: Callable[[Event], None] | None = None
+    consumer = Consumer(_config(settings))
+    for partition, offset, events in positions:
+        place = TopicPartition(settings.names.profiles, partition, offset)
+        for event in _events(consumer, place, events):
+            # Loaded for the first event only: most partitions that a killed worker leaves have none.
+            answer = answer or _loaded(settings)
+            say({"begin": [partition, event.offset()]})
+            answer(event)
+            say({"done": [partition, event.offset()]})
+        say({"end": partition})
+
+
+def _config(settings: Settings) -> kafka.Config:
+    own: kafka.Config = {"enable.partition.eof": True, "auto.offset.reset": "error", "queued.min.messages": 1}
+    return kafka.reader(settings.kafka, settings.names.worker_group, own)
+
+
+def _events(consumer: Consumer, place: TopicPartition, most: int) -> Iterator[Event]:
+    """The next events, one by one, up to the end or to what the client cannot read."""
+    consumer.assign([place])
+    deadline = time.monotonic() + _KAFKA_SECONDS
+    while most > 0:
+        messages = consumer.consume(1, _POLL_SECONDS)
+        if any(_ends(message) for message in messages):
+            return
+        sound: list[Message] = [message for message in messages if message.error() is None]
+        for event in cast(list[Event], mended(sound, lambda _: None)):
+            yield event
+            most, deadline = most - 1, time.monotonic() + _KAFKA_SECONDS
+        if time.monotonic() > deadline:
+            raise UnreachableError(f"no event of {place.topic}-{place.partition} came")
+
+
+def _ends(message: Message) -> bool:
+    """Whether nothing more is read here; of brokers that are away the client tells, and goes on trying."""
+    error = message.error()
+    return error is not None and error.code() not in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}
+
+
+def _loaded(settings: Settings) -> Callable[[Event], None]:
+    """Load what is active as a worker does, and bound the memory."""
+    try:
+        view = read_releases(settings, _KAFKA_SECONDS)
+    except KafkaException as exception:
+        raise UnreachableError(exception.args[0].str()) from None
+    if view.active is None:
+        raise UnreachableError("no release is active")
+    milvus = Milvus(settings.milvus)
+    loader = ReleaseLoader(settings, milvus)
+    lineup = _lineup(loader, view, view.active)
+    lineup.active.release.embed_profiles([ProfileEvent()])
+    metrics = Metrics(CollectorRegistry())
+    retriever = Retriever(settings, milvus, Health(), metrics)
+    answerer = Answerer(settings.names.dead_letters, _Lineup(lineup), retriever, metrics)
+    _bound()
+
+    def answer(event: Event) -> None:
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        try:
+            _look_for_memory(answerer.answer([event], lambda: time.monotonic() < deadline))
+        except MemoryError:
+            os.abort()
+        except AbandonedError:
+            raise UnreachableError("Milvus is away") from None
+
+    return answer
+
+
+def _lineup(loader: ReleaseLoader, view: ReleasesView, active: ActiveRecord) -> Lineup:
+    """The active release, and a canary beside it."""
+    lineup = Lineup(_read(loader, view, active), active.epoch)
+    trial = view.trial
+    if trial is None or trial.epoch != active.epoch or trial.kind != "canary":
+        return lineup
+    return Lineup(lineup.active, active.epoch, Trial(trial, _read(loader, view, trial)))
+
+
+def _read(loader: ReleaseLoader, view: ReleasesView, wanted: ActiveRecord | TrialRecord) -> ServedRelease:
+    record = view.releases.get(wanted.release)
+    sha256, ef = (record.vectors_sha256, record.ef) if record else (None, None)
+    return loader.read(wanted.release, wanted.collection, sha256, ef)
+
+
+def _bound() -> None:
+    """Of memory that can be written to, and not of addresses: Paddle and CUDA reserve many times what they use."""
+    status = Path("/proc/self/status")
+    if not status.exists():  # Linux alone has it
+        return
+    taken = next(line for line in status.read_text().splitlines() if line.startswith("VmData:"))
+    limit = int(taken.split()[1]) * 1024 + min(ALLOWANCE_BYTES, room_in_container())
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _look_for_memory(answers: Sequence[Answer]) -> None:
+    """An event that failed for lack of memory here would have the worker ended by the kernel."""
+    for answer in answers:
+        failed = answer.reason is Reason.PROCESSING_FAILED
+        said = [value for name, value in answer.record.headers if name == ERROR and isinstance(value, bytes)]
+        if failed and any(word in error for word in _NO_MEMORY for error in said):
+            os.abort()
+
+
+def _said_on(pipe: int) -> Callable[[dict[str, Any]], None]:
+    return lambda line: _write(pipe, json.dumps(line).encode() + b"\n")
+
+
+def _write(pipe: int, line: bytes) -> None:
+    while line:
+        line = line[os.write(pipe, line) :]
+
+
+if __name__ == "__main__":
+    main()
