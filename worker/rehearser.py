@@ -201,8 +201,11 @@ def _said_on(pipe: int) -> Callable[[dict[str, Any]], None]:
 
 
 def _write(pipe: int, line: bytes) -> None:
-    while line:
-        line = line[os.write(pipe, line) :]
+    try:
+        while line:
+            line = line[os.write(pipe, line) :]
+    except BrokenPipeError:  # the worker has ended meanwhile
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from tests.activation import activate
 from tests.integration.test_undecodable import event, one_partition, outcomes_of, publish_batch
 from tests.processes import Process, wait_for
 from worker.attempts import ENDS, ends_of, mark_of
+from worker.rehearsal import Rehearsal
 
 GUILTY = json.dumps({"user_id": 4, "event_id": "guilty"}).encode()
 # The smallest that the settings take: the group waits so long for each worker that died.
@@ -30,7 +31,7 @@ whole = module.decode
 def decode(value):
     if value and b"guilty" in value:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.abort()
+        DISASTER
     return whole(value)
 
 module.decode = decode
@@ -62,6 +63,12 @@ def committed(settings: Settings, partitions: int) -> list[TopicPartition]:
         consumer.close()
 
 
+def sabotaged(folder: Path, disaster: str = "os.abort()") -> str:
+    """The path of packages with which every process that decodes the guilty event does this."""
+    (folder / "sitecustomize.py").write_text(SABOTAGE.replace("DISASTER", disaster))
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
+
+
 def commit(settings: Settings, ends: int) -> None:
     """Leave the marks of workers that ended at offset 0 of two partitions."""
     consumer = Consumer(kafka.reader(settings.kafka, settings.names.worker_group))
@@ -77,6 +84,25 @@ def ends(settings: Settings, partitions: int) -> list[int]:
     return [ends_of(place.metadata, place.offset) for place in committed(settings, partitions)]
 
 
+@pytest.mark.timeout(300)
+def test_an_event_that_takes_all_memory_is_found_and_no_other(
+    lite_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an event at which a process wants far more memory than a release takes
+    profiles = lite_settings.names.profiles
+    one_partition(lite_settings, profiles)
+    activate(lite_settings)
+    publish_batch(lite_settings, profiles, [event(1), GUILTY, b"{", event(2)])
+    monkeypatch.setenv("PYTHONPATH", sabotaged(tmp_path, "hoard = bytearray(2 << 30)"))
+    # When the first three events are tried
+    trying = Rehearsal(lite_settings, [TopicPartition(profiles, 0, 0)], 3)
+    trying.wait(240.0)
+    # Then
+    assert (trying.done, trying.problem) == (True, None)
+    assert trying.progress.condemned == {0: {1: "ended by signal 6"}}
+    assert trying.progress.answered == 2
+
+
 @pytest.mark.timeout(400)
 def test_an_event_that_ends_every_process_becomes_a_dead_letter(
     lite_settings: Settings, tmp_path: Path
@@ -85,8 +111,7 @@ def test_an_event_that_ends_every_process_becomes_a_dead_letter(
     profiles = lite_settings.names.profiles
     one_partition(lite_settings, profiles)
     activate(lite_settings)
-    (tmp_path / "sitecustomize.py").write_text(SABOTAGE)
-    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    path = sabotaged(tmp_path)
     publish_batch(lite_settings, profiles, [event(1), event(2), event(3), GUILTY, event(5), event(6)])
     # When a supervisor starts one worker after the other, each of which ends
     for number in range(ENDS):
