@@ -4,11 +4,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
-from pydantic import ValidationError
-
 from producer.history import history
-from schemas.errors import MarqueeError
-from schemas.feedback import BUCKET_SECONDS, OUTCOMES_KEY_PREFIX, OutcomesRecord, RankOutcomes
+from schemas.feedback import (
+    BUCKET_SECONDS,
+    OUTCOMES_KEY_PREFIX,
+    OutcomesRecord,
+    RankOutcomes,
+    read_outcomes,
+)
 from schemas.settings import Settings
 
 GroupOf = Callable[[OutcomesRecord, int], str]
@@ -19,7 +22,7 @@ def outcomes(settings: Settings, since: datetime | None, timeout_s: float) -> It
 
     Raises:
         UnreachableError, SettingsError, FatalKafkaError: as `history`.
-        MarqueeError: a record is not what the contract says.
+        UnreadableOutcomesError: a record is not what the contract says, or of a newer Marquee.
     """
     newest: dict[bytes, bytes | None] = {}
     for message in history(settings, settings.names.outcomes, timeout_s=timeout_s):
@@ -29,7 +32,7 @@ def outcomes(settings: Settings, since: datetime | None, timeout_s: float) -> It
     for key, value in newest.items():
         if value is None:
             continue
-        record = _read(settings.names.outcomes, key, value)
+        record = read_outcomes(settings.names.outcomes, key, value)
         if since is None or record.since + timedelta(seconds=BUCKET_SECONDS) > since:
             yield record
 
@@ -43,13 +46,3 @@ def added_up(records: Iterable[OutcomesRecord], group_of: GroupOf) -> dict[str, 
             for what in RankOutcomes.model_fields:
                 setattr(total, what, getattr(total, what) + getattr(rank, what))
     return dict(totals)
-
-
-def _read(topic: str, key: bytes, value: bytes) -> OutcomesRecord:
-    try:
-        return OutcomesRecord.model_validate_json(value)
-    except ValidationError as error:
-        raise MarqueeError(
-            f"the record {key!r} of {topic} cannot be read ({error.errors()[0]['msg']}); upgrade Marquee, or find who else "
-            "writes to the topic"
-        ) from None

@@ -1,13 +1,15 @@
 """Feedback: what a person did with a movie that was recommended."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from schemas.errors import MarqueeError
 from schemas.profile import MAX_ID
 from schemas.release import RECORD_FORMAT
 
+_Shape = TypeVar("_Shape", bound=BaseModel)
 Action = Literal["shown", "clicked", "watched", "liked", "disliked"]
 ACTIONS: tuple[Action, ...] = ("shown", "clicked", "watched", "liked", "disliked")
 
@@ -69,6 +71,12 @@ class OutcomesPositions(BaseModel):
     )
 
 
+class _Written(BaseModel):
+    """What every record has, of whatever format."""
+
+    format: int = RECORD_FORMAT
+
+
 POSITIONS_KEY = "positions"
 OUTCOMES_KEY_PREFIX = "outcomes:"
 BUCKET_SECONDS = 600
@@ -76,3 +84,44 @@ BUCKET_SECONDS = 600
 
 def outcomes_key(since: datetime, release: str, segment: str) -> str:
     return f"{OUTCOMES_KEY_PREFIX}{since:%Y-%m-%dT%H:%M}|{release}|{segment}"
+
+
+class UnreadableOutcomesError(MarqueeError):
+    """A record of `outcomes` under a key of ours is malformed, or of a newer Marquee: what was counted is not known."""
+
+
+def read_outcomes(topic: str, key: bytes, value: bytes) -> OutcomesRecord:
+    """The counts that a record of `outcomes` holds.
+
+    Raises:
+        UnreadableOutcomesError: says what is wrong with it, and what mends it.
+    """
+    record = _read(OutcomesRecord, topic, key, value)
+    if outcomes_key(record.since, record.release, record.segment).encode() != key:
+        raise _unreadable(topic, key, "it holds the counts of another key")
+    return record
+
+
+def read_positions(topic: str, key: bytes, value: bytes) -> OutcomesPositions:
+    """How far the record says that was read; raises as `read_outcomes`."""
+    record = _read(OutcomesPositions, topic, key, value)
+    if min((*record.recommendations, *record.feedback), default=0) < 0:
+        raise _unreadable(topic, key, "an offset is negative")
+    return record
+
+
+def _read(model: type[_Shape], topic: str, key: bytes, value: bytes) -> _Shape:
+    try:
+        written = _Written.model_validate_json(value).format
+        if written > RECORD_FORMAT:
+            raise _unreadable(topic, key, f"it has format {written}, and this Marquee reads {RECORD_FORMAT}")
+        return model.model_validate_json(value)
+    except ValidationError as error:
+        raise _unreadable(topic, key, error.errors()[0]["msg"]) from None
+
+
+def _unreadable(topic: str, key: bytes, why: str) -> UnreadableOutcomesError:
+    return UnreadableOutcomesError(
+        f"the record {key.decode(errors='replace')!r} of {topic} cannot be read ({why}); upgrade Marquee, or find who else "
+        "writes to the topic and write the record anew as the contract says"
+    )

@@ -121,11 +121,20 @@ def encode_dead_letter(
     ]
     if release is not None:
         headers.append((dead_letter.RELEASE, release.encode()))
-    if without_value and value is not None:
-        headers.append((dead_letter.VALUE_LENGTH, str(len(value)).encode()))
-        headers.append((dead_letter.VALUE_SHA256, hashlib.sha256(value).hexdigest().encode()))
-        value = None
-    return Record(topic, event.partition(), event.key(), value, headers)
+    letter = Record(topic, event.partition(), event.key(), value, headers)
+    return without_its_value(letter) if without_value else letter
+
+
+def without_its_value(letter: Record) -> Record:
+    """A dead letter whose value's length and sha256 stand for the value, in headers."""
+    value = letter.value
+    if value is None:
+        return letter
+    length_and_digest: Headers = [
+        (dead_letter.VALUE_LENGTH, str(len(value)).encode()),
+        (dead_letter.VALUE_SHA256, hashlib.sha256(value).hexdigest().encode()),
+    ]
+    return Record(letter.topic, letter.partition, letter.key, None, [*letter.headers, *length_and_digest])
 
 
 def copied_headers(event: Event) -> Headers:

@@ -77,7 +77,8 @@ class Join:
         if new:
             for rank in range(len(movies)):
                 self._rank(key, rank).recommended += 1
-            self.changed.add(key)
+            if movies:  # of an empty list there is nothing to write
+                self.changed.add(key)
         digest = _digest(event_id)
         if digest in self._remembered:
             return

@@ -35,8 +35,11 @@ log = logging.getLogger(__name__)
 _BATCH = 1_000
 _POLL_SECONDS = 0.1
 _QUIET_SECONDS = 30.0
+_MAX_OFFSET = 2**63 - 1
 # Dead letters wait for the next commit; with so many bytes of them it comes at once.
 _LETTERS_BYTES = 8 * 2**20
+# So many can be delivered one by one within a transaction's time, where one of them is refused.
+_LETTERS = 2_000
 # The brokers' clocks may differ by this, and the last day is read again from a little earlier.
 _SLACK_MS = 600_000
 
@@ -107,7 +110,7 @@ class Joining:
     @property
     def full(self) -> bool:
         """Whether so much waits for the next commit that it must not wait any longer."""
-        return self._letters_bytes >= _LETTERS_BYTES
+        return self._letters_bytes >= _LETTERS_BYTES or len(self.letters) >= _LETTERS
 
     def positions(self) -> OutcomesPositions:
         """How far is read, which includes all that was taken."""
@@ -271,5 +274,8 @@ def _recommendation(message: Message, profiles: str) -> Recommendation | None:
         return None
     if (answer.source.topic, answer.source.partition) != (profiles, message.partition()):
         log.warning("%s answers an event of elsewhere, and is skipped", where)
+        return None
+    if not 0 <= answer.source.offset <= _MAX_OFFSET:
+        log.warning("%s answers an event at no offset, and is skipped", where)
         return None
     return answer

@@ -11,12 +11,15 @@ import time
 from confluent_kafka import KafkaException
 
 from schemas.errors import UnreachableError
+from schemas.feedback import OutcomesPositions, OutcomesRecord, UnreadableOutcomesError
 from schemas.settings import Settings
-from worker.errors import UndoneError
+from worker.batch import Record
+from worker.encode import without_its_value
+from worker.errors import RefusedError, UndoneError
 from worker.http import Health
 from worker.join import Join
 from worker.joining import Joining
-from worker.ledger import Ledger
+from worker.ledger import Ledger, RefusedLetterError
 from worker.outcomes_metrics import OutcomesMetrics
 from worker.publish import raise_if_final
 from worker.stopping import Stopping
@@ -29,6 +32,7 @@ _POLL_SECONDS = 0.1
 _COMMIT_SECONDS = 1.0  # what is counted is seen this much later at most
 _PAUSE_SECONDS = 1.0  # before a new term
 _LOOK_SECONDS = 30.0  # for partitions that were added
+_AGAIN_SECONDS = 3.0  # before something is tried again that a person has to mend
 
 
 class Outcomes:
@@ -93,7 +97,10 @@ class _Term:
         # 2. Fence a predecessor, so that what is read now is not changed any more.
         self._ledger.take()
         # 3. What was counted, and how far; then the last day again, counting nothing.
-        self._joining.begin(*self._ledger.read())
+        counted = self._counted()
+        if counted is None:
+            return
+        self._joining.begin(*counted)
         self._health.set("kafka", None)
         self._metrics.leading(True)
         # 4. Count, and commit once a second.
@@ -122,11 +129,60 @@ class _Term:
         join, joining = self._join, self._joining
         if joining.dirty:
             positions, letters = joining.positions(), joining.letters
-            self._ledger.write(map(join.record, join.changed), letters, positions)
+            if not self._written([join.record(key) for key in join.changed], letters, positions):
+                return
             self._metrics.committed(len(letters), join)
             self._metrics.skipped(joining.skipped)
             join.committed(int(positions.read_to.timestamp() * 1_000))
             joining.committed()
+
+    def _counted(self) -> tuple[OutcomesPositions | None, list[OutcomesRecord]] | None:
+        """What was counted, and how far: waits while that cannot be read, because it would be counted twice. None once stopped."""
+        while not self._stopping.is_set():
+            try:
+                counted = self._ledger.read()
+            except UnreadableOutcomesError as error:
+                self._wait_for_mending(str(error))
+            else:
+                self._health.set("outcomes", None)
+                return counted
+        return None
+
+    def _written(
+        self, records: list[OutcomesRecord], letters: list[Record], positions: OutcomesPositions
+    ) -> bool:
+        """Write to the ledger; False once stopped. A letter that is refused goes without its value; what is refused then waits."""
+        left, apart = list(letters), False
+        while True:
+            try:
+                self._ledger.write(records, left, positions, apart=apart)
+            except RefusedLetterError as refused:
+                self._keep_place()
+                if apart and left[refused.number].value is not None:
+                    left[refused.number] = without_its_value(left[refused.number])
+                    continue
+                failed: RefusedError = refused
+            except RefusedError as refused:
+                failed = refused
+            else:
+                self._health.set("outcomes", None)
+                return True
+            if not apart:
+                apart = True
+                continue
+            if self._stopping.is_set():
+                return False
+            self._wait_for_mending(f"{failed}; {failed.remedy}")
+            left, apart = list(letters), False
+
+    def _wait_for_mending(self, what: str) -> None:
+        """Say at /health/ready what a person has to mend, and keep the turn meanwhile: another would not get further."""
+        if self._health.problems.get("outcomes") != what:
+            log.warning("nothing is counted: %s", what)
+        self._health.set("outcomes", what)
+        deadline = time.monotonic() + _AGAIN_SECONDS
+        while time.monotonic() < deadline and not self._stopping.is_set():
+            self._keep_place(_POLL_SECONDS)
 
     def _look_for_partitions(self) -> None:
         if time.monotonic() - self._looked_at >= _LOOK_SECONDS:

@@ -21,6 +21,10 @@ UNKNOWN = "? ?"
 _BATCH = 1_000
 _SECONDS = 30.0
 _END_SECONDS = 5.0  # one question for a partition's end
+_IDLE_SECONDS = 1.0  # with nothing new: the end is asked for, whether the client tells of it or not
+# Events between two that are asked for. A result may name any offset; further ahead than this the reader jumps instead of reading
+# all that lies between.
+_FAR = 100_000
 _NOT_THERE = frozenset(
     {KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART}
 )
@@ -63,7 +67,8 @@ class Segments:
     def _of(self, asked: list[Place]) -> list[str]:
         last, first = dict(asked), dict(reversed(asked))
         for partition, offset in first.items():
-            if offset < self._asked.get(partition, -1):  # results of another topic came before
+            before = offset < self._asked.get(partition, -1)  # results of another topic came before
+            if before or offset > self._next.get(partition, offset) + _FAR:
                 self._forget(partition)
         self._asked |= last
         self._read_past(last, first)
@@ -90,20 +95,27 @@ class Segments:
         self._let_flow({partition for partition, offset in wanted.items() if self._next[partition] <= offset})
         deadline = time.monotonic() + _SECONDS
         gone: set[int] = set()
+        heard_at = time.monotonic()
         while missing := [p for p, offset in wanted.items() if p not in gone and self._next[p] <= offset]:
             if time.monotonic() > deadline:
                 raise UndoneError(f"{self._topic}-{missing[0]} could not be read up to {wanted[missing[0]]}")
-            for message in self._consumer.consume(_BATCH, 0.05):
-                ended = self._take(message)
-                if ended in wanted and self._ends_before(ended, wanted[ended]):
-                    gone.add(ended)
+            messages = self._consumer.consume(_BATCH, 0.05)
+            ended = {self._take(message) for message in messages}
+            if messages:
+                heard_at = time.monotonic()
+            elif time.monotonic() > heard_at + _IDLE_SECONDS:
+                ended, heard_at = set(missing), time.monotonic()
+            gone |= {p for p in ended & wanted.keys() if p is not None and self._ends_before(p, wanted[p])}
         for partition in gone:  # read again from where the next is asked for
             self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
             del self._next[partition]
         self._flowing -= gone
 
     def _begin(self, wanted: dict[int, int], first: dict[int, int]) -> dict[int, int]:
-        """Begin with partitions that are new here; without those that the topic does not have."""
+        """Begin with partitions that are new here; without those that the topic does not have, or that end before.
+
+        Where nothing is at an offset, the client would read the partition from its beginning.
+        """
         new = wanted.keys() - self._next.keys()
         if not new:
             return wanted
@@ -115,6 +127,8 @@ class Segments:
             raise_if_final(exception.args[0])
             raise UndoneError(f"the partitions of {self._topic}: {exception.args[0].str()}") from None
         for partition in new & seen.keys():
+            if self._ends_before(partition, first[partition]):
+                continue
             self._next[partition] = first[partition]
             self._consumer.incremental_assign([TopicPartition(self._topic, partition, first[partition])])
         return {partition: offset for partition, offset in wanted.items() if partition in self._next}
@@ -162,11 +176,12 @@ class Segments:
 
 
 def _ascending(places: Iterable[Place]) -> Iterator[list[Place]]:
-    """The places in runs whose offsets ascend within each partition."""
+    """The places in runs whose offsets ascend within each partition, and not by far."""
     run: list[Place] = []
     last: dict[int, int] = {}
     for partition, offset in places:
-        if offset <= last.get(partition, -1):
+        before = last.get(partition)
+        if before is not None and not before < offset <= before + _FAR:
             yield run
             run, last = [], {}
         run.append((partition, offset))
