@@ -141,7 +141,7 @@ def test_results_at_offsets_that_no_event_has_keep_nobody_waiting(
 
 
 def test_a_forged_result_keeps_no_counts_back(settings: Settings, tmp_path: Path) -> None:
-    forged = {
+    forged: dict[str, object] = {
         "event_id": "forged", "user_id": None, "movies": [], "release": "r", "collection": "c", "retrieval": "milvus",
     }  # fmt: skip
     for offset in (10**6, 10**30, -1):
