@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaException, Producer
 from pydantic import BaseModel
 
 from schemas import kafka
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 _READ_SECONDS = 30.0
 _TRANSACTION_MS = 30_000
 _ROOM_SECONDS = 0.05
-_DROPPED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 
 
 class RefusedLetterError(RefusedError):
@@ -47,14 +46,13 @@ class Ledger:
         self._settings = settings
         self._topic = settings.names.outcomes
         self._warned = False
-        self._deliveries = Deliveries()
-        config = kafka.transactional_producer(
+        self._config = kafka.transactional_producer(
             settings.kafka,
             settings.names.outcomes_transactional_id,
             _TRANSACTION_MS,
             {"delivery.report.only.error": True},
         )
-        self._producer = Producer(config | {"on_delivery": self._deliveries})
+        self._begin()
 
     def take(self) -> None:
         """Fence a predecessor: what is read after this is not changed by anybody else. Raises as `sorted_out`."""
@@ -109,9 +107,14 @@ class Ledger:
             refused = error if isinstance(error, RefusedError) else refusal(undelivered)
             if refused is None:
                 raise UndoneError(_words(error, undelivered)) from None
-            sorted_out("abort_transaction", lambda: self._producer.abort_transaction(CALL_SECONDS))
-            self._deliveries.take()  # of those that the abort has dropped
+            # A new producer aborts what the old one left: an aborted one may refuse the next transaction's records, too.
+            self._begin()
+            self.take()
             raise refused from None
+
+    def _begin(self) -> None:
+        self._deliveries = Deliveries()
+        self._producer = Producer(self._config | {"on_delivery": self._deliveries})
 
     def close(self) -> None:
         """Let the producer go: an `init_transactions` that timed out would go on in it, and fence its successor."""
@@ -147,8 +150,7 @@ class Ledger:
     def _deliver(self) -> None:
         """Wait for what was handed over; raises as `_hand_over`."""
         left = self._producer.flush(CALL_SECONDS)
-        # An abort has dropped some, and the client may tell of it late.
-        undelivered = [one for one in self._deliveries.take() if one[0].code() not in _DROPPED]
+        undelivered = self._deliveries.take()
         if refused := refusal(undelivered):
             raise refused
         if left or undelivered:

@@ -58,8 +58,8 @@ def a_group_that_forgets() -> None:
     """Whenever the worker starts, the group tells at first that it has no offsets, as one that is still being loaded may."""
     create = Positions.__init__
 
-    def create_on(itself: Any, settings: Any, consumer: Consumer) -> None:
-        create(itself, settings, _Forgetful(consumer))
+    def create_on(itself: Any, settings: Any, consumer: Consumer, *others: Any) -> None:
+        create(itself, settings, _Forgetful(consumer), *others)
 
     Positions.__init__ = create_on
 
@@ -70,6 +70,9 @@ class _Forgetful:
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
         self._forgets = 3
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
 
     def committed(self, partitions: Sequence[TopicPartition], seconds: float) -> list[TopicPartition]:
         self._forgets -= 1
