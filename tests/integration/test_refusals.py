@@ -61,10 +61,13 @@ def test_a_compacted_topic_that_takes_no_dead_letter_without_a_key_is_waited_for
     deployment: Settings, tmp_path: Path, delivery: str
 ) -> None:
     topic = deployment.names.dead_letters
-    configure(deployment, topic, "cleanup.policy", "compact")
-    put(deployment, (b"1", b'{"user_id": 1}'), (None, b"not json"), (b"2", b'{"user_id": 2}'))
 
     with Process("worker", deployment, tmp_path, MARQUEE_WORKER__DELIVERY=delivery) as worker:
+        # A worker that starts waits for such a topic before it takes any event (test_topic_settings.py).
+        worker.wait_ready()
+        configure(deployment, topic, "cleanup.policy", "compact")
+        put(deployment, (b"1", b'{"user_id": 1}'), (None, b"not json"), (b"2", b'{"user_id": 2}'))
+
         problem = wait_for(
             "the remedy", lambda: worker.readiness().get("problems", {}).get("records"), SECONDS
         )
