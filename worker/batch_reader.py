@@ -17,10 +17,11 @@ import time
 from base64 import b64encode
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from schemas.headers import headers_of
 from schemas.watermarks import watermarks
 from worker.undecodable import undecodable_at
 
@@ -106,21 +107,13 @@ def _record(message: Message, max_value_bytes: int) -> dict[str, Any]:
         "offset": message.offset(),
         "key": _text(message.key()),
         "timestamp": message.timestamp(),
-        "headers": _headers(message),
+        "headers": [(name, _text(value)) for name, value in headers_of(message)],
     }
     length = len(message)
     if length > max_value_bytes:
         value = message.value() or b""
         return record | {"length": length, "sha256": hashlib.sha256(value).hexdigest()}
     return record | {"value": _text(message.value())}
-
-
-def _headers(message: Message) -> list[tuple[str, str | None]]:
-    try:
-        headers = cast(list[tuple[str, str | bytes | None]], message.headers() or [])
-        return [(name, _text(value)) for name, value in headers]
-    except UnicodeDecodeError:  # a header name that is not UTF-8; to ask again would end the process
-        return []
 
 
 def _text(value: bytes | str | None) -> str | None:

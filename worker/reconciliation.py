@@ -9,16 +9,15 @@ group changes, or for `max.poll.interval.ms`. So after a timeout the group is as
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from confluent_kafka import Consumer, KafkaException
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
-    AdminClient,
-    ConsumerGroupDescription,
-)
+from confluent_kafka.admin import AdminClient
 
 from schemas import kafka
+from schemas.errors import UnreachableError
 from schemas.settings import Settings
+from worker.aside import AdminProcess
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +25,24 @@ log = logging.getLogger(__name__)
 TOLD_SECONDS = 6.0
 _ASK_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
+
+Targets = dict[str, list[int] | None]
+"""By member id, the partitions that the group has for it; None where it does not tell."""
+
+
+def targets(settings: Settings) -> Targets:
+    """What the group has for its members; called by `worker.aside`, because the coordinator may be away.
+
+    Raises:
+        KafkaException: Kafka did not answer in time.
+    """
+    admin, group = AdminClient(kafka.admin(settings.kafka, {"log_level": 0})), settings.names.worker_group
+    described = admin.describe_consumer_groups([group], request_timeout=_ANSWER_SECONDS)[group].result()
+    wanted = {member.member_id: member.target_assignment for member in described.members}
+    return {
+        member: None if target is None else [partition.partition for partition in target.topic_partitions]
+        for member, target in wanted.items()
+    }
 
 
 class Reconciliation:
@@ -39,8 +56,9 @@ class Reconciliation:
         self._pending = pending
         self._timeouts = 0
         self._suspicious = False
-        self._admin: AdminClient | None = None
-        self._asked: Future[ConsumerGroupDescription] | None = None
+        self._admin = AdminProcess()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reconciliation")
+        self._asked: Future[Targets] | None = None
         self._ask_at = 0.0
         self._difference: tuple[set[int], set[int]] | None = None
         self._differs_since = 0.0
@@ -59,23 +77,27 @@ class Reconciliation:
             self._ask()
         return False
 
-    def _ask(self) -> None:
-        self._admin = self._admin or AdminClient(kafka.admin(self._settings.kafka))
-        self._ask_at = time.monotonic() + _ASK_SECONDS
-        futures = self._admin.describe_consumer_groups([self._group], request_timeout=_ANSWER_SECONDS)
-        self._asked = futures[self._group]
+    def close(self) -> None:
+        """End the process that asks."""
+        self._admin.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _compare(self, answer: Future[ConsumerGroupDescription]) -> bool:
+    def _ask(self) -> None:
+        self._ask_at = time.monotonic() + _ASK_SECONDS
+        self._asked = self._thread.submit(self._call)
+
+    def _call(self) -> Targets:
+        return self._admin.call(targets, self._settings, seconds=_ANSWER_SECONDS)
+
+    def _compare(self, answer: Future[Targets]) -> bool:
         self._asked = None
         try:
-            members = answer.result().members
-        except KafkaException as error:  # asked again soon
-            log.debug("cannot look what group %s has for us: %s", self._group, error.args[0].str())
+            target = answer.result().get(self._consumer.memberid() or "")
+        except (KafkaException, UnreachableError) as error:  # asked again soon
+            log.debug("cannot look what group %s has for us: %s", self._group, error)
             return False
-        own = self._consumer.memberid()
-        target = next((member.target_assignment for member in members if member.member_id == own), None)
         held = {partition.partition for partition in self._consumer.assignment()} | self._pending()
-        wanted = held if target is None else {partition.partition for partition in target.topic_partitions}
+        wanted = held if target is None else set(target)
         if wanted == held:  # or the group does not know us: the next heartbeat says so
             self._forget()
             return False

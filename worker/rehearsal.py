@@ -8,7 +8,6 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from schemas.errors import UnreachableError
 from schemas.settings import Settings
 from worker.read_aside import room_in_container
 from worker.rehearser import Order
+from worker.threads import start_vital
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +96,7 @@ class Rehearsal:
         self._child: subprocess.Popen[bytes] | None = None
         self._cancelled = False
         self.problem: str | None = None
-        self._thread = threading.Thread(target=self._run, name="rehearsal", daemon=True)
-        self._thread.start()
+        self._thread = start_vital("rehearsal", self._run, self._failed)
 
     @property
     def done(self) -> bool:
@@ -117,8 +116,10 @@ class Rehearsal:
                 pass
         except (UnreachableError, OSError) as error:
             self.problem = str(error)
-        except Exception as error:  # noqa: BLE001  the events are answered without a rehearsal
-            self.problem = f"{type(error).__name__}: {error}"
+
+    def _failed(self, error: BaseException) -> None:
+        """The events are answered without a rehearsal."""
+        self.problem = f"{type(error).__name__}: {error}"
 
     def _in_child(self) -> bool:
         """Whether a further child is to go on, because this one has ended at an event.

@@ -201,6 +201,8 @@ class Stream:
         self._unreadable.close()
         self._consumer.close()
         self._admin.close()
+        if self._reconciliation:
+            self._reconciliation.close()
         self._rehearsals.close()
         self._assignment.close()
         self._tails.close()

@@ -111,7 +111,7 @@ def test_an_answer_with_such_a_header_still_names_its_event(polled: Any) -> None
 
 
 def test_headers_are_read_in_one_place() -> None:
-    """Elsewhere only `copied_headers` asks, of events that `mended` has looked at."""
+    """Elsewhere only `copied_headers` and `Rehearsals` ask, of events that `mended` has looked at."""
     callers = {
         str(file.relative_to(ROOT))
         for package in ("schemas", "worker", "producer", "ops")
@@ -120,4 +120,4 @@ def test_headers_are_read_in_one_place() -> None:
             r"\.headers\(\)|methodcaller\(.headers", re.sub(r'"""[\s\S]*?"""|`[^`]*`', "", file.read_text())
         )
     }
-    assert callers == {"schemas/headers.py", "worker/encode.py"}
+    assert callers == {"schemas/headers.py", "worker/encode.py", "worker/rehearsals.py"}

@@ -1,7 +1,7 @@
 """A member whose group's word was lost joins anew: only after a timeout, and only where the group goes on wanting something else."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from types import SimpleNamespace
 
@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from schemas.settings import Settings
 from worker import reconciliation
+from worker.aside import AdminProcess
 from worker.reconciliation import TOLD_SECONDS, Reconciliation
 
 
@@ -48,10 +49,26 @@ class Group:
         return {groups[0]: answer}
 
 
+class AtOnce:
+    """In the place of the thread that waits for the child."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def submit(self, call: Callable[[], object]) -> "Future[object]":
+        answer: Future[object] = Future()
+        try:
+            answer.set_result(call())
+        except KafkaException as error:
+            answer.set_exception(error)
+        return answer
+
+
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Iterator[Group]:
     group = Group()
     monkeypatch.setattr(reconciliation, "AdminClient", lambda _: group)
+    monkeypatch.setattr(reconciliation, "ThreadPoolExecutor", AtOnce)
+    monkeypatch.setattr(AdminProcess, "call", lambda _, call, *arguments, **__: call(*arguments))
     monkeypatch.setattr(time, "monotonic", lambda: group.now)
     yield group
 

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from ops import cli
-from schemas.errors import SettingsError
-from worker.identity import claim_identity
 
 
 @pytest.mark.parametrize(
@@ -36,13 +34,6 @@ def test_a_folder_that_cannot_be_made_is_named(
     assert done.returncode == 2, done.stderr
     assert "/dev/null" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_without_a_temporary_folder_a_worker_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/dev/null/tmp"])
-    with pytest.raises(SettingsError, match="TMPDIR"):
-        claim_identity(None, "b:9092 marquee.worker")
 
 
 def test_without_a_temporary_folder_a_command_says_so(
