@@ -1,5 +1,7 @@
 """Records of `outcomes` that would have something counted twice, or wrongly, are refused with a sentence."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from schemas.feedback import (
@@ -9,9 +11,11 @@ from schemas.feedback import (
     read_outcomes,
     read_positions,
 )
-from schemas.release import now
 
-ONE = OutcomesRecord(since=now(), release="r", segment="F 25-34", ranks=[])
+# A fixed moment: the names of tests must be the same in every process that collects them.
+ONE = OutcomesRecord(
+    since=datetime(2026, 11, 30, 8, 40, tzinfo=UTC), release="r", segment="F 25-34", ranks=[]
+)
 KEY = outcomes_key(ONE.since, ONE.release, ONE.segment).encode()
 
 
