@@ -51,10 +51,6 @@ class UndoneError(Exception):
     """What was published is undone, or nobody knows: read the positions back from Kafka and begin again there."""
 
 
-class DoubtedError(Exception):
-    """The group tells offsets that its own committed answers contradict: ask again."""
-
-
 class RefusedError(Exception):
     """Client or broker refused these records for what they are, and none is committed: try fewer at a time."""
 

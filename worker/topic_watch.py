@@ -23,7 +23,7 @@ LOOK_SECONDS = 45.0
 
 
 class TopicWatch:
-    """Looks at the topics before the process takes any record, then twice a minute, in a thread that no poll waits for."""
+    """Looks at the topics before the process takes any record, then every 45 s, in a thread that no poll waits for."""
 
     def __init__(self, settings: Settings, role: Role, health: Health) -> None:
         self._settings, self._role, self._health = settings, role, health
