@@ -20,7 +20,7 @@ from schemas.settings import LogSettings
 BURST = 5
 WINDOW_SECONDS = 30.0
 
-# Where an event is, as fields of their own (`worker.report.place`).
+# Where an event is, as fields of their own (`worker.events.report.place`).
 _PLACE = ("topic", "partition", "offset", "release")
 
 _ExceptionInfo: TypeAlias = (

@@ -17,11 +17,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.headers import Headers
-from worker.batch import Answer, Record
+from worker.events.batch import Answer, Record
+from worker.events.report import report_dead_letters
 from worker.http import Health
 from worker.latest import Latest
 from worker.metrics import Metrics
-from worker.report import report_dead_letters
 from worker.statistics import Statistics
 from worker.trend import UNWATCHED_SECONDS, Trend
 

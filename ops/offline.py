@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from schemas.settings import Settings
 from worker.answer import Answerer
-from worker.batch import Answer, Event
+from worker.events.batch import Answer, Event
 from worker.http import Health
 from worker.lineup import Lineup
 from worker.loader import ReleaseLoader

@@ -19,7 +19,7 @@ from schemas.errors import MarqueeError
 from schemas.headers import mended
 from schemas.settings import Settings
 from schemas.topics import Names
-from worker.batch import Answer, Event
+from worker.events.batch import Answer, Event
 
 log = logging.getLogger(__name__)
 

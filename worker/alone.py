@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from schemas.dead_letter import Reason
-from worker.batch import Answer, source_of
 from worker.errors import RefusedError
+from worker.events.batch import Answer, source_of
 
 log = logging.getLogger(__name__)
 

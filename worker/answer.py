@@ -9,17 +9,17 @@ from schemas.dead_letter import Reason
 from schemas.errors import MarqueeError
 from schemas.headers import Headers
 from schemas.profile import DEFAULT_K, ProfileEvent
-from worker.batch import Answer, Event, source_of
 from worker.cache import Found, list_keys
-from worker.decode import Rejection, decode
 from worker.embedding import embed
-from worker.encode import encode_dead_letter
 from worker.errors import AbandonedError, MixedReleasesError, SupersededError
-from worker.events_aside import EventAside
+from worker.events.aside import EventAside
+from worker.events.batch import Answer, Event, source_of
+from worker.events.decode import Rejection, decode
+from worker.events.encode import encode_dead_letter
+from worker.events.report import place
 from worker.lineup import HasLineup, Lineup
 from worker.lists import NOTHING, Wish
 from worker.metrics import Metrics
-from worker.report import place
 from worker.retrieval import Retriever
 from worker.served import ServedRelease
 from worker.shadow import Shadow

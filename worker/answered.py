@@ -16,7 +16,7 @@ from schemas import dead_letter, kafka
 from schemas.headers import headers_of
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
-from worker.batch import Place, place_of
+from worker.events.batch import Place, place_of
 from worker.publish import raise_if_final
 
 # Of each partition. Aborted records, the markers of transactions and the dead letters of feedback take offsets as well; where nothing

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from schemas.release import TrialRecord
-from worker.batch import Event, source_of
+from worker.events.batch import Event, source_of
 from worker.served import ServedRelease
 
 _HASH_BYTES = 8

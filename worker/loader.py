@@ -11,8 +11,8 @@ from schemas.settings import Settings
 from worker.cache import ListCache
 from worker.checks import unit_length, warm
 from worker.device_index import DeviceIndex
-from worker.encode import RecommendationEncoder
 from worker.errors import MilvusError, ReleaseError
+from worker.events.encode import RecommendationEncoder
 from worker.exact import ExactIndex
 from worker.lists import Vectors
 from worker.milvus import EF_MIN, Milvus

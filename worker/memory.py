@@ -5,7 +5,7 @@ from schemas import kafka
 from schemas.profile import MAX_EXCLUDE, MAX_K, MAX_RECENT
 from schemas.settings import Settings
 from worker.cache import ENTRY_BYTES
-from worker.decode import MAX_EVENT_BYTES
+from worker.events.decode import MAX_EVENT_BYTES
 from worker.pipeline import ANSWERERS, DEPTH
 from worker.shadow import HELD
 

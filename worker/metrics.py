@@ -13,7 +13,7 @@ import numpy as np
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from schemas.dead_letter import Reason
-from worker.batch import Answer, Trigger
+from worker.events.batch import Answer, Trigger
 from worker.histogram import BatchHistogram
 from worker.kafka_metrics import KafkaMetrics
 from worker.lag_metrics import LagMetrics

@@ -17,7 +17,7 @@ from schemas.release import TopicRecord, topic_key
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
 from worker.aside import AdminProcess
-from worker.batch import Place
+from worker.events.batch import Place
 from worker.records import read_releases
 from worker.topic_ids import topic_ids
 

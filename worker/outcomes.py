@@ -13,9 +13,9 @@ from confluent_kafka import KafkaException
 from schemas.errors import UnreachableError
 from schemas.feedback import OutcomesPositions, OutcomesRecord, UnreadableOutcomesError
 from schemas.settings import Settings
-from worker.batch import Record
-from worker.encode import without_its_value
 from worker.errors import RefusedError, UndoneError
+from worker.events.batch import Record
+from worker.events.encode import without_its_value
 from worker.http import Health
 from worker.join import Join
 from worker.joining import Joining

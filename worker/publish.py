@@ -20,9 +20,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from schemas import kafka
 from schemas.errors import FatalKafkaError, SettingsError
 from schemas.settings import Settings
-from worker.batch import Answer, Record, positions_after
 from worker.calls import CallWatch
 from worker.errors import RefusedError, UndoneError
+from worker.events.batch import Answer, Record, positions_after
 from worker.refusals import (
     REFUSED_FOR_WHAT_THEY_ARE,
     Deliveries,

@@ -15,10 +15,10 @@ from confluent_kafka import KafkaException
 from schemas import kafka
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
-from worker.batch import Place
 from worker.batch_reader import Order
-from worker.decode import MAX_EVENT_BYTES
-from worker.events_aside import EventAside, read_event, unreadable_event
+from worker.events.aside import EventAside, read_event, unreadable_event
+from worker.events.batch import Place
+from worker.events.decode import MAX_EVENT_BYTES
 from worker.threads import start_vital
 from worker.undecodable import extent_of_batch
 

@@ -12,9 +12,9 @@ from confluent_kafka import TopicPartition
 from schemas.dead_letter import Reason
 from schemas.settings import Settings
 from worker.attempts import ENDS
-from worker.batch import Event
-from worker.decode import Rejection
-from worker.events_aside import EventAside
+from worker.events.aside import EventAside
+from worker.events.batch import Event
+from worker.events.decode import Rejection
 from worker.metrics import Metrics
 from worker.pipeline import DEPTH
 from worker.rehearsal import DEATHS, Rehearsal

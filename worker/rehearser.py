@@ -33,8 +33,8 @@ from schemas.release import ActiveRecord, TrialRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings, load_settings
 from worker.answer import Answerer
-from worker.batch import Answer, Event
 from worker.errors import AbandonedError
+from worker.events.batch import Answer, Event
 from worker.http import Health
 from worker.lineup import Lineup, Trial
 from worker.loader import ReleaseLoader

@@ -6,9 +6,9 @@ from functools import cached_property
 import numpy as np
 import orjson
 
-from worker.batch import Record
 from worker.cache import ListCache
-from worker.encode import RecommendationEncoder
+from worker.events.batch import Record
+from worker.events.encode import RecommendationEncoder
 from worker.exact import ExactIndex
 from worker.filters import Filters
 from worker.lists import Lists, Vectors

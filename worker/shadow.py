@@ -13,7 +13,7 @@ import orjson
 
 from schemas.errors import SettingsError
 from schemas.profile import ProfileEvent
-from worker.batch import Answer, Event
+from worker.events.batch import Answer, Event
 from worker.lineup import Trial
 from worker.metrics import Metrics
 from worker.served import ServedRelease

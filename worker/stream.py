@@ -37,8 +37,9 @@ from schemas.settings import Settings
 from worker.answer import Answerer
 from worker.aside import AdminProcess
 from worker.assignment import Assignment
-from worker.batch import Event, Trigger
 from worker.errors import UndoneError
+from worker.events.batch import Event, Trigger
+from worker.events.taken import Taken
 from worker.growth import Growth
 from worker.http import Health
 from worker.latest import Latest
@@ -52,7 +53,6 @@ from worker.rehearsals import Rehearsals
 from worker.statistics import Statistics
 from worker.stopping import Stopping
 from worker.tails import Tails
-from worker.taken import Taken
 from worker.threads import guarded
 from worker.unreadable import Unreadable
 

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from schemas.errors import UnreachableError
 from schemas.watermarks import watermarks
-from worker.batch import Place, place_of
+from worker.events.batch import Place, place_of
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from schemas.settings import Settings
-from worker.batch import Place, place_of
-from worker.events_aside import EventAside
+from worker.events.aside import EventAside
+from worker.events.batch import Place, place_of
 from worker.http import Health
 from worker.metrics import Metrics
 from worker.positions import go_to

@@ -23,7 +23,7 @@ from ops.data.titles import GENRES
 from schemas.settings import Settings, load_settings
 from worker import interpreter
 from worker.answer import Answerer
-from worker.batch import Event
+from worker.events.batch import Event
 from worker.http import Health
 from worker.lineup import Lineup
 from worker.loader import ReleaseLoader

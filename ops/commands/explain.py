@@ -82,7 +82,7 @@ def _read(text: str) -> ProfileEvent:
     """An event, read as the worker reads it."""
     import sys
 
-    from worker.decode import Rejection, decode
+    from worker.events.decode import Rejection, decode
 
     decoded = decode(sys.stdin.buffer.read() if text == "-" else text.encode())
     if isinstance(decoded, Rejection):

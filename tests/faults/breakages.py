@@ -8,7 +8,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 import worker.positions
 import worker.publish
 import worker.stream
-from worker.batch import Event, positions_after
+from worker.events.batch import Event, positions_after
 
 ExactlyOnce: Any = worker.publish.ExactlyOnce
 Positions: Any = worker.positions.Positions

@@ -24,7 +24,7 @@ SESSION_MS = "16000"
 # As a fault in a native library would, in the worker and in what it starts.
 SABOTAGE = """
 import os, resource
-import worker.decode as module
+import worker.events.decode as module
 
 whole = module.decode
 

@@ -16,7 +16,7 @@ from tests.activation import activate
 from tests.processes import Process
 from tests.system.browser import Browser
 from tests.unit.events import PolledEvent
-from worker.batch import Answer, Record
+from worker.events.batch import Answer, Record
 from worker.http import Health, HttpServer, serve
 from worker.latest import Latest
 from worker.metrics import Metrics

@@ -7,7 +7,7 @@ from schemas.headers import Headers
 
 @dataclass
 class PolledEvent:
-    """Has what `worker.batch.Event` asks for."""
+    """Has what `worker.events.batch.Event` asks for."""
 
     body: bytes | None = b"{}"
     at: tuple[str, int, int] = ("marquee.profiles", 3, 1042)

@@ -15,9 +15,9 @@ from schemas.recommendation import Retrieval
 from tests.unit.events import PolledEvent
 from tests.unit.lists import found
 from worker.answer import Answerer
-from worker.batch import Event, Record
 from worker.cache import ListCache
 from worker.errors import AbandonedError, ForeignVectorsError
+from worker.events.batch import Event, Record
 from worker.features import Unknowns
 from worker.lineup import Lineup
 from worker.lists import Lists, Pick, Wish

@@ -12,8 +12,8 @@ from schemas.recommendation import Recommendation
 from tests.unit.events import PolledEvent
 from tests.unit.lists import lists_of
 from worker.catalogue import Catalogue
-from worker.decode import Rejection
-from worker.encode import RecommendationEncoder, encode_dead_letter
+from worker.events.decode import Rejection
+from worker.events.encode import RecommendationEncoder, encode_dead_letter
 from worker.lists import Pick
 
 CATALOGUE = Catalogue(

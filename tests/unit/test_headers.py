@@ -12,8 +12,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from ops.faults.raw import Pairs, RawProducer
 from schemas.headers import headers_of, mended
 from worker.answered import answered_by
-from worker.decode import decode
-from worker.encode import encode_dead_letter
+from worker.events.decode import decode
+from worker.events.encode import encode_dead_letter
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 30
@@ -120,4 +120,4 @@ def test_headers_are_read_in_one_place() -> None:
             r"\.headers\(\)|methodcaller\(.headers", re.sub(r'"""[\s\S]*?"""|`[^`]*`', "", file.read_text())
         )
     }
-    assert callers == {"schemas/headers.py", "worker/encode.py", "worker/rehearsals.py"}
+    assert callers == {"schemas/headers.py", "worker/events/encode.py", "worker/rehearsals.py"}

@@ -11,10 +11,10 @@ from ops import logs
 from schemas.dead_letter import Reason
 from schemas.settings import LogSettings
 from tests.unit.events import PolledEvent
-from worker.batch import Answer, Record
-from worker.decode import Rejection
-from worker.encode import encode_dead_letter
-from worker.report import place, report_dead_letters
+from worker.events.batch import Answer, Record
+from worker.events.decode import Rejection
+from worker.events.encode import encode_dead_letter
+from worker.events.report import place, report_dead_letters
 
 SECRET = "gender F, watched 1193"
 

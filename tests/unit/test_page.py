@@ -19,9 +19,9 @@ from schemas.dead_letter import Reason
 from schemas.errors import SettingsError
 from schemas.settings import HttpSettings, load_settings
 from tests.unit.events import PolledEvent
-from worker.batch import Answer, Record
-from worker.decode import Rejection, decode
-from worker.encode import encode_dead_letter
+from worker.events.batch import Answer, Record
+from worker.events.decode import Rejection, decode
+from worker.events.encode import encode_dead_letter
 from worker.http import Health, HttpServer, serve
 from worker.latest import KEPT, Latest
 from worker.metrics import Metrics

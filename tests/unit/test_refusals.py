@@ -9,8 +9,8 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from schemas import kafka
 from schemas.settings import Settings, load_settings
 from tests.unit.events import PolledEvent
-from worker.batch import Answer, Record
 from worker.errors import RefusedError, UndoneError
+from worker.events.batch import Answer, Record
 from worker.publish import AtLeastOnce, ExactlyOnce, Publisher
 from worker.refusals import refusal, refused_at_once
 

@@ -13,7 +13,7 @@ from schemas.dead_letter import Reason
 from schemas.settings import load_settings
 from worker import rehearsal, rehearsals
 from worker.answer import Answerer
-from worker.decode import decode
+from worker.events.decode import decode
 from worker.metrics import Metrics
 from worker.rehearsal import Progress, Rehearsal
 from worker.rehearsals import Rehearsals

@@ -15,8 +15,8 @@ from schemas.release import TrialRecord
 from tests.unit.events import PolledEvent
 from tests.unit.lists import found
 from worker.answer import Answerer
-from worker.batch import Answer, Event, Record
 from worker.cache import ListCache
+from worker.events.batch import Answer, Event, Record
 from worker.features import Unknowns
 from worker.lineup import Lineup, Trial
 from worker.lists import Wish

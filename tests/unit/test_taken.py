@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.events import PolledEvent
-from worker.taken import Taken, size_of
+from worker.events.taken import Taken, size_of
 
 
 def events(*sizes: int) -> list[PolledEvent]:

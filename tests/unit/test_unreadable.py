@@ -13,8 +13,8 @@ from schemas.dead_letter import Reason
 from schemas.settings import load_settings
 from worker import unreadable as module
 from worker.answer import Answerer
-from worker.decode import Rejection, decode
-from worker.events_aside import unreadable_event
+from worker.events.aside import unreadable_event
+from worker.events.decode import Rejection, decode
 from worker.http import Health
 from worker.metrics import Metrics
 from worker.read_aside import Aside, room_in_container

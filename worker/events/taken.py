@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import accumulate
 
-from worker.batch import Event
+from worker.events.batch import Event
 
 
 class Taken:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from schemas import dead_letter
-from worker.batch import Answer, Event, source_of
+from worker.events.batch import Answer, Event, source_of
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME
 from schemas import dead_letter
 from schemas.dead_letter import Reason
 from schemas.headers import Headers
-from worker.batch import Place
-from worker.decode import MAX_EVENT_BYTES, Rejection
+from worker.events.batch import Place
+from worker.events.decode import MAX_EVENT_BYTES, Rejection
 
 
 def _now() -> tuple[int, int]:

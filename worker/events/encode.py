@@ -15,10 +15,10 @@ from schemas.headers import Headers
 from schemas.manifest import Stars
 from schemas.profile import MAX_K, ProfileEvent
 from schemas.recommendation import Retrieval
-from worker.batch import Event, Record, source_of
 from worker.catalogue import Catalogue
-from worker.decode import Rejection
-from worker.events_aside import EventAside
+from worker.events.aside import EventAside
+from worker.events.batch import Event, Record, source_of
+from worker.events.decode import Rejection
 from worker.lists import Lists, Scores
 
 # What stands before the movie of a rank, by rank less 1: the end of the one before it, and its own beginning.
