@@ -63,8 +63,8 @@ def measure(
     from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
     from ops.local.process import ChildProcess
     from schemas.settings import load_settings
-    from worker.records import read_releases
-    from worker.topics import ensure_topics
+    from worker.kafka.records import read_releases
+    from worker.kafka.topics import ensure_topics
 
     server = MilvusLite if milvus_kind == "lite" else MilvusStandalone
     milvus: LocalMilvus = server(folder / "milvus")

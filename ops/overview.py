@@ -14,9 +14,9 @@ from schemas.errors import MarqueeError
 from schemas.release import WorkerRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
+from worker.kafka.records import read_releases
 from worker.milvus import Milvus
 from worker.ownership import named
-from worker.records import read_releases
 from worker.retention import has_our_name
 from worker.store import ReleaseStore
 

@@ -117,7 +117,7 @@ def carry_out(
 
 def _require_active(settings: "Settings", action: str, timeout_s: float) -> None:
     """What became of a command is told in the record of its release: one that is about none would never be answered."""
-    from worker.records import read_releases
+    from worker.kafka.records import read_releases
 
     if read_releases(settings, timeout_s).active is None:
         raise MarqueeError(f"no release is active, so there is nothing to {action}; see `marquee releases`")

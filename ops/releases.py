@@ -15,7 +15,7 @@ from schemas.manifest import Manifest
 from schemas.release import TrialRecord, WorkerRecord, now
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker.records import read_releases
+from worker.kafka.records import read_releases
 from worker.store import ReleaseStore
 
 _ANSWER_SECONDS = 2.0

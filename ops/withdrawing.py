@@ -10,7 +10,7 @@ CALL_SECONDS = 15.0
 
 def titles(settings: Settings) -> Mapping[int, str] | None:
     """Titles by id, of the active release; None where there is none, or it is not in the store."""
-    from worker.records import read_releases
+    from worker.kafka.records import read_releases
     from worker.store import ReleaseStore
 
     active = read_releases(settings, CALL_SECONDS).active

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from schemas import kafka
 from schemas.release import ACTIVE_KEY, ActiveRecord, ReleaseRecord, ReleaseState, release_key
 from schemas.settings import Settings
+from worker.kafka.topics import ensure_topics
 from worker.milvus import Milvus
 from worker.store import ReleaseStore
-from worker.topics import ensure_topics
 
 
 def activate(

@@ -17,11 +17,11 @@ from schemas.settings import Settings
 from worker.http import Health
 from worker.indexer import Indexer
 from worker.indexer_metrics import IndexerMetrics
+from worker.kafka.records import read_releases
+from worker.kafka.topics import ensure_topics
 from worker.milvus import Milvus
-from worker.records import read_releases
 from worker.stopping import Stopping
 from worker.store import ReleaseStore
-from worker.topics import ensure_topics
 
 TIMEOUT = 120.0
 

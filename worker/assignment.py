@@ -20,10 +20,10 @@ from schemas.settings import Settings
 from worker.attempts import Attempts
 from worker.growth import Growth
 from worker.http import Health
+from worker.kafka.publish import raise_if_final
 from worker.lag_metrics import LagMetrics
 from worker.origin import Origin
 from worker.positions import Positions, Told, go_to
-from worker.publish import raise_if_final
 from worker.rehearsals import Rehearsals
 from worker.unreadable import Unreadable
 

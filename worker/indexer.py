@@ -9,6 +9,7 @@ from worker.commands import Commands
 from worker.errors import UndoneError
 from worker.http import Health
 from worker.indexer_metrics import IndexerMetrics
+from worker.kafka.topic_watch import TopicWatch
 from worker.milvus import Milvus
 from worker.ownership import Ownership
 from worker.scratch import Scratch
@@ -16,7 +17,6 @@ from worker.stopping import Stopping
 from worker.store import ReleaseStore
 from worker.sweep import Sweep
 from worker.term import Term
-from worker.topic_watch import TopicWatch
 
 log = logging.getLogger(__name__)
 

@@ -17,11 +17,11 @@ from schemas.feedback import (
     read_positions,
 )
 from schemas.settings import Settings
-from worker.compacted import CompactedReader
 from worker.errors import RefusedError, UndoneError
 from worker.events.batch import Record
-from worker.publish import CALL_SECONDS, raise_if_final
-from worker.refusals import Deliveries, Undelivered, refusal, refused_at_once, undelivered_words
+from worker.kafka.compacted import CompactedReader
+from worker.kafka.publish import CALL_SECONDS, raise_if_final
+from worker.kafka.refusals import Deliveries, Undelivered, refusal, refused_at_once, undelivered_words
 from worker.state import sorted_out
 
 log = logging.getLogger(__name__)

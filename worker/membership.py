@@ -9,9 +9,9 @@ from schemas.settings import Settings
 from worker.errors import UndoneError
 from worker.http import Health
 from worker.indexer_metrics import IndexerMetrics
-from worker.publish import raise_if_final
+from worker.kafka.publish import raise_if_final
+from worker.kafka.undecodable import undecodable_at
 from worker.stopping import Stopping
-from worker.undecodable import undecodable_at
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from schemas.errors import UnreachableError
 from schemas.release import TopicRecord, topic_key
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
-from worker.aside import AdminProcess
 from worker.events.batch import Place
-from worker.records import read_releases
-from worker.topic_ids import topic_ids
+from worker.kafka.aside import AdminProcess
+from worker.kafka.records import read_releases
+from worker.kafka.topic_ids import topic_ids
 
 log = logging.getLogger(__name__)
 

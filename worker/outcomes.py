@@ -19,12 +19,12 @@ from worker.events.encode import without_its_value
 from worker.http import Health
 from worker.join import Join
 from worker.joining import Joining
+from worker.kafka.leader import Turn
+from worker.kafka.publish import raise_if_final
+from worker.kafka.topic_watch import TopicWatch
 from worker.ledger import Ledger, RefusedLetterError
 from worker.outcomes_metrics import OutcomesMetrics
-from worker.publish import raise_if_final
 from worker.stopping import Stopping
-from worker.topic_watch import TopicWatch
-from worker.turn import Turn
 
 log = logging.getLogger(__name__)
 

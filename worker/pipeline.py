@@ -21,9 +21,9 @@ from worker.alone import Alone, Standstill
 from worker.errors import AbandonedError, RefusedError, UndoneError
 from worker.events.batch import Answer, Batch, Event, Trigger
 from worker.events.report import report_dead_letters
+from worker.kafka.publish import Publisher
 from worker.latest import Latest
 from worker.metrics import Metrics
-from worker.publish import Publisher
 from worker.threads import start_vital
 
 log = logging.getLogger(__name__)

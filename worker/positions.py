@@ -11,9 +11,9 @@ from schemas.release import TopicRecord
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
 from worker.answered import Answered, AnsweredReader, Reading
-from worker.calls import close_aside
+from worker.kafka.calls import close_aside
+from worker.kafka.publish import raise_if_final
 from worker.origin import Origin, Seen
-from worker.publish import raise_if_final
 
 log = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ from confluent_kafka import KafkaException
 from schemas import kafka
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
-from worker.batch_reader import Order
 from worker.events.aside import EventAside, read_event, unreadable_event
 from worker.events.batch import Place
 from worker.events.decode import MAX_EVENT_BYTES
+from worker.kafka.batch_reader import Order
+from worker.kafka.undecodable import extent_of_batch
 from worker.threads import start_vital
-from worker.undecodable import extent_of_batch
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class ReadAside:
             _DiedError: it ended by a signal while it read.
             UnreachableError: it came to no end, or could not begin.
         """
-        command = [sys.executable, "-m", "worker.batch_reader"]
+        command = [sys.executable, "-m", "worker.kafka.batch_reader"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
             self._child = child
             if self._cancelled:

@@ -11,6 +11,7 @@ from worker.answer import Answerer
 from worker.heartbeat import Heartbeat
 from worker.http import Health, serve
 from worker.identity import claim_identity
+from worker.kafka.topic_watch import TopicWatch
 from worker.latest import KEPT, Latest
 from worker.lifecycle import end_quietly
 from worker.metrics import Metrics
@@ -21,7 +22,6 @@ from worker.serving import Serving
 from worker.shadow import Shadow
 from worker.stopping import Stopping, on_signals
 from worker.stream import Stream
-from worker.topic_watch import TopicWatch
 from worker.trend import Trend
 from worker.withdrawals import Withdrawals
 

@@ -13,8 +13,8 @@ from schemas.profile import AGE_GROUPS, age_group
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
 from worker.errors import UndoneError
-from worker.publish import raise_if_final
-from worker.undecodable import Skipping, undecodable_at
+from worker.kafka.publish import raise_if_final
+from worker.kafka.undecodable import Skipping, undecodable_at
 
 UNKNOWN = "? ?"
 

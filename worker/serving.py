@@ -14,11 +14,11 @@ from schemas.settings import Settings
 from worker import interpreter
 from worker.heartbeat import Heartbeat
 from worker.http import Health
+from worker.kafka.records import ReleasesReader
 from worker.lineup import Lineup, Trial
 from worker.loader import ReleaseLoader
 from worker.metrics import Metrics
 from worker.milvus import Milvus
-from worker.records import ReleasesReader
 from worker.served import ServedRelease
 from worker.threads import Failure, start_vital
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from schemas import kafka
 from schemas.settings import Settings
 from worker.errors import UndoneError
-from worker.publish import CALL_SECONDS, raise_if_final
+from worker.kafka.publish import CALL_SECONDS, raise_if_final
 
 log = logging.getLogger(__name__)
 

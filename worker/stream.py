@@ -35,20 +35,20 @@ from schemas.errors import FatalKafkaError, MarqueeError, UnreachableError
 from schemas.headers import mended
 from schemas.settings import Settings
 from worker.answer import Answerer
-from worker.aside import AdminProcess
 from worker.assignment import Assignment
 from worker.errors import UndoneError
 from worker.events.batch import Event, Trigger
 from worker.events.taken import Taken
 from worker.growth import Growth
 from worker.http import Health
+from worker.kafka.aside import AdminProcess
+from worker.kafka.publish import TRANSACTION_SECONDS, AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
+from worker.kafka.reconciliation import Reconciliation
 from worker.latest import Latest
 from worker.metrics import Metrics
 from worker.origin import Origin
 from worker.pipeline import Pipeline
 from worker.positions import Positions
-from worker.publish import TRANSACTION_SECONDS, AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
-from worker.reconciliation import Reconciliation
 from worker.rehearsals import Rehearsals
 from worker.statistics import Statistics
 from worker.stopping import Stopping

@@ -12,8 +12,8 @@ from worker.commands import Commands
 from worker.http import Health
 from worker.indexer_metrics import IndexerMetrics
 from worker.job import Job
+from worker.kafka.records import ReleasesReader
 from worker.membership import Membership
-from worker.records import ReleasesReader
 from worker.state import Records, StateWriter
 from worker.stopping import Stopping
 from worker.sweep import Sweep

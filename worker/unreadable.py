@@ -16,10 +16,10 @@ from schemas.settings import Settings
 from worker.events.aside import EventAside
 from worker.events.batch import Place, place_of
 from worker.http import Health
+from worker.kafka.undecodable import Strikes, undecodable_at
 from worker.metrics import Metrics
 from worker.positions import go_to
 from worker.read_aside import ReadAside
-from worker.undecodable import Strikes, undecodable_at
 
 log = logging.getLogger(__name__)
 

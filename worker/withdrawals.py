@@ -6,8 +6,8 @@ from typing import Self
 
 from schemas.settings import Settings
 from schemas.withdrawal import WithdrawalsView
-from worker.compacted import CompactedReader
 from worker.heartbeat import Heartbeat
+from worker.kafka.compacted import CompactedReader
 from worker.metrics import Metrics
 from worker.threads import Failure, start_vital
 

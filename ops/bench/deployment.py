@@ -210,7 +210,7 @@ def deploy(
     Raises:
         MarqueeError: the indexer refused it, or did not come that far in time.
     """
-    from worker.topics import ensure_topics
+    from worker.kafka.topics import ensure_topics
 
     settings = load_settings(
         prefix=prefix,

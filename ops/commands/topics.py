@@ -8,7 +8,7 @@ import typer
 from ops.options import LONGEST_S, AsJson, BootstrapServers, Prefix, finite, settings_with
 
 if TYPE_CHECKING:
-    from worker.topics import TopicState
+    from worker.kafka.topics import TopicState
 
 _SHOWN = ("cleanup.policy", "message.timestamp.type", "max.message.bytes")
 
@@ -44,8 +44,8 @@ def topics(
     --check, where a topic is missing.
     """
     from schemas import registry
-    from worker.topic_checks import faults
-    from worker.topics import ensure_topics, fix_topics, topic_states
+    from worker.kafka.topic_checks import faults
+    from worker.kafka.topics import ensure_topics, fix_topics, topic_states
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
     if check:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from ops.doctor.finding import Finding, note, ok, wrong
 from schemas.errors import MarqueeError
 from schemas.settings import Settings
-from worker.topic_checks import CREATE, UNREAD_REMEDY, Fault, faults, unreadable
-from worker.topics import TopicState, topic_states
+from worker.kafka.topic_checks import CREATE, UNREAD_REMEDY, Fault, faults, unreadable
+from worker.kafka.topics import TopicState, topic_states
 
 
 def servers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
@@ -96,9 +96,9 @@ def _brokers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
 
 
 def _milvus(settings: Settings, timeout_s: float) -> Iterator[Finding]:
+    from worker.kafka.records import read_releases
     from worker.milvus import Milvus
     from worker.ownership import named, owner_of
-    from worker.records import read_releases
     from worker.retention import has_our_name
 
     limited = settings.milvus.model_copy(update={"timeout_s": min(timeout_s, settings.milvus.timeout_s)})
@@ -146,7 +146,7 @@ def _store(settings: Settings) -> Finding:
 
 def _active_release(settings: Settings, timeout_s: float) -> Iterator[Finding]:
     """Workers that serve go on without the files; one that starts needs them."""
-    from worker.records import read_releases
+    from worker.kafka.records import read_releases
     from worker.store import ReleaseStore
 
     try:

@@ -57,8 +57,8 @@ class Saboteur:
     def wrap(self) -> None:
         """Put the points into the worker's classes."""
         from schemas import kafka
-        from worker import publish
         from worker.answer import Answerer
+        from worker.kafka import publish
         from worker.release import Release
         from worker.retrieval import Retriever
         from worker.stream import Stream

@@ -112,7 +112,7 @@ class Trial:
 
     def prepare(self) -> None:
         """Topics, an indexed and active release, the concurrent reader, and the load."""
-        from worker.topics import ensure_topics
+        from worker.kafka.topics import ensure_topics
 
         self.folder.mkdir(parents=True, exist_ok=True)
         ensure_topics(self.settings, _PATIENCE_SECONDS)

@@ -96,7 +96,7 @@ class Up:
             LocalError: a server does not come up.
             UnreachableError, SettingsError: a server that was named cannot be reached, or refuses us.
         """
-        from worker.topics import ensure_topics
+        from worker.kafka.topics import ensure_topics
 
         self._up_file.unlink(missing_ok=True)
         # 1. The servers.

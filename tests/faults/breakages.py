@@ -5,8 +5,8 @@ from typing import Any
 
 from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 
+import worker.kafka.publish
 import worker.positions
-import worker.publish
 import worker.stream
 from worker.events.batch import Event, positions_after
 

@@ -16,7 +16,7 @@ from schemas.settings import Settings
 from tests.commands import marquee
 from tests.integration.stub_worker import StubWorker
 from tests.processes import environment_of
-from worker.topics import ensure_topics
+from worker.kafka.topics import ensure_topics
 
 TIMEOUT = 30.0
 ALL = Selection()

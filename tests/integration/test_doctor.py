@@ -18,9 +18,9 @@ from schemas.settings import Settings
 from schemas.topics import Names
 from tests.commands import marquee
 from tests.processes import wait_for
+from worker.kafka.topics import ensure_topics
 from worker.milvus import Milvus
 from worker.ownership import owner_of
-from worker.topics import ensure_topics
 
 
 def wrongs(settings: Settings) -> list[Finding]:

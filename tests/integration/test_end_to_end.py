@@ -20,9 +20,9 @@ from tests.activation import activate
 from tests.commands import marquee
 from tests.integration.stub_worker import StubWorker
 from tests.processes import Process, environment_of
+from worker.kafka.topics import ensure_topics
 from worker.milvus import Milvus
 from worker.store import ReleaseStore
-from worker.topics import ensure_topics
 
 
 @pytest.fixture

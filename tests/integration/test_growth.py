@@ -12,7 +12,7 @@ from schemas import kafka as clients
 from schemas.settings import Settings
 from tests.activation import activate
 from tests.processes import Process, wait_for
-from worker.topics import ensure_topics
+from worker.kafka.topics import ensure_topics
 
 BEFORE, AFTER = 3, 5
 

@@ -15,9 +15,9 @@ from schemas.release import ReleaseState
 from schemas.settings import Settings
 from tests.indexing import TIMEOUT, carry_out, collections, corrupt, indexer, names, view_of, with_store
 from worker.exact import ExactIndex
+from worker.kafka.topics import ensure_topics
 from worker.milvus import Milvus, connect
 from worker.store import ReleaseStore
-from worker.topics import ensure_topics
 
 
 @pytest.fixture

@@ -22,13 +22,13 @@ from worker.commands import Commands
 from worker.http import Health
 from worker.indexer import Indexer
 from worker.indexer_metrics import IndexerMetrics
+from worker.kafka.records import read_releases
+from worker.kafka.topics import ensure_topics
 from worker.milvus import Milvus
-from worker.records import read_releases
 from worker.release import Release
 from worker.state import StateWriter
 from worker.stopping import Stopping
 from worker.store import ReleaseStore
-from worker.topics import ensure_topics
 
 TIMEOUT = 120.0
 

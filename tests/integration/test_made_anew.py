@@ -14,10 +14,10 @@ from schemas.settings import Settings
 from tests.activation import activate
 from tests.integration.test_outcomes import People, counted
 from tests.processes import Process, wait_for
-from worker.records import read_releases
+from worker.kafka.records import read_releases
+from worker.kafka.topic_ids import topic_ids
+from worker.kafka.topics import ensure_topics
 from worker.segments import UNKNOWN, Segments
-from worker.topic_ids import topic_ids
-from worker.topics import ensure_topics
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from schemas.release import ACTIVE_KEY, TRIAL_KEY, ActiveRecord, TrialRecord, no
 from schemas.settings import Settings
 from tests.commands import marquee
 from tests.processes import Process, wait_for
-from worker.topics import ensure_topics
+from worker.kafka.topics import ensure_topics
 
 KILLS = int(os.environ.get("MARQUEE_TEST_KILLS", "8"))
 EVENTS_A_KILL = 400

@@ -21,8 +21,8 @@ from schemas.feedback import OutcomesRecord, UnreadableOutcomesError, outcomes_k
 from schemas.settings import Settings
 from tests.integration.test_outcomes import People, counted
 from tests.processes import Process, wait_for
+from worker.kafka.topics import ensure_topics
 from worker.segments import UNKNOWN, Segments
-from worker.topics import ensure_topics
 
 LARGE = b"{" + random.Random(1).randbytes(20_000)  # no codec makes it smaller
 SMALL = b"{"

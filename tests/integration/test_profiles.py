@@ -12,7 +12,7 @@ from producer.recommendations import Reader
 from schemas import kafka
 from schemas.errors import MarqueeError, UnreachableError
 from schemas.settings import Settings
-from worker.topics import ensure_topics
+from worker.kafka.topics import ensure_topics
 
 
 @pytest.fixture

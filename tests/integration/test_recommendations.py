@@ -10,7 +10,7 @@ from schemas import kafka
 from schemas.errors import MarqueeError
 from schemas.settings import Settings
 from tests.integration.stub_worker import StubWorker
-from worker.topics import ensure_topics
+from worker.kafka.topics import ensure_topics
 
 WAIT_SECONDS = 30.0
 NOTHING_SECONDS = 1.0  # how long a test looks for what must not come

@@ -12,11 +12,11 @@ from schemas.settings import Settings
 from tests.processes import Process
 from worker.answer import Answerer
 from worker.http import Health
+from worker.kafka.topics import ensure_topics
 from worker.latest import Latest
 from worker.metrics import Metrics
 from worker.stopping import Stopping
 from worker.stream import Stream
-from worker.topics import ensure_topics
 
 TIMEOUT = 30.0
 REFUSED = {

@@ -13,8 +13,8 @@ from schemas.errors import MarqueeError
 from schemas.settings import Settings
 from tests.commands import marquee
 from tests.retention import retention_takes
+from worker.kafka.topics import ensure_topics
 from worker.store import ReleaseStore
-from worker.topics import ensure_topics
 
 EVENTS = 60
 

@@ -42,8 +42,8 @@ from tests.integration.kafka_acls import carry_out
 from tests.integration.secure_kafka import PASSWORD, SecureKafka, secure_kafka
 from tests.integration.test_refused_settings import run_stream
 from tests.processes import Process, wait_for
+from worker.kafka.topics import ensure_topics
 from worker.store import ReleaseStore
-from worker.topics import ensure_topics
 
 PREFIX = "guarded."
 WAIT = 120.0

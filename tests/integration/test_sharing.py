@@ -13,11 +13,11 @@ from tests.activation import activate
 from tests.indexing import carry_out, indexer, names, until, view_of
 from worker.errors import ForeignCollectionError
 from worker.files import StoreFiles
+from worker.kafka.topics import ensure_topics
 from worker.milvus import Milvus
 from worker.ownership import Ownership, owner_of
 from worker.store import VECTORS_FOLDER, ReleaseStore
 from worker.sweep import Sweep
-from worker.topics import ensure_topics
 
 Neighbours = list[Settings]
 

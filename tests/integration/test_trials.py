@@ -15,10 +15,10 @@ from schemas.recommendation import Recommendation
 from schemas.settings import Settings
 from tests.commands import marquee
 from tests.processes import Process, wait_for
+from worker.kafka.records import read_releases
+from worker.kafka.topics import ensure_topics
 from worker.lineup import share_of
-from worker.records import read_releases
 from worker.store import ReleaseStore
-from worker.topics import ensure_topics
 
 USERS = range(1, 201)
 SHARE = 0.3

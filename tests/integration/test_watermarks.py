@@ -10,8 +10,8 @@ from schemas import kafka
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
-from worker import compacted
-from worker.compacted import CompactedReader
+from worker.kafka import compacted
+from worker.kafka.compacted import CompactedReader
 
 TIMEOUT = 30.0
 

@@ -20,8 +20,8 @@ from schemas.withdrawal import Withdrawal
 from tests.activation import activate
 from tests.commands import marquee
 from tests.processes import Process
+from worker.kafka.topics import ensure_topics
 from worker.store import ReleaseStore
-from worker.topics import ensure_topics
 
 SECONDS = 60.0
 

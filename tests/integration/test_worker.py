@@ -28,8 +28,8 @@ from schemas.settings import Settings
 from tests.activation import activate
 from tests.processes import Process, wait_for
 from tests.retention import retention_takes
+from worker.kafka.topics import ensure_topics
 from worker.store import ReleaseStore
-from worker.topics import ensure_topics
 
 
 @pytest.fixture

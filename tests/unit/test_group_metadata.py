@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.settings import load_settings
-from worker.publish import NOTE_SECONDS, ExactlyOnce
+from worker.kafka.publish import NOTE_SECONDS, ExactlyOnce
 
 
 class Member:

@@ -12,9 +12,9 @@ from schemas.dead_letter import Reason
 from schemas.errors import FatalKafkaError
 from tests.unit.events import PolledEvent
 from worker import alone
-from worker.calls import CallWatch
 from worker.errors import RefusedError, UndoneError
 from worker.events.batch import Answer, Event, Record, positions_after
+from worker.kafka.calls import CallWatch
 from worker.latest import Latest
 from worker.metrics import Metrics
 from worker.pipeline import DEPTH, Pipeline

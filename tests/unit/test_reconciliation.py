@@ -9,9 +9,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.settings import Settings
-from worker import reconciliation
-from worker.aside import AdminProcess
-from worker.reconciliation import TOLD_SECONDS, Reconciliation
+from worker.kafka import reconciliation
+from worker.kafka.aside import AdminProcess
+from worker.kafka.reconciliation import TOLD_SECONDS, Reconciliation
 
 
 def partitions(*numbers: int) -> list[SimpleNamespace]:

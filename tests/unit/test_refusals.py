@@ -11,8 +11,8 @@ from schemas.settings import Settings, load_settings
 from tests.unit.events import PolledEvent
 from worker.errors import RefusedError, UndoneError
 from worker.events.batch import Answer, Record
-from worker.publish import AtLeastOnce, ExactlyOnce, Publisher
-from worker.refusals import refusal, refused_at_once
+from worker.kafka.publish import AtLeastOnce, ExactlyOnce, Publisher
+from worker.kafka.refusals import refusal, refused_at_once
 
 SECONDS = 30
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from schemas.settings import load_settings
-from worker import publish
-from worker.publish import ExactlyOnce
+from worker.kafka import publish
+from worker.kafka.publish import ExactlyOnce
 
 
 class Member:

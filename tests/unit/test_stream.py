@@ -12,8 +12,8 @@ from worker import positions
 from worker import stream as module
 from worker.answer import Answerer
 from worker.answered import Reading
-from worker.aside import AdminProcess
 from worker.http import Health
+from worker.kafka.aside import AdminProcess
 from worker.latest import Latest
 from worker.metrics import Metrics
 from worker.stopping import Stopping

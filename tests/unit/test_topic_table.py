@@ -12,9 +12,9 @@ from schemas.published import asyncapi
 from schemas.release import ReleaseCommand
 from schemas.topic_table import LARGEST_BYTES, MAX_BYTES, MESSAGES, TOPICS, Role, Topic
 from schemas.topics import Names
-from worker.topic_admin import TopicState
-from worker.topic_checks import Fault, faults, unreadable, waiting
-from worker.topics import planned_topics
+from worker.kafka.topic_admin import TopicState
+from worker.kafka.topic_checks import Fault, faults, unreadable, waiting
+from worker.kafka.topics import planned_topics
 
 NAMES = Names("p.")
 
@@ -55,8 +55,8 @@ def test_a_topic_that_is_added_to_the_table_is_everywhere(monkeypatch: pytest.Mo
         "schemas.published",
         "ops.acls",
         "ops.reference",
-        "worker.topics",
-        "worker.topic_checks",
+        "worker.kafka.topics",
+        "worker.kafka.topic_checks",
     ):
         monkeypatch.setattr(f"{module}.TOPICS", (*TOPICS, histories))
     monkeypatch.setattr("schemas.published.MESSAGES", (*MESSAGES, message))

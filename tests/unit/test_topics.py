@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.settings import load_settings
-from worker import topic_admin
-from worker.topics import MAX_BYTES, ensure_topics
+from worker.kafka import topic_admin
+from worker.kafka.topics import MAX_BYTES, ensure_topics
 
 
 def done(result: Any) -> "Future[Any]":

@@ -56,7 +56,7 @@ class EventAside:
 
 
 def read_event(place: Place, record: dict[str, Any]) -> EventAside:
-    """The event of a record as `worker.batch_reader` writes it; one that is too large comes without its value."""
+    """The event of a record as `worker.kafka.batch_reader` writes it; one that is too large comes without its value."""
     headers: Headers = [(name, _bytes(value)) for name, value in record["headers"]]
     kind, at_ms = record["timestamp"]
     key, value, offset = _bytes(record["key"]), _bytes(record.get("value")), record["offset"]

@@ -5,7 +5,7 @@ from ops.faults.scenario import Scenario, Size
 from ops.faults.scenarios.rebalances import REVOKE, leave
 from ops.faults.scenarios.waits import TAKE_OVER
 from ops.faults.trial import Trial
-from worker.reconciliation import TOLD_SECONDS
+from worker.kafka.reconciliation import TOLD_SECONDS
 
 
 def lose_assignments(trial: Trial) -> None:

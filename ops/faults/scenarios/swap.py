@@ -17,8 +17,8 @@ from ops.faults.trial import PARTITIONS, Trial, TrialError
 from producer.commands import send_command
 from schemas.release import Action, CommandOutcome, ReleaseCommand
 from schemas.releases import ReleasesView
+from worker.kafka.records import ReleasesReader
 from worker.milvus import Milvus
-from worker.records import ReleasesReader
 from worker.store import ReleaseStore
 
 _DIMENSIONS = (64, 32)  # beside the suite's fusion release, which has 200

@@ -23,7 +23,7 @@ from producer.history import history
 from producer.recommendations import Reader
 from producer.withdrawals import workers_behind, write_withdrawals
 from schemas.withdrawal import Withdrawal
-from worker.records import ReleasesReader
+from worker.kafka.records import ReleasesReader
 
 _MOVIES = 3  # withdrawn at a time: those that are recommended most
 _SEEN_RESULTS = 100

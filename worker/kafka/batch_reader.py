@@ -23,7 +23,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from schemas.headers import headers_of
 from schemas.watermarks import watermarks
-from worker.undecodable import undecodable_at
+from worker.kafka.undecodable import undecodable_at
 
 _POLL_SECONDS = 0.2
 

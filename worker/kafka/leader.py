@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, TopicPartition
 from schemas import kafka
 from schemas.settings import Settings
 from worker.errors import UndoneError
-from worker.publish import raise_if_final
+from worker.kafka.publish import raise_if_final
 
 log = logging.getLogger(__name__)
 

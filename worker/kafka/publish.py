@@ -20,17 +20,17 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from schemas import kafka
 from schemas.errors import FatalKafkaError, SettingsError
 from schemas.settings import Settings
-from worker.calls import CallWatch
 from worker.errors import RefusedError, UndoneError
 from worker.events.batch import Answer, Record, positions_after
-from worker.refusals import (
+from worker.kafka.calls import CallWatch
+from worker.kafka.refusals import (
     REFUSED_FOR_WHAT_THEY_ARE,
     Deliveries,
     refusal,
     refused_at_once,
     undelivered_words,
 )
-from worker.remedies import remedy
+from worker.kafka.remedies import remedy
 
 log = logging.getLogger(__name__)
 

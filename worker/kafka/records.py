@@ -2,7 +2,7 @@
 
 from schemas.releases import Change, ReleasesView
 from schemas.settings import Settings
-from worker.compacted import CompactedReader
+from worker.kafka.compacted import CompactedReader
 
 
 class ReleasesReader(CompactedReader[Change]):

@@ -16,8 +16,8 @@ from schemas import kafka
 from schemas.errors import FatalKafkaError, SettingsError, UnreachableError
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
-from worker.calls import close_aside
-from worker.undecodable import undecodable_at
+from worker.kafka.calls import close_aside
+from worker.kafka.undecodable import undecodable_at
 
 Change = TypeVar("Change")
 Apply = Callable[[bytes | None, bytes | None], Change | None]

@@ -6,8 +6,8 @@ from schemas.errors import SettingsError
 from schemas.settings import Settings
 from schemas.topic_table import MAX_BYTES, TOPICS, Topic
 from schemas.topics import Names
-from worker.topic_admin import Cluster, NewState, TopicState
-from worker.topic_checks import Fault, faults
+from worker.kafka.topic_admin import Cluster, NewState, TopicState
+from worker.kafka.topic_checks import Fault, faults
 
 __all__ = ["MAX_BYTES", "TopicState", "ensure_topics", "fix_topics", "topic_states"]
 

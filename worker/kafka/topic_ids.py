@@ -16,7 +16,7 @@ _NONE = "AAAAAAAAAAAAAAAAAAAAAA"  # of a broker that has no ids: all of its bits
 def topic_ids(settings: Settings, names: Sequence[str], timeout_s: float) -> dict[str, str]:
     """The id of each topic that exists; a topic is left out where the broker gives none.
 
-    Processes that must not end call this by `worker.aside`.
+    Processes that must not end call this by `worker.kafka.aside`.
 
     Raises:
         KafkaException: Kafka did not answer within `timeout_s`.

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from schemas import kafka
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
-from worker.aside import AdminProcess
+from worker.kafka.aside import AdminProcess
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ Targets = dict[str, list[int] | None]
 
 
 def targets(settings: Settings) -> Targets:
-    """What the group has for its members; called by `worker.aside`, because the coordinator may be away.
+    """What the group has for its members; called by `worker.kafka.aside`, because the coordinator may be away.
 
     Raises:
         KafkaException: Kafka did not answer in time.

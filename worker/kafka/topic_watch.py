@@ -7,12 +7,12 @@ from typing import Self
 from schemas.errors import MarqueeError, UnreachableError
 from schemas.settings import Settings
 from schemas.topic_table import Role
-from worker.aside import AdminProcess
 from worker.http import Health
+from worker.kafka.aside import AdminProcess
+from worker.kafka.topic_checks import UNREAD_REMEDY, faults, unreadable, waiting
+from worker.kafka.topics import TopicState, ensure_topics, topic_states
 from worker.stopping import Stopping
 from worker.threads import start_side
-from worker.topic_checks import UNREAD_REMEDY, faults, unreadable, waiting
-from worker.topics import TopicState, ensure_topics, topic_states
 
 log = logging.getLogger(__name__)
 

@@ -76,7 +76,7 @@ class AdminProcess:
             raise UnreachableError("this process is ending")
         if self._child is None:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "worker.aside"],
+                [sys.executable, "-m", "worker.kafka.aside"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 # Ctrl-C in a terminal goes to the whole group: the parent ends its child itself.

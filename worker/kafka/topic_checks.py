@@ -6,7 +6,7 @@ from typing import Literal
 
 from schemas.topic_table import CLEANUP, MAX_BYTES, PROCESSES, TIMESTAMPS, TOPICS, Role, Topic
 from schemas.topics import Names
-from worker.topic_admin import TopicState
+from worker.kafka.topic_admin import TopicState
 
 # A promise is broken: processes wait. Something is lost or miscounted at the edges: said. As good as a provider allows.
 Severity = Literal["stops", "wrong", "note"]
