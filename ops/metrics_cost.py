@@ -19,11 +19,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemas.headers import Headers
 from worker.events.batch import Answer, Record
 from worker.events.report import report_dead_letters
-from worker.http import Health
-from worker.latest import Latest
-from worker.metrics import Metrics
-from worker.statistics import Statistics
-from worker.trend import UNWATCHED_SECONDS, Trend
+from worker.monitoring.http import Health
+from worker.monitoring.latest import Latest
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.statistics import Statistics
+from worker.monitoring.trend import UNWATCHED_SECONDS, Trend
 
 BATCH = 256
 ROUNDS = 300

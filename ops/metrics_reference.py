@@ -6,9 +6,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 
-from worker.indexer_metrics import IndexerMetrics
-from worker.metrics import Metrics
-from worker.outcomes_metrics import OutcomesMetrics
+from worker.monitoring.indexer_metrics import IndexerMetrics
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.outcomes_metrics import OutcomesMetrics
 
 _ABOUT = (
     "At `/metrics` of each process, by Prometheus' conventions: base units, counters end in `_total`, histograms have "

@@ -8,11 +8,11 @@ from prometheus_client import CollectorRegistry
 from schemas.settings import Settings
 from worker.answer import Answerer
 from worker.events.batch import Answer, Event
-from worker.http import Health
 from worker.lineup import Lineup
 from worker.loader import ReleaseLoader
-from worker.metrics import Metrics
 from worker.milvus import Milvus
+from worker.monitoring.http import Health
+from worker.monitoring.metrics import Metrics
 from worker.retrieval import Retriever
 from worker.served import ServedRelease
 

@@ -14,12 +14,12 @@ from producer.commands import send_command, wait_for_outcome
 from schemas.release import CommandOutcome, ReleaseCommand
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker.http import Health
 from worker.indexer import Indexer
-from worker.indexer_metrics import IndexerMetrics
 from worker.kafka.records import read_releases
 from worker.kafka.topics import ensure_topics
 from worker.milvus import Milvus
+from worker.monitoring.http import Health
+from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.stopping import Stopping
 from worker.store import ReleaseStore
 

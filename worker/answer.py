@@ -19,7 +19,7 @@ from worker.events.encode import encode_dead_letter
 from worker.events.report import place
 from worker.lineup import HasLineup, Lineup
 from worker.lists import NOTHING, Wish
-from worker.metrics import Metrics
+from worker.monitoring.metrics import Metrics
 from worker.retrieval import Retriever
 from worker.served import ServedRelease
 from worker.shadow import Shadow

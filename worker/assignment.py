@@ -19,9 +19,9 @@ from schemas.errors import UnreachableError
 from schemas.settings import Settings
 from worker.attempts import Attempts
 from worker.growth import Growth
-from worker.http import Health
 from worker.kafka.publish import raise_if_final
-from worker.lag_metrics import LagMetrics
+from worker.monitoring.http import Health
+from worker.monitoring.lag_metrics import LagMetrics
 from worker.origin import Origin
 from worker.positions import Positions, Told, go_to
 from worker.rehearsals import Rehearsals

@@ -11,10 +11,10 @@ from schemas.settings import Settings
 from worker import transitions
 from worker.checks import CheckError, compare_evaluations
 from worker.errors import ReleaseError
-from worker.http import Health
 from worker.indexing import Indexing
 from worker.job import Job
 from worker.milvus import Milvus
+from worker.monitoring.http import Health
 from worker.ownership import Ownership
 from worker.patience import patiently, while_store_is_away
 from worker.scratch import Scratch

@@ -9,7 +9,7 @@ import numpy as np
 from schemas.profile import ProfileEvent
 from worker.errors import AbandonedError, ForeignVectorsError, NoNumberError
 from worker.lists import Vectors
-from worker.metrics import Metrics
+from worker.monitoring.metrics import Metrics
 from worker.release import Release
 
 log = logging.getLogger(__name__)

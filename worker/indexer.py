@@ -7,10 +7,10 @@ from schemas.settings import Settings
 from worker.candidates import Candidates
 from worker.commands import Commands
 from worker.errors import UndoneError
-from worker.http import Health
-from worker.indexer_metrics import IndexerMetrics
 from worker.kafka.topic_watch import TopicWatch
 from worker.milvus import Milvus
+from worker.monitoring.http import Health
+from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.ownership import Ownership
 from worker.scratch import Scratch
 from worker.stopping import Stopping

@@ -11,9 +11,9 @@ from schemas.settings import Settings
 from worker.build import build_collection
 from worker.checks import Checked, CheckError, check_collection, probe_queries, warm
 from worker.errors import MilvusError
-from worker.http import Health
 from worker.job import Job
 from worker.milvus import Milvus
+from worker.monitoring.http import Health
 from worker.ownership import Ownership
 from worker.patience import patiently
 from worker.release import Release

@@ -16,10 +16,10 @@ from worker.events.encode import RecommendationEncoder
 from worker.exact import ExactIndex
 from worker.lists import Vectors
 from worker.milvus import EF_MIN, Milvus
+from worker.monitoring.threads import start_vital
 from worker.release import Release
 from worker.served import ServedRelease
 from worker.store import ReleaseStore
-from worker.threads import start_vital
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from schemas import kafka
 from schemas.settings import Settings
 from worker.errors import UndoneError
-from worker.http import Health
-from worker.indexer_metrics import IndexerMetrics
 from worker.kafka.publish import raise_if_final
 from worker.kafka.undecodable import undecodable_at
+from worker.monitoring.http import Health
+from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.stopping import Stopping
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from worker.errors import MilvusError, StoreAwayError
-from worker.http import Health
 from worker.job import Job
+from worker.monitoring.http import Health
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -22,9 +22,9 @@ from worker.errors import AbandonedError, RefusedError, UndoneError
 from worker.events.batch import Answer, Batch, Event, Trigger
 from worker.events.report import report_dead_letters
 from worker.kafka.publish import Publisher
-from worker.latest import Latest
-from worker.metrics import Metrics
-from worker.threads import start_vital
+from worker.monitoring.latest import Latest
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import start_vital
 
 log = logging.getLogger(__name__)
 

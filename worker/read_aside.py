@@ -20,7 +20,7 @@ from worker.events.batch import Place
 from worker.events.decode import MAX_EVENT_BYTES
 from worker.kafka.batch_reader import Order
 from worker.kafka.undecodable import extent_of_batch
-from worker.threads import start_vital
+from worker.monitoring.threads import start_vital
 
 log = logging.getLogger(__name__)
 

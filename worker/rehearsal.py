@@ -17,9 +17,9 @@ from confluent_kafka import TopicPartition
 
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
+from worker.monitoring.threads import start_vital
 from worker.read_aside import room_in_container
 from worker.rehearser import Order
-from worker.threads import start_vital
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from worker.attempts import ENDS
 from worker.events.aside import EventAside
 from worker.events.batch import Event
 from worker.events.decode import Rejection
-from worker.metrics import Metrics
+from worker.monitoring.metrics import Metrics
 from worker.pipeline import DEPTH
 from worker.rehearsal import DEATHS, Rehearsal
 

@@ -35,12 +35,12 @@ from schemas.settings import Settings, load_settings
 from worker.answer import Answerer
 from worker.errors import AbandonedError
 from worker.events.batch import Answer, Event
-from worker.http import Health
 from worker.kafka.records import read_releases
 from worker.lineup import Lineup, Trial
 from worker.loader import ReleaseLoader
-from worker.metrics import Metrics
 from worker.milvus import Milvus
+from worker.monitoring.http import Health
+from worker.monitoring.metrics import Metrics
 from worker.read_aside import room_in_container
 from worker.retrieval import Retriever
 from worker.served import ServedRelease

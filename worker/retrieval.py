@@ -24,13 +24,13 @@ from worker.errors import (
     SlowMilvusError,
 )
 from worker.filters import expression
-from worker.http import Health
 from worker.lists import NOTHING, Lists, Vectors, Wish
-from worker.metrics import Metrics
 from worker.milvus import Ids, Milvus, Scores, stacked
+from worker.monitoring.http import Health
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import Failure, start_vital
 from worker.rank import SearchExactly, best_lists
 from worker.served import ServedRelease
-from worker.threads import Failure, start_vital
 
 log = logging.getLogger(__name__)
 

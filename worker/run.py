@@ -9,20 +9,20 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from schemas.settings import Settings
 from worker.answer import Answerer
 from worker.heartbeat import Heartbeat
-from worker.http import Health, serve
 from worker.identity import claim_identity
 from worker.kafka.topic_watch import TopicWatch
-from worker.latest import KEPT, Latest
 from worker.lifecycle import end_quietly
-from worker.metrics import Metrics
 from worker.milvus import Milvus
-from worker.page import Access, Page
+from worker.monitoring.http import Health, serve
+from worker.monitoring.latest import KEPT, Latest
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.page import Access, Page
+from worker.monitoring.trend import Trend
 from worker.retrieval import Retriever
 from worker.serving import Serving
 from worker.shadow import Shadow
 from worker.stopping import Stopping, on_signals
 from worker.stream import Stream
-from worker.trend import Trend
 from worker.withdrawals import Withdrawals
 
 log = logging.getLogger(__name__)

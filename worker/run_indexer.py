@@ -3,11 +3,11 @@
 import logging
 
 from schemas.settings import Settings
-from worker.http import Health, serve
 from worker.identity import claim_identity
 from worker.indexer import Indexer
-from worker.indexer_metrics import IndexerMetrics
 from worker.lifecycle import end_quietly
+from worker.monitoring.http import Health, serve
+from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.stopping import Stopping, on_signals
 
 log = logging.getLogger(__name__)

@@ -3,10 +3,10 @@
 import logging
 
 from schemas.settings import Settings
-from worker.http import Health, serve
 from worker.lifecycle import end_quietly
+from worker.monitoring.http import Health, serve
+from worker.monitoring.outcomes_metrics import OutcomesMetrics
 from worker.outcomes import Outcomes
-from worker.outcomes_metrics import OutcomesMetrics
 from worker.stopping import Stopping, on_signals
 
 log = logging.getLogger(__name__)

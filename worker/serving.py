@@ -13,14 +13,14 @@ from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker import interpreter
 from worker.heartbeat import Heartbeat
-from worker.http import Health
 from worker.kafka.records import ReleasesReader
 from worker.lineup import Lineup, Trial
 from worker.loader import ReleaseLoader
-from worker.metrics import Metrics
 from worker.milvus import Milvus
+from worker.monitoring.http import Health
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import Failure, start_vital
 from worker.served import ServedRelease
-from worker.threads import Failure, start_vital
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from schemas.errors import SettingsError
 from schemas.profile import ProfileEvent
 from worker.events.batch import Answer, Event
 from worker.lineup import Trial
-from worker.metrics import Metrics
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import start_side
 from worker.served import ServedRelease
-from worker.threads import start_side
 
 log = logging.getLogger(__name__)
 

@@ -40,20 +40,20 @@ from worker.errors import UndoneError
 from worker.events.batch import Event, Trigger
 from worker.events.taken import Taken
 from worker.growth import Growth
-from worker.http import Health
 from worker.kafka.aside import AdminProcess
 from worker.kafka.publish import TRANSACTION_SECONDS, AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
 from worker.kafka.reconciliation import Reconciliation
-from worker.latest import Latest
-from worker.metrics import Metrics
+from worker.monitoring.http import Health
+from worker.monitoring.latest import Latest
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.statistics import Statistics
+from worker.monitoring.threads import guarded
 from worker.origin import Origin
 from worker.pipeline import Pipeline
 from worker.positions import Positions
 from worker.rehearsals import Rehearsals
-from worker.statistics import Statistics
 from worker.stopping import Stopping
 from worker.tails import Tails
-from worker.threads import guarded
 from worker.unreadable import Unreadable
 
 log = logging.getLogger(__name__)

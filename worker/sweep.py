@@ -7,9 +7,9 @@ from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.admission import newer_records
 from worker.errors import MilvusError, ReleaseError
-from worker.http import Health
 from worker.job import Job
 from worker.milvus import Milvus
+from worker.monitoring.http import Health
 from worker.ownership import Ownership
 from worker.retention import forgotten_workers, releases_to_retire, unneeded_collections
 from worker.store import ReleaseStore

@@ -9,11 +9,11 @@ from pydantic import ValidationError
 from schemas.release import RECORD_FORMAT, ReleaseCommand, ReleaseRecord
 from schemas.settings import Settings
 from worker.commands import Commands
-from worker.http import Health
-from worker.indexer_metrics import IndexerMetrics
 from worker.job import Job
 from worker.kafka.records import ReleasesReader
 from worker.membership import Membership
+from worker.monitoring.http import Health
+from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.state import Records, StateWriter
 from worker.stopping import Stopping
 from worker.sweep import Sweep

@@ -15,9 +15,9 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from schemas.settings import Settings
 from worker.events.aside import EventAside
 from worker.events.batch import Place, place_of
-from worker.http import Health
 from worker.kafka.undecodable import Strikes, undecodable_at
-from worker.metrics import Metrics
+from worker.monitoring.http import Health
+from worker.monitoring.metrics import Metrics
 from worker.positions import go_to
 from worker.read_aside import ReadAside
 

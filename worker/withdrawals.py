@@ -8,8 +8,8 @@ from schemas.settings import Settings
 from schemas.withdrawal import WithdrawalsView
 from worker.heartbeat import Heartbeat
 from worker.kafka.compacted import CompactedReader
-from worker.metrics import Metrics
-from worker.threads import Failure, start_vital
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import Failure, start_vital
 
 log = logging.getLogger(__name__)
 

@@ -24,11 +24,11 @@ from schemas.settings import Settings, load_settings
 from worker import interpreter
 from worker.answer import Answerer
 from worker.events.batch import Event
-from worker.http import Health
 from worker.lineup import Lineup
 from worker.loader import ReleaseLoader
-from worker.metrics import Metrics
 from worker.milvus import Milvus
+from worker.monitoring.http import Health
+from worker.monitoring.metrics import Metrics
 from worker.retrieval import Retriever
 from worker.served import ServedRelease
 from worker.store import ReleaseStore

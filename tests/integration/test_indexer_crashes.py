@@ -19,12 +19,12 @@ from schemas.release import ReleaseCommand
 from schemas.settings import Settings
 from tests.processes import Process, wait_for
 from worker.commands import Commands
-from worker.http import Health
 from worker.indexer import Indexer
-from worker.indexer_metrics import IndexerMetrics
 from worker.kafka.records import read_releases
 from worker.kafka.topics import ensure_topics
 from worker.milvus import Milvus
+from worker.monitoring.http import Health
+from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.release import Release
 from worker.state import StateWriter
 from worker.stopping import Stopping

@@ -15,7 +15,7 @@ from schemas.release import ReleaseCommand
 from schemas.settings import Settings
 from tests.indexing import TIMEOUT, carry_out, corrupt, indexer, names, until, view_of, with_store
 from worker.errors import StoreAwayError
-from worker.http import Health
+from worker.monitoring.http import Health
 from worker.store import ReleaseStore
 
 

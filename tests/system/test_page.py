@@ -17,11 +17,11 @@ from tests.processes import Process
 from tests.system.browser import Browser
 from tests.unit.events import PolledEvent
 from worker.events.batch import Answer, Record
-from worker.http import Health, HttpServer, serve
-from worker.latest import Latest
-from worker.metrics import Metrics
-from worker.page import Access, Page
-from worker.trend import Trend
+from worker.monitoring.http import Health, HttpServer, serve
+from worker.monitoring.latest import Latest
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.page import Access, Page
+from worker.monitoring.trend import Trend
 
 pytestmark = pytest.mark.system
 

@@ -21,7 +21,7 @@ from worker.events.batch import Event, Record
 from worker.features import Unknowns
 from worker.lineup import Lineup
 from worker.lists import Lists, Pick, Wish
-from worker.metrics import Metrics
+from worker.monitoring.metrics import Metrics
 from worker.retrieval import FoundLists
 
 POISON = 666

@@ -10,8 +10,8 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from ops.dashboard import GRID
-from worker.indexer_metrics import IndexerMetrics
-from worker.metrics import Metrics
+from worker.monitoring.indexer_metrics import IndexerMetrics
+from worker.monitoring.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "ops/dashboards/marquee.json").read_text())

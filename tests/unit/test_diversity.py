@@ -17,10 +17,10 @@ from tests.unit.lists import lists_of
 from worker.diversity import POOL, Diversity
 from worker.exact import ExactIndex
 from worker.filters import Hide
-from worker.http import Health
 from worker.lists import Pick, Wish
-from worker.metrics import Metrics
 from worker.milvus import Milvus
+from worker.monitoring.http import Health
+from worker.monitoring.metrics import Metrics
 from worker.retrieval import Retriever
 
 SCALE = 5.0

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from ops.doctor import machine
 from ops.doctor.finding import Finding
 from schemas.settings import HttpSettings, load_settings
-from worker.http import Health, serve
+from worker.monitoring.http import Health, serve
 
 
 @pytest.fixture

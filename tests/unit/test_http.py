@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from schemas.errors import SettingsError
 from schemas.settings import HttpSettings
-from worker.http import Health, serve
+from worker.monitoring.http import Health, serve
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from schemas.dead_letter import Reason
 from schemas.release import ReleaseRecord, ReleaseState, now
 from tests.unit.events import PolledEvent
 from worker.events.batch import Answer, Record
-from worker.histogram import BatchHistogram
-from worker.indexer_metrics import IndexerMetrics
-from worker.lag_metrics import LagMetrics
-from worker.metrics import Metrics
+from worker.monitoring.histogram import BatchHistogram
+from worker.monitoring.indexer_metrics import IndexerMetrics
+from worker.monitoring.lag_metrics import LagMetrics
+from worker.monitoring.metrics import Metrics
 
 BUCKETS = (0.005, 0.1, 1, 10)
 

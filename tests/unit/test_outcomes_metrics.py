@@ -4,9 +4,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from schemas.intervals import wilson
-from worker import outcomes_metrics
 from worker.join import WINDOW_MS, Join
-from worker.outcomes_metrics import OutcomesMetrics
+from worker.monitoring import outcomes_metrics
+from worker.monitoring.outcomes_metrics import OutcomesMetrics
 
 HOUR_MS = 3_600_000
 

@@ -22,11 +22,11 @@ from tests.unit.events import PolledEvent
 from worker.events.batch import Answer, Record
 from worker.events.decode import Rejection, decode
 from worker.events.encode import encode_dead_letter
-from worker.http import Health, HttpServer, serve
-from worker.latest import KEPT, Latest
-from worker.metrics import Metrics
-from worker.page import Access, Page, content_security_policy, is_loopback
-from worker.trend import Trend, quantile
+from worker.monitoring.http import Health, HttpServer, serve
+from worker.monitoring.latest import KEPT, Latest
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.page import Access, Page, content_security_policy, is_loopback
+from worker.monitoring.trend import Trend, quantile
 
 TOKEN = "0123456789abcdef"
 

@@ -15,8 +15,8 @@ from worker import alone
 from worker.errors import RefusedError, UndoneError
 from worker.events.batch import Answer, Event, Record, positions_after
 from worker.kafka.calls import CallWatch
-from worker.latest import Latest
-from worker.metrics import Metrics
+from worker.monitoring.latest import Latest
+from worker.monitoring.metrics import Metrics
 from worker.pipeline import DEPTH, Pipeline
 
 SECONDS = 5.0

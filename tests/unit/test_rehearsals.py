@@ -14,7 +14,7 @@ from schemas.settings import load_settings
 from worker import rehearsal, rehearsals
 from worker.answer import Answerer
 from worker.events.decode import decode
-from worker.metrics import Metrics
+from worker.monitoring.metrics import Metrics
 from worker.rehearsal import Progress, Rehearsal
 from worker.rehearsals import Rehearsals
 

@@ -20,10 +20,10 @@ from worker.errors import (
     SlowMilvusError,
 )
 from worker.exact import ExactIndex
-from worker.http import Health
 from worker.lists import Ids, Vectors, Wish
-from worker.metrics import Metrics
 from worker.milvus import stacked
+from worker.monitoring.http import Health
+from worker.monitoring.metrics import Metrics
 from worker.retrieval import Retriever
 from worker.served import ServedRelease
 

@@ -13,8 +13,8 @@ from schemas.release import ActiveRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.errors import ReleaseError
-from worker.http import Health
-from worker.metrics import Metrics
+from worker.monitoring.http import Health
+from worker.monitoring.metrics import Metrics
 from worker.served import ServedRelease
 from worker.serving import Serving
 

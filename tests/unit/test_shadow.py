@@ -20,7 +20,7 @@ from worker.events.batch import Answer, Event, Record
 from worker.features import Unknowns
 from worker.lineup import Lineup, Trial
 from worker.lists import Wish
-from worker.metrics import Metrics
+from worker.monitoring.metrics import Metrics
 from worker.retrieval import FoundLists
 from worker.shadow import Comparison, Shadow, compare
 

@@ -4,9 +4,9 @@ import json
 
 from prometheus_client import CollectorRegistry
 
-from worker.http import Health
-from worker.metrics import Metrics
-from worker.statistics import Statistics
+from worker.monitoring.http import Health
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.statistics import Statistics
 
 
 def said(*states: str) -> str:

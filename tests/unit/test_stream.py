@@ -12,10 +12,10 @@ from worker import positions
 from worker import stream as module
 from worker.answer import Answerer
 from worker.answered import Reading
-from worker.http import Health
 from worker.kafka.aside import AdminProcess
-from worker.latest import Latest
-from worker.metrics import Metrics
+from worker.monitoring.http import Health
+from worker.monitoring.latest import Latest
+from worker.monitoring.metrics import Metrics
 from worker.stopping import Stopping
 from worker.stream import Stream
 

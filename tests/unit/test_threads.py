@@ -11,9 +11,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from schemas.settings import HttpSettings
-from worker import threads
-from worker.http import Health, serve
-from worker.threads import Failure, ThreadMetrics, guarded, start_side, start_vital
+from worker.monitoring import threads
+from worker.monitoring.http import Health, serve
+from worker.monitoring.threads import Failure, ThreadMetrics, guarded, start_side, start_vital
 
 WORKER = Path(threads.__file__).parent
 

@@ -15,8 +15,8 @@ from worker import unreadable as module
 from worker.answer import Answerer
 from worker.events.aside import unreadable_event
 from worker.events.decode import Rejection, decode
-from worker.http import Health
-from worker.metrics import Metrics
+from worker.monitoring.http import Health
+from worker.monitoring.metrics import Metrics
 from worker.read_aside import Aside, room_in_container
 from worker.unreadable import Unreadable
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from worker.threads import start_vital
+from worker.monitoring.threads import start_vital
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from typing import Self
 from schemas.errors import MarqueeError, UnreachableError
 from schemas.settings import Settings
 from schemas.topic_table import Role
-from worker.http import Health
 from worker.kafka.aside import AdminProcess
 from worker.kafka.topic_checks import UNREAD_REMEDY, faults, unreadable, waiting
 from worker.kafka.topics import TopicState, ensure_topics, topic_states
+from worker.monitoring.http import Health
+from worker.monitoring.threads import start_side
 from worker.stopping import Stopping
-from worker.threads import start_side
 
 log = logging.getLogger(__name__)
 

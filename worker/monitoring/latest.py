@@ -1,4 +1,4 @@
-"""The last results and dead letters, for the page. There are people's profiles in them: see `worker.page.Access`."""
+"""The last results and dead letters, for the page. There are people's profiles in them: see `worker.monitoring.page.Access`."""
 
 import time
 from collections import deque

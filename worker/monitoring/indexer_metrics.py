@@ -6,7 +6,7 @@ from typing import get_args
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from schemas.release import Action, CommandOutcome, ReleaseRecord, ReleaseState
-from worker.threads import ThreadMetrics
+from worker.monitoring.threads import ThreadMetrics
 
 _SECONDS = (1, 2, 5, 10, 20, 60, 120, 300, 600, 1_800, 3_600)
 

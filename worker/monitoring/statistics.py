@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import orjson
 
-from worker.http import Health
-from worker.metrics import Metrics
+from worker.monitoring.http import Health
+from worker.monitoring.metrics import Metrics
 
 # The connection that the group's requests alone go over.
 _COORDINATOR = "GroupCoordinator"

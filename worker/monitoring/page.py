@@ -22,8 +22,8 @@ from urllib.parse import parse_qs
 import orjson
 
 from schemas.settings import HttpSettings
-from worker.latest import Latest
-from worker.trend import Trend
+from worker.monitoring.latest import Latest
+from worker.monitoring.trend import Trend
 
 JSON = "application/json"
 
@@ -77,7 +77,7 @@ class Page:
         self._access = access
         self._trend = trend
         self._latest = latest
-        self._html = resources.files("worker").joinpath("page.html").read_bytes()
+        self._html = resources.files("worker.monitoring").joinpath("page.html").read_bytes()
         self._headers = {"Content-Security-Policy": content_security_policy(self._html.decode())}
 
     def respond(self, path: str, query: str, headers: Message, problems: dict[str, str]) -> Response | None:

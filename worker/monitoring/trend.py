@@ -12,7 +12,7 @@ from typing import Self, TypedDict
 
 from prometheus_client import CollectorRegistry
 
-from worker.threads import start_side
+from worker.monitoring.threads import start_side
 
 LOOK_SECONDS = 2.0
 UNWATCHED_SECONDS = 10.0

@@ -14,13 +14,13 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from schemas.dead_letter import Reason
 from worker.events.batch import Answer, Trigger
-from worker.histogram import BatchHistogram
-from worker.kafka_metrics import KafkaMetrics
-from worker.lag_metrics import LagMetrics
-from worker.release_metrics import ReleaseMetrics
-from worker.search_metrics import SearchMetrics
-from worker.shadow_metrics import ShadowMetrics
-from worker.threads import ThreadMetrics
+from worker.monitoring.histogram import BatchHistogram
+from worker.monitoring.kafka_metrics import KafkaMetrics
+from worker.monitoring.lag_metrics import LagMetrics
+from worker.monitoring.release_metrics import ReleaseMetrics
+from worker.monitoring.search_metrics import SearchMetrics
+from worker.monitoring.shadow_metrics import ShadowMetrics
+from worker.monitoring.threads import ThreadMetrics
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)

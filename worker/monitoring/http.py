@@ -14,8 +14,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 
 from schemas.errors import SettingsError
 from schemas.settings import HttpSettings
-from worker.page import JSON, Page, Response
-from worker.threads import restarts, start_side
+from worker.monitoring.page import JSON, Page, Response
+from worker.monitoring.threads import restarts, start_side
 
 # A loop that has not turned for so long is stuck; above any wait that Kafka or Milvus can cause in it.
 STUCK_AFTER_SECONDS = 120.0
