@@ -31,7 +31,7 @@ from ops.training.train import Source, train_sequence
 from schemas.errors import MarqueeError
 from schemas.profile import OCCUPATIONS, ProfileEvent
 from schemas.settings import Settings, load_settings
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 # `-a 0 -g 1 -j 10` and `-a 6 -g 0 -j 16`, as in the README of the Milvus bootcamp's recommender.
 BOOTCAMP_PROFILES = ((0, 1, 10), (6, 0, 16))

@@ -15,7 +15,7 @@ from worker.diversity import Diversity
 from worker.exact import ExactIndex
 from worker.filters import Filters
 from worker.lists import Wish
-from worker.release import Release
+from worker.release.release import Release
 
 PROFILE_FIELDS = ("user_id", "gender", "age", "occupation")
 _MOVIES_AT_A_TIME = 4_096

@@ -8,7 +8,7 @@ from schemas.errors import MarqueeError
 from schemas.release import ReleaseCommand
 from schemas.settings import Settings
 from worker.kafka.records import ReleasesReader
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 INDEX_TIMEOUT_S = 600.0
 CONNECT_TIMEOUT_S = 10.0

@@ -26,9 +26,9 @@ def write_store(folder: Path, movies: int, dimension: int) -> str:
     from ops.training.export import write_release
     from ops.training.sequence import SequenceModel
     from schemas.manifest import Data
-    from worker.catalogue import Catalogue
-    from worker.features import Vocabularies
-    from worker.store import ReleaseStore
+    from worker.release.catalogue import Catalogue
+    from worker.release.features import Vocabularies
+    from worker.release.store import ReleaseStore
 
     rng = np.random.default_rng(0)
     nouns = [noun for words in GENRE_WORDS.values() for noun in words]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from schemas.errors import MarqueeError
 from schemas.manifest import CATALOGUE_FILE, Manifest
-from worker.catalogue import Catalogue
-from worker.store import ReleaseStore
+from worker.release.catalogue import Catalogue
+from worker.release.store import ReleaseStore
 
 
 class SameMovieError(MarqueeError):

@@ -17,8 +17,8 @@ from schemas.settings import Settings
 from worker.kafka.records import read_releases
 from worker.milvus import Milvus
 from worker.ownership import named
+from worker.release.store import ReleaseStore
 from worker.retention import has_our_name
-from worker.store import ReleaseStore
 
 
 @dataclass(frozen=True)

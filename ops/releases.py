@@ -16,7 +16,7 @@ from schemas.release import TrialRecord, WorkerRecord, now
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.kafka.records import read_releases
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 _ANSWER_SECONDS = 2.0
 _SAMPLE = re.compile(r"^(marquee_shadow_\w+)(?:\{([^}]*)\})? (\S+)$", re.MULTILINE)

@@ -27,7 +27,7 @@ def similar_movies(
     """
     from producer.withdrawals import read_withdrawals
     from worker.kafka.records import read_releases
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     view = read_releases(settings, timeout_s)
     record = view.releases.get(view.active.release) if view.active else None

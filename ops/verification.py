@@ -11,9 +11,9 @@ from schemas.manifest import Manifest
 from schemas.profile import DEFAULT_K, ProfileEvent
 from worker.lists import Pick, Wish
 from worker.milvus import Milvus
-from worker.paddle_engine import paddle
 from worker.rank import best_lists
-from worker.release import Release
+from worker.release.paddle_engine import paddle
+from worker.release.release import Release
 
 # In the unit of the score: two devices or batch sizes may differ by so much.
 NEIGHBOURS_WITHIN = 1e-5

@@ -11,7 +11,7 @@ CALL_SECONDS = 15.0
 def titles(settings: Settings) -> Mapping[int, str] | None:
     """Titles by id, of the active release; None where there is none, or it is not in the store."""
     from worker.kafka.records import read_releases
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     active = read_releases(settings, CALL_SECONDS).active
     if active is None:

@@ -12,7 +12,7 @@ from schemas.release import ACTIVE_KEY, ActiveRecord, ReleaseRecord, ReleaseStat
 from schemas.settings import Settings
 from worker.kafka.topics import ensure_topics
 from worker.milvus import Milvus
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 
 def activate(

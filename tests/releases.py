@@ -32,7 +32,7 @@ def sequence_store(generated_data: Path, tmp_path_factory: pytest.TempPathFactor
     """A store with one small sequence release, trained on `generated_data` but for each person's last two movies."""
     from ops.data.movielens import load
     from ops.training.train import Source, train_sequence
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     store = str(tmp_path_factory.mktemp("sequence-store"))
     source = Source(load(generated_data), generated_data, "leave-one-out")
@@ -62,7 +62,7 @@ def train_release(data: Path, store: str, *, seed: int, epochs: int = 2) -> str:
     from ops.data.movielens import load
     from ops.training.fit import Hyperparameters
     from ops.training.train import train_fusion
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     hyper = Hyperparameters(epochs=epochs, batch=1024, seed=seed)
     return train_fusion(load(data), ReleaseStore(store), hyper).manifest.release

@@ -17,8 +17,8 @@ from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.ownership import Ownership
 from worker.patience import patiently, while_store_is_away
+from worker.release.store import ReleaseStore
 from worker.scratch import Scratch
-from worker.store import ReleaseStore
 
 T = TypeVar("T")
 

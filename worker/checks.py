@@ -14,8 +14,8 @@ from schemas.manifest import Manifest
 from schemas.profile import AGE_GROUPS, OCCUPATIONS, ProfileEvent
 from worker.exact import ExactIndex
 from worker.milvus import EF_MIN, Ids, IndexType, Milvus, Scores, Vectors
-from worker.release import Release
-from worker.vectors import StoredIndex
+from worker.release.release import Release
+from worker.release.vectors import StoredIndex
 
 Exact = ExactIndex | StoredIndex
 # By metric, split and data; None for a figure that is no number.

@@ -14,7 +14,7 @@ import numpy as np
 
 from worker.exact import ExactIndex
 from worker.lists import Ids, Places, Vectors
-from worker.paddle_engine import paddle
+from worker.release.paddle_engine import paddle
 
 # Past the last that is wanted, for ties there; a row that ties for longer is looked at again with twice as many.
 _SPARE = 3

@@ -10,7 +10,7 @@ from schemas.profile import ProfileEvent
 from worker.errors import AbandonedError, ForeignVectorsError, NoNumberError
 from worker.lists import Vectors
 from worker.monitoring.metrics import Metrics
-from worker.release import Release
+from worker.release.release import Release
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import orjson
 from numpy.typing import NDArray
 
 from schemas.profile import Filter
-from worker.catalogue import Catalogue
+from worker.release.catalogue import Catalogue
 
 Products = NDArray[np.float32]
 Hide = Callable[[Products, slice], None]

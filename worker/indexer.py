@@ -12,9 +12,9 @@ from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.ownership import Ownership
+from worker.release.store import ReleaseStore
 from worker.scratch import Scratch
 from worker.stopping import Stopping
-from worker.store import ReleaseStore
 from worker.sweep import Sweep
 from worker.term import Term
 

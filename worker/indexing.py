@@ -16,11 +16,11 @@ from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.ownership import Ownership
 from worker.patience import patiently
-from worker.release import Release
+from worker.release.release import Release
+from worker.release.store import ReleaseStore
+from worker.release.vectors import StoredIndex, VectorsFile
 from worker.reuse import known_vectors
-from worker.store import ReleaseStore
 from worker.transitions import begun
-from worker.vectors import StoredIndex, VectorsFile
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from worker.exact import ExactIndex
 from worker.lists import Vectors
 from worker.milvus import EF_MIN, Milvus
 from worker.monitoring.threads import start_vital
-from worker.release import Release
+from worker.release.release import Release
+from worker.release.store import ReleaseStore
 from worker.served import ServedRelease
-from worker.store import ReleaseStore
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from schemas.release import (
 )
 from schemas.releases import ReleasesView
 from schemas.topics import Names
-from worker.integrity import RELEASE_NAME
 from worker.ownership import named
+from worker.release.integrity import RELEASE_NAME
 from worker.transitions import retired
 
 # A worker that stood still for a minute may come back; nobody needs its record for longer than this.

@@ -4,10 +4,10 @@ import logging
 
 from schemas.manifest import CATALOGUE_FILE, VOCABULARIES_FILE, Manifest
 from schemas.releases import ReleasesView
-from worker.catalogue import Catalogue
 from worker.errors import ReleaseError
-from worker.known import KnownVectors
-from worker.store import ReleaseStore
+from worker.release.catalogue import Catalogue
+from worker.release.known import KnownVectors
+from worker.release.store import ReleaseStore
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from worker.exact import ExactIndex
 from worker.filters import Filters
 from worker.lists import Lists, Vectors
 from worker.milvus import EF_MIN
-from worker.release import Release
+from worker.release.release import Release
 
 # Between what a server computes and what we do, relatively; two releases are further apart.
 _SCORES_WITHIN = 1e-3

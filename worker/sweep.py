@@ -11,8 +11,8 @@ from worker.job import Job
 from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.ownership import Ownership
+from worker.release.store import ReleaseStore
 from worker.retention import forgotten_workers, releases_to_retire, unneeded_collections
-from worker.store import ReleaseStore
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from ops.bench.limits import Ceiling, Limits
 from schemas.profile import DEFAULT_K, ProfileEvent
 from schemas.settings import load_settings
 from worker.milvus import Milvus
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 CONCURRENCIES = (1, 2, 3)
 _QUERIES = 16_384

@@ -13,10 +13,10 @@ from ops.training.export import write_release
 from ops.training.fusion import ID_SIZE, PROFILE_SIZE, Fusion
 from ops.training.sequence import SequenceModel
 from schemas.manifest import Data
-from worker.catalogue import Catalogue
-from worker.features import Vocabularies
-from worker.paddle_engine import paddle
-from worker.store import ReleaseStore
+from worker.release.catalogue import Catalogue
+from worker.release.features import Vocabularies
+from worker.release.paddle_engine import paddle
+from worker.release.store import ReleaseStore
 
 Kind = Literal["fusion", "sequence"]
 

@@ -29,9 +29,9 @@ from worker.loader import ReleaseLoader
 from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
+from worker.release.store import ReleaseStore
 from worker.retrieval import Retriever
 from worker.served import ServedRelease
-from worker.store import ReleaseStore
 
 BATCH, BATCHES, ROUNDS = 1_024, 4, 10
 _SEED = 1

@@ -24,7 +24,7 @@ from ops.bench.trial import Measured, Pace, measure
 from ops.local.milvus import MilvusStandalone
 from ops.local.process import LOG_TAIL
 from schemas.errors import MarqueeError
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 PARTS = ("shared", "pinned", "replicated", *growth.CURVES)
 # Drains of three brokers before those that count.

@@ -55,7 +55,7 @@ def evaluate(
     from ops.training.checkpoint import checkpoints_folder
     from ops.training.fit import use_threads
     from ops.training.train import Resuming, Source
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     release_store = ReleaseStore(settings_with(store=store).store)
     manifest = release_store.manifest(release)

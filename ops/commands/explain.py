@@ -66,7 +66,7 @@ def explain(
     )
     from ops.explanation import explain as explain_event
     from ops.indexing import newest
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     settings = settings_with(store=store)
     name = release or newest(settings)

@@ -23,7 +23,7 @@ def export(
     """
     from ops.training.export import export_release
     from schemas.settings import load_settings
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     manifest = export_release(ReleaseStore(store or load_settings().store), release)
     fields = {

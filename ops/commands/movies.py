@@ -43,7 +43,7 @@ def add(
     from ops.data.movielens import parse_movies
     from ops.indexing import index, newest
     from ops.movies import extend_release
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     settings = settings_with(store=store, bootstrap_servers=bootstrap_servers, prefix=prefix)
     movies = parse_movies(file, read(file))

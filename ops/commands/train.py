@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ops.training.loop import Progress
     from ops.training.train import Resuming, Trained
     from schemas.settings import Settings
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
 
 KAFKA_SECONDS = 15.0
@@ -144,7 +144,7 @@ def reindexed(settings: "Settings") -> "Iterator[None]":
 
     from ops.indexing import index
     from worker.kafka.records import read_releases
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     read_releases(settings, KAFKA_SECONDS)
     before = set(ReleaseStore(settings.store).names())
@@ -294,7 +294,7 @@ def _start(wish: Wish) -> "Start | None":
 
 def _store(wish: Wish) -> "ReleaseStore":
     from schemas.settings import load_settings
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     return ReleaseStore(wish.store or load_settings().store)
 

@@ -41,7 +41,7 @@ def verify(
     from ops import verification
     from ops.seed_codes import combinations
     from worker.milvus import Milvus as MilvusServer
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, milvus=milvus, store=store, prefix=prefix)
     name, collection = _served(settings, release, timeout)

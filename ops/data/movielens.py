@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ops.data.lines import DataError, each_line, fields, integer, read
 from ops.data.ratings import RATINGS_FILE, Ratings, parse_ratings
 from schemas.profile import AGE_GROUPS, GENDERS, MAX_ID, OCCUPATIONS, Gender
-from worker.catalogue import Catalogue
+from worker.release.catalogue import Catalogue
 
 USERS_FILE = "users.dat"
 MOVIES_FILE = "movies.dat"

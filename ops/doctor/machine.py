@@ -63,7 +63,7 @@ def _packages() -> Finding:
 
 def _paddle() -> Finding:
     try:
-        from worker.paddle_engine import VERSION
+        from worker.release.paddle_engine import VERSION
     except SettingsError as error:
         return wrong("paddle", str(error))
     return ok("paddle", VERSION)
@@ -103,7 +103,7 @@ def _cards() -> str | None:
 
 def _obstacle() -> str | None:
     try:
-        from worker.paddle_engine import gpu_obstacle
+        from worker.release.paddle_engine import gpu_obstacle
     except SettingsError:
         return "no Paddle can be loaded"
     return gpu_obstacle()

@@ -129,7 +129,7 @@ def _milvus(settings: Settings, timeout_s: float) -> Iterator[Finding]:
 
 
 def _store(settings: Settings) -> Finding:
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     try:
         releases = ReleaseStore(settings.store).names()
@@ -147,7 +147,7 @@ def _store(settings: Settings) -> Finding:
 def _active_release(settings: Settings, timeout_s: float) -> Iterator[Finding]:
     """Workers that serve go on without the files; one that starts needs them."""
     from worker.kafka.records import read_releases
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     try:
         active = read_releases(settings, timeout_s).active

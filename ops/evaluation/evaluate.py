@@ -17,8 +17,8 @@ from ops.training.train import RANDOM, Resuming, Source, train_fusion, train_seq
 from schemas.errors import MarqueeError
 from schemas.evaluation import Evaluation, EvaluationResult, Protocol
 from schemas.manifest import Manifest
-from worker.release import Release
-from worker.store import ReleaseStore
+from worker.release.release import Release
+from worker.release.store import ReleaseStore
 
 # The figures of a split that decide whether a release may take over; the others are for people.
 HEADLINES = ("ndcg@10", "hr@10", "recall@10", "rmse")

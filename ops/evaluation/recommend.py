@@ -13,7 +13,7 @@ from schemas.profile import MAX_EXCLUDE, ProfileEvent
 from schemas.recommendation import SCORE_PLACES
 from worker.checks import unit_length
 from worker.diversity import POOL
-from worker.release import Release
+from worker.release.release import Release
 
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]

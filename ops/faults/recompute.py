@@ -17,8 +17,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from ops.faults.reading import Place
 from schemas.profile import ProfileEvent
-from worker.release import Release
-from worker.store import ReleaseStore
+from worker.release.release import Release
+from worker.release.store import ReleaseStore
 
 DEFAULT_K = 5
 # Between devices and batch sizes; scores are published with six places.

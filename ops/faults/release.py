@@ -22,7 +22,7 @@ def trained_store(directory: Path, seed: int) -> str:
     from ops.data.movielens import load
     from ops.training.fit import Hyperparameters
     from ops.training.train import train_fusion
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     store = ReleaseStore(str(directory / "store"))
     if not store.names():

@@ -59,7 +59,7 @@ class Saboteur:
         from schemas import kafka
         from worker.answer import Answerer
         from worker.kafka import publish
-        from worker.release import Release
+        from worker.release.release import Release
         from worker.retrieval import Retriever
         from worker.stream import Stream
 

@@ -22,7 +22,7 @@ def stable_names() -> AbstractContextManager[None]:
 
     Paddle numbers them through a process, and an optimizer's state finds its place by name.
     """
-    from worker.paddle_engine import paddle
+    from worker.release.paddle_engine import paddle
 
     guard: AbstractContextManager[None] = paddle.utils.unique_name.guard()
     return guard
@@ -38,7 +38,7 @@ class Checkpoints:
 
     def read(self) -> dict[str, Any] | None:
         """What to go on from; None where a run should begin, or has to."""
-        from worker.paddle_engine import paddle
+        from worker.release.paddle_engine import paddle
 
         if not self._resume:
             return None
@@ -50,7 +50,7 @@ class Checkpoints:
 
     def write(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint."""
-        from worker.paddle_engine import paddle
+        from worker.release.paddle_engine import paddle
 
         partial = self.path.with_suffix(f".{os.getpid()}.part")
         paddle.save(state, str(partial))

@@ -10,11 +10,11 @@ from ops.data.movielens import MovieLens
 from ops.training.loop import State, TrainingError
 from ops.training.sequence import SIZES
 from schemas.manifest import CATALOGUE_FILE, VOCABULARIES_FILE, WEIGHTS_FILE, Manifest
-from worker.catalogue import Catalogue
 from worker.errors import ReleaseError
-from worker.features import Vocabularies
-from worker.paddle_engine import paddle
-from worker.store import ReleaseStore
+from worker.release.catalogue import Catalogue
+from worker.release.features import Vocabularies
+from worker.release.paddle_engine import paddle
+from worker.release.store import ReleaseStore
 
 Hyper = TypeVar("Hyper", bound=Any)
 

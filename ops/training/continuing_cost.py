@@ -26,8 +26,8 @@ from ops.training.fit import Hyperparameters, use_threads
 from ops.training.holdout import hold_out
 from ops.training.next_movie import hyperparameters_for
 from ops.training.train import Source, train_fusion, train_sequence
-from worker.release import Release
-from worker.store import ReleaseStore
+from worker.release.release import Release
+from worker.release.store import ReleaseStore
 
 Floats = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ Tried with two processes on the CPU (tests/unit/test_devices.py); no machine wit
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from worker.paddle_engine import gpu_obstacle, paddle
+from worker.release.paddle_engine import gpu_obstacle, paddle
 
 
 def spawn(train: Callable[..., None], *arguments: Any) -> None:

@@ -20,11 +20,11 @@ from schemas.manifest import (
     Tower,
     Towers,
 )
-from worker.catalogue import Catalogue
 from worker.errors import ReleaseError, UnreadableReleaseError
-from worker.features import Vocabularies
-from worker.paddle_engine import NATIVE_FORMAT, VERSION, paddle
-from worker.store import ReleaseStore
+from worker.release.catalogue import Catalogue
+from worker.release.features import Vocabularies
+from worker.release.paddle_engine import NATIVE_FORMAT, VERSION, paddle
+from worker.release.store import ReleaseStore
 
 USER_TOWER, MOVIE_TOWER = "user_tower", "movie_tower"
 

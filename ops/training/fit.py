@@ -17,8 +17,8 @@ from ops.training.loop import Progress, State, run
 from ops.training.schedule import warmed_cosine
 from ops.training.split import Split
 from ops.training.tables import Tables
-from worker.features import Features, Rows
-from worker.paddle_engine import paddle
+from worker.release.features import Features, Rows
+from worker.release.paddle_engine import paddle
 
 # Of all steps, in which the learning rate rises to its highest.
 WARM_UP_SHARE = 0.1

@@ -6,8 +6,8 @@ It predicts ratings: score = 5 x cosine of the two towers' vectors, close to 2 x
 from typing import Any
 
 from schemas.manifest import Stars, TensorInput
-from worker.features import AGES_SIZE, GENDERS_SIZE, OCCUPATIONS_SIZE, Vocabularies
-from worker.paddle_engine import paddle
+from worker.release.features import AGES_SIZE, GENDERS_SIZE, OCCUPATIONS_SIZE, Vocabularies
+from worker.release.paddle_engine import paddle
 
 DIMENSION = 200
 SCORE_SCALE = 5.0

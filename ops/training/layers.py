@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from worker.paddle_engine import paddle
+from worker.release.paddle_engine import paddle
 
 Tensor = Any
 

@@ -23,9 +23,9 @@ from ops.training.shares import best_shares, shortened
 from ops.training.tables import Tables
 from ops.training.tastes import Hiding, Tastes, sittings_of
 from ops.training.windows import batches, epoch_windows, padded
-from worker.features import Features
-from worker.history import RECENT, embed_by_length
-from worker.paddle_engine import paddle
+from worker.release.features import Features
+from worker.release.lengths import RECENT, embed_by_length
+from worker.release.paddle_engine import paddle
 
 Rows = NDArray[np.int64]
 Tensor = Any

@@ -19,8 +19,8 @@ import numpy as np
 from ops.training.layers import Dropout, Linear
 from schemas.manifest import TensorInput
 from schemas.profile import MAX_RECENT
-from worker.features import AGES_SIZE, GENDERS_SIZE, OCCUPATIONS_SIZE, YEARS_SIZE, Vocabularies
-from worker.paddle_engine import paddle
+from worker.release.features import AGES_SIZE, GENDERS_SIZE, OCCUPATIONS_SIZE, YEARS_SIZE, Vocabularies
+from worker.release.paddle_engine import paddle
 
 # Small, because a person's id must not outweigh what the history says, and a release should stay a few MB.
 USER_SIZE = 16

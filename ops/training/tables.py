@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from ops.data.movielens import MovieLens, Users
 from schemas.manifest import TensorInput
 from schemas.profile import ProfileEvent
-from worker.features import Features, Vocabularies
-from worker.history import RECENT
+from worker.release.features import Features, Vocabularies
+from worker.release.lengths import RECENT
 
 Rows = NDArray[np.int64]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ops.training.liked import PROFILE
 from ops.training.sequence import SequenceModel
 from schemas.profile import MAX_RECENT
-from worker.paddle_engine import paddle
+from worker.release.paddle_engine import paddle
 
 Rows = NDArray[np.int64]
 Tensor = Any

@@ -21,9 +21,9 @@ from ops.training.loop import Outcome, Progress, run
 from ops.training.next_movie import SHARES, NextMovie, SequenceHyperparameters
 from ops.training.split import Split, random_split, split_of
 from schemas.manifest import Data, Manifest
-from worker.catalogue import Catalogue
-from worker.features import Features, Vocabularies
-from worker.store import ReleaseStore
+from worker.release.catalogue import Catalogue
+from worker.release.features import Features, Vocabularies
+from worker.release.store import ReleaseStore
 
 Model = Literal["fusion", "sequence"]
 

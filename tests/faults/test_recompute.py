@@ -13,7 +13,7 @@ from ops.faults.latency import latencies
 from ops.faults.recompute import Sample, differences
 from ops.offline import OfflineRelease
 from schemas.settings import load_settings
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from worker.lists import Wish
 from worker.loader import embed_catalogue
 from worker.milvus import Milvus
 from worker.rank import best_lists
-from worker.release import Release
-from worker.store import ReleaseStore
+from worker.release.release import Release
+from worker.release.store import ReleaseStore
 
 EVENTS, ASKING = 1_200, 1_000
 GENRES = (

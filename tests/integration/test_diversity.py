@@ -17,7 +17,7 @@ from tests.activation import activate
 from tests.integration.test_constraints import Catalogue, asking, assert_best
 from tests.integration.test_worker import everything, publish
 from tests.processes import Process
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 EVENTS = 150
 STRENGTH = 0.4

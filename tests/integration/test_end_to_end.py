@@ -22,7 +22,7 @@ from tests.integration.stub_worker import StubWorker
 from tests.processes import Process, environment_of
 from worker.kafka.topics import ensure_topics
 from worker.milvus import Milvus
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 
 @pytest.fixture

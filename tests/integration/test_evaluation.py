@@ -12,7 +12,7 @@ from schemas.settings import Settings
 from tests.activation import activate
 from tests.commands import marquee
 from tests.processes import Process
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 ENOUGH_SECONDS = 120.0
 

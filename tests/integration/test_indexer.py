@@ -17,7 +17,7 @@ from tests.indexing import TIMEOUT, carry_out, collections, corrupt, indexer, na
 from worker.exact import ExactIndex
 from worker.kafka.topics import ensure_topics
 from worker.milvus import Milvus, connect
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 
 @pytest.fixture

@@ -25,10 +25,10 @@ from worker.kafka.topics import ensure_topics
 from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
-from worker.release import Release
+from worker.release.release import Release
+from worker.release.store import ReleaseStore
 from worker.state import StateWriter
 from worker.stopping import Stopping
-from worker.store import ReleaseStore
 
 TIMEOUT = 120.0
 

@@ -16,7 +16,7 @@ from schemas.settings import Settings
 from tests.indexing import TIMEOUT, carry_out, corrupt, indexer, names, until, view_of, with_store
 from worker.errors import StoreAwayError
 from worker.monitoring.http import Health
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 
 @pytest.fixture

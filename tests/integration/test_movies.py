@@ -10,7 +10,7 @@ from schemas.settings import Settings
 from tests.commands import marquee
 from tests.processes import Process
 from worker.kafka.topics import ensure_topics
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 SECONDS = 60.0
 NEW = "900001::Quiet Horizon (2031)::Comedy|Drama\n900002::Zzyzx (2032)::Western\n"

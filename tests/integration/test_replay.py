@@ -14,7 +14,7 @@ from schemas.settings import Settings
 from tests.commands import marquee
 from tests.retention import retention_takes
 from worker.kafka.topics import ensure_topics
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 EVENTS = 60
 

@@ -43,7 +43,7 @@ from tests.integration.secure_kafka import PASSWORD, SecureKafka, secure_kafka
 from tests.integration.test_refused_settings import run_stream
 from tests.processes import Process, wait_for
 from worker.kafka.topics import ensure_topics
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 PREFIX = "guarded."
 WAIT = 120.0

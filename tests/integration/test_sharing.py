@@ -12,11 +12,11 @@ from schemas.settings import Settings
 from tests.activation import activate
 from tests.indexing import carry_out, indexer, names, until, view_of
 from worker.errors import ForeignCollectionError
-from worker.files import StoreFiles
 from worker.kafka.topics import ensure_topics
 from worker.milvus import Milvus
 from worker.ownership import Ownership, owner_of
-from worker.store import VECTORS_FOLDER, ReleaseStore
+from worker.release.files import StoreFiles
+from worker.release.store import VECTORS_FOLDER, ReleaseStore
 from worker.sweep import Sweep
 
 Neighbours = list[Settings]

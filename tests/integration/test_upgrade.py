@@ -108,7 +108,7 @@ def test_a_record_of_a_later_version_changes_nothing_and_is_said(settings: Setti
 
 def test_a_release_of_a_later_version_is_left_alone_and_said(settings: Settings, tmp_path: Path) -> None:
     """Given a store with a release whose manifest has a later format, which a later indexer makes active."""
-    from worker.store import ReleaseStore
+    from worker.release.store import ReleaseStore
 
     active = activate(settings)
     store = Path(settings.store)

@@ -21,7 +21,7 @@ from tests.activation import activate
 from tests.commands import marquee
 from tests.processes import Process
 from worker.kafka.topics import ensure_topics
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 SECONDS = 60.0
 

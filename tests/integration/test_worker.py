@@ -29,7 +29,7 @@ from tests.activation import activate
 from tests.processes import Process, wait_for
 from tests.retention import retention_takes
 from worker.kafka.topics import ensure_topics
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from worker.answer import Answerer
 from worker.cache import ListCache
 from worker.errors import AbandonedError, ForeignVectorsError
 from worker.events.batch import Event, Record
-from worker.features import Unknowns
 from worker.lineup import Lineup
 from worker.lists import Lists, Pick, Wish
 from worker.monitoring.metrics import Metrics
+from worker.release.features import Unknowns
 from worker.retrieval import FoundLists
 
 POISON = 666

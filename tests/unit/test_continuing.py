@@ -16,7 +16,7 @@ from ops.training.next_movie import SequenceHyperparameters
 from ops.training.train import Source, train_fusion, train_sequence
 from schemas.profile import ProfileEvent
 from worker.errors import ReleaseError
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 pytestmark = pytest.mark.paddle
 

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.paddle
 LOOK = """
 import re, signal
 signal.signal(signal.SIGTERM, lambda *_: print("asked to end"))
-import worker.paddle_engine
+import worker.release.paddle_engine
 caught = int(re.search(r"SigCgt:\\s*(\\w+)", open("/proc/self/status").read())[1], 16)
 print([each.name for each in signal.Signals if caught >> (each - 1) & 1 and each != signal.SIGWINCH])  # readline's
 signal.raise_signal(signal.SIGTERM)

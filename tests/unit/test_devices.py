@@ -18,7 +18,7 @@ from ops.data.movielens import load
 from ops.training.devices import agreed, average_gradients, devices, rank
 from ops.training.train import Source, fit_sequence
 from tests.releases import small_sequence
-from worker.paddle_engine import paddle
+from worker.release.paddle_engine import paddle
 
 def train(data, out):
     paddle.distributed.init_parallel_env()

@@ -22,7 +22,7 @@ from schemas.profile import ProfileEvent
 from schemas.settings import load_settings
 from tests.releases import small_sequence
 from worker.checks import CheckError, compare_evaluations
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 
 @pytest.fixture(scope="module")

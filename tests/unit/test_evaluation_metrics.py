@@ -9,7 +9,7 @@ from ops.evaluation import beyond, metrics
 from ops.evaluation.intervals import mean_figure
 from ops.evaluation.rankings import item_knn, mean_stars, popularity, popularity_among_alike
 from ops.training.holdout import Case
-from worker.catalogue import Catalogue
+from worker.release.catalogue import Catalogue
 
 NOTHING = np.empty(0, np.int64)
 

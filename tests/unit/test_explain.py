@@ -7,8 +7,8 @@ import typer
 from typer.testing import CliRunner
 
 from schemas.profile import ProfileEvent
-from worker.release import Release
-from worker.store import ReleaseStore
+from worker.release.release import Release
+from worker.release.store import ReleaseStore
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.releases import train_release
 from worker.errors import ReleaseError, UnreadableReleaseError
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 ROOT = Path(__file__).parents[2]
 PADDLE26_PYTHON = os.environ.get("MARQUEE_PADDLE26_PYTHON", str(ROOT / ".venv-paddle26" / "bin" / "python"))
@@ -18,7 +18,7 @@ PADDLE26_PYTHON = os.environ.get("MARQUEE_PADDLE26_PYTHON", str(ROOT / ".venv-pa
 EMBED = """
 import sys, numpy as np
 from schemas.profile import ProfileEvent
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 store, name, output = sys.argv[1:]
 release = ReleaseStore(store).load(name)
 events = [ProfileEvent(user_id=user, gender="F", age=30, occupation=user % 21) for user in range(1, 50)] + [ProfileEvent()]
@@ -27,7 +27,7 @@ np.savez(output, users=release.embed_profiles(events), movies=release.embed_movi
 EXPORT = """
 import sys
 from ops.training.export import export_release
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 print(export_release(ReleaseStore(sys.argv[1]), sys.argv[2]).release)
 """
 TRAIN = """

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from schemas.profile import ProfileEvent
-from worker.catalogue import Catalogue
-from worker.features import YEARS_SIZE, Features, Unknowns, Vocabularies, title_words
+from worker.release.catalogue import Catalogue
+from worker.release.features import YEARS_SIZE, Features, Unknowns, Vocabularies, title_words
 
 CATALOGUE = Catalogue.of(
     {

@@ -10,9 +10,9 @@ from ops.large_catalogue import write_store
 from worker.build import build_collection
 from worker.checks import check_collection, probe_queries
 from worker.milvus import Ids, Milvus, Scores, Vectors
-from worker.release import Release
-from worker.store import ReleaseStore
-from worker.vectors import StoredIndex, VectorsFile
+from worker.release.release import Release
+from worker.release.store import ReleaseStore
+from worker.release.vectors import StoredIndex, VectorsFile
 
 DIMENSION = 8
 BATCH = 1_024
@@ -57,7 +57,7 @@ def index(release: Release, folder: Path) -> int:
 
 
 def test_more_movies_take_no_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.vectors._BLOCK_ROWS", BATCH)
+    monkeypatch.setattr("worker.release.vectors._BLOCK_ROWS", BATCH)
     held = {}
     for movies in (20_000, 60_000):
         folder = tmp_path / str(movies)

@@ -10,7 +10,7 @@ from schemas.profile import Filter, ProfileEvent
 from schemas.settings import load_settings
 from worker.loader import ReleaseLoader
 from worker.milvus import Milvus
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 
 @pytest.fixture

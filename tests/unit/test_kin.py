@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 
 from ops.training.kin import fit_kin
 from ops.training.sequence import SequenceModel
-from worker.catalogue import Catalogue
-from worker.features import Features, Vocabularies
-from worker.paddle_engine import paddle
+from worker.release.catalogue import Catalogue
+from worker.release.features import Features, Vocabularies
+from worker.release.paddle_engine import paddle
 
 pytestmark = pytest.mark.paddle
 

@@ -11,11 +11,11 @@ from ops.movies import SameMovieError, extend_release
 from schemas.release import ReleaseRecord, ReleaseState
 from schemas.releases import ReleasesView
 from tests.activation import keep_vectors
-from worker.catalogue import Catalogue
 from worker.loader import embed_catalogue
+from worker.release.catalogue import Catalogue
+from worker.release.store import ReleaseStore
+from worker.release.tower import Inputs
 from worker.reuse import known_vectors
-from worker.store import ReleaseStore
-from worker.tower import Inputs
 
 pytestmark = pytest.mark.paddle
 

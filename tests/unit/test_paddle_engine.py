@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ops.training import devices
 from schemas.errors import SettingsError
-from worker import paddle_engine
-from worker.paddle_engine import gpu_obstacle, paddle
-from worker.tower import choose_device
+from worker.release import paddle_engine
+from worker.release.paddle_engine import gpu_obstacle, paddle
+from worker.release.tower import choose_device
 
 pytestmark = pytest.mark.paddle
 
@@ -77,7 +77,7 @@ CHOSEN = """
 import numpy.random, paddle
 chosen, choose = [], paddle.set_device
 paddle.set_device = lambda device: chosen.append(device) or choose(device)
-import worker.paddle_engine
+import worker.release.paddle_engine
 print(chosen)
 """
 

@@ -16,11 +16,11 @@ from ops.training.shares import best_shares, shortened
 from ops.training.tastes import SITTINGS_APART, sittings_of
 from ops.training.train import Source, train_sequence
 from tests.releases import small_sequence
-from worker.catalogue import Catalogue
 from worker.errors import UnreadableReleaseError
-from worker.features import Features, Vocabularies
-from worker.paddle_engine import paddle
-from worker.store import ReleaseStore
+from worker.release.catalogue import Catalogue
+from worker.release.features import Features, Vocabularies
+from worker.release.paddle_engine import paddle
+from worker.release.store import ReleaseStore
 
 pytestmark = pytest.mark.paddle
 

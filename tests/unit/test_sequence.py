@@ -9,10 +9,10 @@ from ops.data.movielens import MovieLens, load
 from ops.training.holdout import hold_out
 from schemas.profile import ProfileEvent
 from tests.releases import small_sequence
-from worker.features import Features, Vocabularies
-from worker.history import LENGTHS, RUN_MOVIES, embed_by_length
-from worker.release import Release
-from worker.store import ReleaseStore
+from worker.release.features import Features, Vocabularies
+from worker.release.lengths import LENGTHS, RUN_MOVIES, embed_by_length
+from worker.release.release import Release
+from worker.release.store import ReleaseStore
 
 pytestmark = pytest.mark.paddle
 
@@ -73,7 +73,7 @@ def test_an_event_alone_gets_the_vector_that_it_gets_among_others(release: Relea
 
 def test_nothing_is_learnt_from_what_comes_later(data: MovieLens) -> None:
     from ops.training.sequence import SequenceModel
-    from worker.paddle_engine import paddle
+    from worker.release.paddle_engine import paddle
 
     network = SequenceModel(Vocabularies.of([1], data.movies), dimension=16)
     network.eval()
@@ -148,7 +148,7 @@ def test_a_run_that_was_cut_off_comes_out_as_one_that_was_not(data: MovieLens, t
     source, hyper = Source(data, tmp_path), small_sequence(epochs=2, dimension=8)
 
     def train(store: str, resuming: Resuming, cut_at: float = 2.0) -> dict[str, np.ndarray]:
-        from worker.paddle_engine import paddle
+        from worker.release.paddle_engine import paddle
 
         def cut_off(progress: object) -> None:
             if progress.share > cut_at:  # type: ignore[attr-defined]

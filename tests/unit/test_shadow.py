@@ -17,10 +17,10 @@ from tests.unit.lists import found
 from worker.answer import Answerer
 from worker.cache import ListCache
 from worker.events.batch import Answer, Event, Record
-from worker.features import Unknowns
 from worker.lineup import Lineup, Trial
 from worker.lists import Wish
 from worker.monitoring.metrics import Metrics
+from worker.release.features import Unknowns
 from worker.retrieval import FoundLists
 from worker.shadow import Comparison, Shadow, compare
 

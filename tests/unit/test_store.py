@@ -16,9 +16,9 @@ from schemas.errors import SettingsError
 from schemas.manifest import MANIFEST_FILE
 from tests.activation import keep_vectors
 from worker.errors import ReleaseError, StoreAwayError, UnreadableReleaseError
-from worker.files import StoreFiles
-from worker.integrity import parse_manifest
-from worker.store import ReleaseStore
+from worker.release.files import StoreFiles
+from worker.release.integrity import parse_manifest
+from worker.release.store import ReleaseStore
 
 pytestmark = pytest.mark.paddle
 
@@ -152,7 +152,7 @@ def test_a_newer_manifest_is_unreadable(copy: Path) -> None:
 
 def test_a_program_of_another_paddle_is_not_even_tried(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a Paddle that reads neither format: 2.6 would end the process over a program of 3.x.
-    monkeypatch.setattr("worker.tower.READABLE_FORMATS", frozenset())
+    monkeypatch.setattr("worker.release.tower.READABLE_FORMATS", frozenset())
 
     with pytest.raises(UnreadableReleaseError, match=f"marquee export {copy.name}"):
         store_of(copy).load(copy.name)

@@ -12,9 +12,9 @@ import pytest
 from schemas.profile import ProfileEvent
 from worker import interpreter
 from worker.errors import ForeignVectorsError
-from worker.release import Release
-from worker.sentinels import Sentinels
-from worker.store import ReleaseStore
+from worker.release.release import Release
+from worker.release.sentinels import Sentinels
+from worker.release.store import ReleaseStore
 
 pytestmark = pytest.mark.paddle
 

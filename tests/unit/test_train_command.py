@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 
 @pytest.fixture

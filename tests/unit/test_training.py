@@ -12,8 +12,8 @@ from ops.data.ratings import Ratings
 from ops.training.baselines import baselines, rmse
 from ops.training.split import random_split
 from schemas.profile import ProfileEvent
-from worker.features import Features, Vocabularies
-from worker.store import ReleaseStore
+from worker.release.features import Features, Vocabularies
+from worker.release.store import ReleaseStore
 
 pytestmark = pytest.mark.paddle
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ops.training.layers import ROWS_AT_A_TIME, Dropout, Linear, softmax_loss
-from worker.paddle_engine import paddle
+from worker.release.paddle_engine import paddle
 
 pytestmark = pytest.mark.paddle
 

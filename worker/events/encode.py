@@ -15,11 +15,11 @@ from schemas.headers import Headers
 from schemas.manifest import Stars
 from schemas.profile import MAX_K, ProfileEvent
 from schemas.recommendation import Retrieval
-from worker.catalogue import Catalogue
 from worker.events.aside import EventAside
 from worker.events.batch import Event, Record, source_of
 from worker.events.decode import Rejection
 from worker.lists import Lists, Scores
+from worker.release.catalogue import Catalogue
 
 # What stands before the movie of a rank, by rank less 1: the end of the one before it, and its own beginning.
 _RANKS = [b'{"rank":1,'] + [b'},{"rank":%d,' % rank for rank in range(2, MAX_K + 1)]

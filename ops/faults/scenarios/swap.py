@@ -19,7 +19,7 @@ from schemas.release import Action, CommandOutcome, ReleaseCommand
 from schemas.releases import ReleasesView
 from worker.kafka.records import ReleasesReader
 from worker.milvus import Milvus
-from worker.store import ReleaseStore
+from worker.release.store import ReleaseStore
 
 _DIMENSIONS = (64, 32)  # beside the suite's fusion release, which has 200
 _QUIET_SECONDS = 3.0

@@ -12,9 +12,9 @@ from schemas.errors import SettingsError
 from schemas.manifest import Manifest
 from schemas.manifest import Tower as TowerFiles
 from worker.errors import UnreadableReleaseError
-from worker.paddle_engine import READABLE_FORMATS, VERSION, gpu_obstacle, paddle
-from worker.sentinels import Inputs as Inputs
-from worker.sentinels import Sentinels
+from worker.release.paddle_engine import READABLE_FORMATS, VERSION, gpu_obstacle, paddle
+from worker.release.sentinels import Inputs as Inputs
+from worker.release.sentinels import Sentinels
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from schemas.profile import AGE_GROUPS, GENDERS, OCCUPATIONS, ProfileEvent, age_group
-from worker.catalogue import Catalogue
+from worker.release.catalogue import Catalogue
 
 Rows = NDArray[np.int64]
 Entry = TypeVar("Entry", bound=Hashable)

@@ -11,12 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.manifest import CATALOGUE_FILE, MANIFEST_FILE, FileEntry, Manifest
-from worker.catalogue import Catalogue
 from worker.errors import ReleaseError
-from worker.files import StoreFiles
-from worker.integrity import RELEASE_NAME, RESTORE, check_file, digest, manifest_bytes, named, parse_manifest
-from worker.release import Release, load_release
-from worker.tower import Device, require_readable
+from worker.release.catalogue import Catalogue
+from worker.release.files import StoreFiles
+from worker.release.integrity import (
+    RELEASE_NAME,
+    RESTORE,
+    check_file,
+    digest,
+    manifest_bytes,
+    named,
+    parse_manifest,
+)
+from worker.release.release import Release, load_release
+from worker.release.tower import Device, require_readable
 
 VECTORS_FOLDER = "vectors"
 EVALUATIONS_FOLDER = "evaluations"

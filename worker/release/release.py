@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from schemas.manifest import CATALOGUE_FILE, VOCABULARIES_FILE, Manifest
 from schemas.profile import ProfileEvent
-from worker.catalogue import Catalogue
-from worker.features import Features, Unknowns, Vocabularies
-from worker.history import RECENT, embed_by_length
-from worker.known import KnownVectors
-from worker.tower import Device, Tower
+from worker.release.catalogue import Catalogue
+from worker.release.features import Features, Unknowns, Vocabularies
+from worker.release.known import KnownVectors
+from worker.release.lengths import RECENT, embed_by_length
+from worker.release.tower import Device, Tower
 
 logger = logging.getLogger(__name__)
 
