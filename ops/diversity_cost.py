@@ -9,10 +9,10 @@ import typer
 from threadpoolctl import threadpool_limits
 
 from schemas.profile import Filter
-from worker.diversity import POOL, Diversity
-from worker.exact import ExactIndex
-from worker.filters import Hide
-from worker.lists import Lists, Wish
+from worker.retrieval.diversity import POOL, Diversity
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.filters import Hide
+from worker.retrieval.lists import Lists, Wish
 
 _QUERIES, _TURNS = 1_024, 7
 

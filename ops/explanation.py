@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from schemas.profile import DEFAULT_K, ProfileEvent
 from schemas.recommendation import SCORE_PLACES
 from worker.checks import unit_length
-from worker.diversity import Diversity
-from worker.exact import ExactIndex
-from worker.filters import Filters
-from worker.lists import Wish
 from worker.release.release import Release
+from worker.retrieval.diversity import Diversity
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.filters import Filters
+from worker.retrieval.lists import Wish
 
 PROFILE_FIELDS = ("user_id", "gender", "age", "occupation")
 _MOVIES_AT_A_TIME = 4_096

@@ -13,11 +13,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from worker.exact import ExactIndex
+from worker.retrieval.exact import ExactIndex
 
 _QUERIES = 1_024
 _LIMIT = 10
-# As worker/milvus.py asks of Milvus.
+# As worker/retrieval/milvus.py asks of Milvus.
 _LINKS, _BUILD, _SEARCH = 16, 200, 64
 _TASTES = 200
 

@@ -10,10 +10,10 @@ from worker.answer import Answerer
 from worker.events.batch import Answer, Event
 from worker.lineup import Lineup
 from worker.loader import ReleaseLoader
-from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
-from worker.retrieval import Retriever
+from worker.retrieval.milvus import Milvus
+from worker.retrieval.retriever import Retriever
 from worker.served import ServedRelease
 
 

@@ -15,10 +15,10 @@ from schemas.release import WorkerRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.kafka.records import read_releases
-from worker.milvus import Milvus
 from worker.ownership import named
 from worker.release.store import ReleaseStore
 from worker.retention import has_our_name
+from worker.retrieval.milvus import Milvus
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import numpy.typing as npt
 from ops.seed_codes import SEED_GENDERS, age_in_years, combinations
 from schemas.manifest import Manifest
 from schemas.profile import DEFAULT_K, ProfileEvent
-from worker.lists import Pick, Wish
-from worker.milvus import Milvus
-from worker.rank import best_lists
 from worker.release.paddle_engine import paddle
 from worker.release.release import Release
+from worker.retrieval.lists import Pick, Wish
+from worker.retrieval.milvus import Milvus
+from worker.retrieval.ranking import best_lists
 
 # In the unit of the score: two devices or batch sizes may differ by so much.
 NEIGHBOURS_WITHIN = 1e-5

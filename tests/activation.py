@@ -11,8 +11,8 @@ from schemas import kafka
 from schemas.release import ACTIVE_KEY, ActiveRecord, ReleaseRecord, ReleaseState, release_key
 from schemas.settings import Settings
 from worker.kafka.topics import ensure_topics
-from worker.milvus import Milvus
 from worker.release.store import ReleaseStore
+from worker.retrieval.milvus import Milvus
 
 
 def activate(

@@ -17,10 +17,10 @@ from schemas.settings import Settings
 from worker.indexer import Indexer
 from worker.kafka.records import read_releases
 from worker.kafka.topics import ensure_topics
-from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.release.store import ReleaseStore
+from worker.retrieval.milvus import Milvus
 from worker.stopping import Stopping
 
 TIMEOUT = 120.0

@@ -18,9 +18,9 @@ from worker.events.decode import Rejection, decode
 from worker.events.encode import encode_dead_letter
 from worker.events.report import place
 from worker.lineup import HasLineup, Lineup
-from worker.lists import NOTHING, Wish
 from worker.monitoring.metrics import Metrics
-from worker.retrieval import Retriever
+from worker.retrieval.lists import NOTHING, Wish
+from worker.retrieval.retriever import Retriever
 from worker.served import ServedRelease
 from worker.shadow import Shadow
 

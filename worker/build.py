@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 
 from worker.checks import CheckError, unit_length
-from worker.milvus import Milvus
 from worker.release.known import KnownVectors
 from worker.release.release import Release
 from worker.release.vectors import VectorsFile
+from worker.retrieval.milvus import Milvus
 
 
 def build_collection(

@@ -13,11 +13,11 @@ from worker.checks import CheckError, compare_evaluations
 from worker.errors import ReleaseError
 from worker.indexing import Indexing
 from worker.job import Job
-from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.ownership import Ownership
 from worker.patience import patiently, while_store_is_away
 from worker.release.store import ReleaseStore
+from worker.retrieval.milvus import Milvus
 from worker.scratch import Scratch
 
 T = TypeVar("T")

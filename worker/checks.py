@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from schemas.evaluation import EvaluationResult
 from schemas.manifest import Manifest
 from schemas.profile import AGE_GROUPS, OCCUPATIONS, ProfileEvent
-from worker.exact import ExactIndex
-from worker.milvus import EF_MIN, Ids, IndexType, Milvus, Scores, Vectors
 from worker.release.release import Release
 from worker.release.vectors import StoredIndex
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.milvus import EF_MIN, Ids, IndexType, Milvus, Scores, Vectors
 
 Exact = ExactIndex | StoredIndex
 # By metric, split and data; None for a figure that is no number.

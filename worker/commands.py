@@ -12,7 +12,7 @@ from worker.candidates import Candidate, Candidates, RefusedCommandError
 from worker.checks import CheckError
 from worker.errors import AbandonedError, MilvusError, ReleaseError
 from worker.job import Job
-from worker.milvus import Milvus
+from worker.retrieval.milvus import Milvus
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from schemas.profile import ProfileEvent
 from worker.errors import AbandonedError, ForeignVectorsError, NoNumberError
-from worker.lists import Vectors
 from worker.monitoring.metrics import Metrics
 from worker.release.release import Release
+from worker.retrieval.lists import Vectors
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from worker.candidates import Candidates
 from worker.commands import Commands
 from worker.errors import UndoneError
 from worker.kafka.topic_watch import TopicWatch
-from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.ownership import Ownership
 from worker.release.store import ReleaseStore
+from worker.retrieval.milvus import Milvus
 from worker.scratch import Scratch
 from worker.stopping import Stopping
 from worker.sweep import Sweep

@@ -12,13 +12,13 @@ from worker.build import build_collection
 from worker.checks import Checked, CheckError, check_collection, probe_queries, warm
 from worker.errors import MilvusError
 from worker.job import Job
-from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.ownership import Ownership
 from worker.patience import patiently
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.release.vectors import StoredIndex, VectorsFile
+from worker.retrieval.milvus import Milvus
 from worker.reuse import known_vectors
 from worker.transitions import begun
 

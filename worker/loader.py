@@ -10,15 +10,15 @@ from schemas.profile import ProfileEvent
 from schemas.settings import Settings
 from worker.cache import ListCache
 from worker.checks import unit_length, warm
-from worker.device_index import DeviceIndex
 from worker.errors import MilvusError, ReleaseError
 from worker.events.encode import RecommendationEncoder
-from worker.exact import ExactIndex
-from worker.lists import Vectors
-from worker.milvus import EF_MIN, Milvus
 from worker.monitoring.threads import start_vital
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
+from worker.retrieval.device_index import DeviceIndex
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.lists import Vectors
+from worker.retrieval.milvus import EF_MIN, Milvus
 from worker.served import ServedRelease
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from schemas.errors import UnreachableError
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.errors import MilvusError
-from worker.milvus import Milvus
+from worker.retrieval.milvus import Milvus
 
 log = logging.getLogger(__name__)
 

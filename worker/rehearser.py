@@ -38,11 +38,11 @@ from worker.events.batch import Answer, Event
 from worker.kafka.records import read_releases
 from worker.lineup import Lineup, Trial
 from worker.loader import ReleaseLoader
-from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.read_aside import room_in_container
-from worker.retrieval import Retriever
+from worker.retrieval.milvus import Milvus
+from worker.retrieval.retriever import Retriever
 from worker.served import ServedRelease
 
 # Of memory, beyond what a loaded release takes: an event of 1 MiB takes far less.

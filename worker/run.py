@@ -12,13 +12,13 @@ from worker.heartbeat import Heartbeat
 from worker.identity import claim_identity
 from worker.kafka.topic_watch import TopicWatch
 from worker.lifecycle import end_quietly
-from worker.milvus import Milvus
 from worker.monitoring.http import Health, serve
 from worker.monitoring.latest import KEPT, Latest
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.page import Access, Page
 from worker.monitoring.trend import Trend
-from worker.retrieval import Retriever
+from worker.retrieval.milvus import Milvus
+from worker.retrieval.retriever import Retriever
 from worker.serving import Serving
 from worker.shadow import Shadow
 from worker.stopping import Stopping, on_signals

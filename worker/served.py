@@ -9,11 +9,11 @@ import orjson
 from worker.cache import ListCache
 from worker.events.batch import Record
 from worker.events.encode import RecommendationEncoder
-from worker.exact import ExactIndex
-from worker.filters import Filters
-from worker.lists import Lists, Vectors
-from worker.milvus import EF_MIN
 from worker.release.release import Release
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.filters import Filters
+from worker.retrieval.lists import Lists, Vectors
+from worker.retrieval.milvus import EF_MIN
 
 # Between what a server computes and what we do, relatively; two releases are further apart.
 _SCORES_WITHIN = 1e-3

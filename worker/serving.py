@@ -16,10 +16,10 @@ from worker.heartbeat import Heartbeat
 from worker.kafka.records import ReleasesReader
 from worker.lineup import Lineup, Trial
 from worker.loader import ReleaseLoader
-from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Failure, start_vital
+from worker.retrieval.milvus import Milvus
 from worker.served import ServedRelease
 
 log = logging.getLogger(__name__)

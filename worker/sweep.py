@@ -8,11 +8,11 @@ from schemas.settings import Settings
 from worker.admission import newer_records
 from worker.errors import MilvusError, ReleaseError
 from worker.job import Job
-from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.ownership import Ownership
 from worker.release.store import ReleaseStore
 from worker.retention import forgotten_workers, releases_to_retire, unneeded_collections
+from worker.retrieval.milvus import Milvus
 
 log = logging.getLogger(__name__)
 

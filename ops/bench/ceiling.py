@@ -18,8 +18,8 @@ from ops.bench.events import drafts
 from ops.bench.limits import Ceiling, Limits
 from schemas.profile import DEFAULT_K, ProfileEvent
 from schemas.settings import load_settings
-from worker.milvus import Milvus
 from worker.release.store import ReleaseStore
+from worker.retrieval.milvus import Milvus
 
 CONCURRENCIES = (1, 2, 3)
 _QUERIES = 16_384

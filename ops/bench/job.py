@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from schemas.profile import DEFAULT_K, ProfileEvent
 from schemas.recommendation import SCORE_PLACES, Retrieval
 from schemas.settings import Settings, load_settings
-from worker.milvus import connect
 from worker.release.store import ReleaseStore
+from worker.retrieval.milvus import connect
 
 Hits = list[list[tuple[int, float]]]  # of each query: movie id and what the metric gives, best first
 Mode = Literal["milvus", "exact"]

@@ -26,11 +26,11 @@ from worker.answer import Answerer
 from worker.events.batch import Event
 from worker.lineup import Lineup
 from worker.loader import ReleaseLoader
-from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.release.store import ReleaseStore
-from worker.retrieval import Retriever
+from worker.retrieval.milvus import Milvus
+from worker.retrieval.retriever import Retriever
 from worker.served import ServedRelease
 
 BATCH, BATCHES, ROUNDS = 1_024, 4, 10

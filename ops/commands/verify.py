@@ -40,8 +40,8 @@ def verify(
 
     from ops import verification
     from ops.seed_codes import combinations
-    from worker.milvus import Milvus as MilvusServer
     from worker.release.store import ReleaseStore
+    from worker.retrieval.milvus import Milvus as MilvusServer
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, milvus=milvus, store=store, prefix=prefix)
     name, collection = _served(settings, release, timeout)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.evaluation.metrics import CUT
-from worker.diversity import marginal, of_length_one
+from worker.retrieval.diversity import marginal, of_length_one
 
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]

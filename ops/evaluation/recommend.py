@@ -12,8 +12,8 @@ from ops.training.tables import profiles_of
 from schemas.profile import MAX_EXCLUDE, ProfileEvent
 from schemas.recommendation import SCORE_PLACES
 from worker.checks import unit_length
-from worker.diversity import POOL
 from worker.release.release import Release
+from worker.retrieval.diversity import POOL
 
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]

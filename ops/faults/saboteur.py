@@ -60,7 +60,7 @@ class Saboteur:
         from worker.answer import Answerer
         from worker.kafka import publish
         from worker.release.release import Release
-        from worker.retrieval import Retriever
+        from worker.retrieval.retriever import Retriever
         from worker.stream import Stream
 
         _fetch_calmly(kafka)

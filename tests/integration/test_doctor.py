@@ -19,8 +19,8 @@ from schemas.topics import Names
 from tests.commands import marquee
 from tests.processes import wait_for
 from worker.kafka.topics import ensure_topics
-from worker.milvus import Milvus
 from worker.ownership import owner_of
+from worker.retrieval.milvus import Milvus
 
 
 def wrongs(settings: Settings) -> list[Finding]:

@@ -21,8 +21,8 @@ from tests.commands import marquee
 from tests.integration.stub_worker import StubWorker
 from tests.processes import Process, environment_of
 from worker.kafka.topics import ensure_topics
-from worker.milvus import Milvus
 from worker.release.store import ReleaseStore
+from worker.retrieval.milvus import Milvus
 
 
 @pytest.fixture

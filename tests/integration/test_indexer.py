@@ -14,10 +14,10 @@ from schemas.profile import ProfileEvent
 from schemas.release import ReleaseState
 from schemas.settings import Settings
 from tests.indexing import TIMEOUT, carry_out, collections, corrupt, indexer, names, view_of, with_store
-from worker.exact import ExactIndex
 from worker.kafka.topics import ensure_topics
-from worker.milvus import Milvus, connect
 from worker.release.store import ReleaseStore
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.milvus import Milvus, connect
 
 
 @pytest.fixture

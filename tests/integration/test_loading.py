@@ -16,8 +16,8 @@ from tests.commands import marquee
 from tests.indexing import corrupt, with_store
 from tests.integration.test_worker import assert_each_once, everything, publish
 from tests.processes import Process, wait_for
-from worker.milvus import Milvus
 from worker.release.store import ReleaseStore
+from worker.retrieval.milvus import Milvus
 
 FAILURES = 'marquee_release_load_failures_total{what="active"}'
 

@@ -14,8 +14,8 @@ from ops.local.milvus import LocalMilvus, MilvusLite
 from schemas.errors import SettingsError
 from schemas.settings import MilvusSettings, load_settings
 from worker.errors import MilvusError, SlowMilvusError
-from worker.exact import ExactIndex
-from worker.milvus import Metric, Milvus, Vectors, connect
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.milvus import Metric, Milvus, Vectors, connect
 
 MOVIES, DIMENSION = 500, 16
 

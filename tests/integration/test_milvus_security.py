@@ -17,7 +17,7 @@ from schemas.errors import SettingsError
 from schemas.settings import MilvusSettings
 from tests.processes import wait_for
 from worker.errors import MilvusError
-from worker.milvus import Milvus, connect
+from worker.retrieval.milvus import Milvus, connect
 
 pytestmark = pytest.mark.timeout(600)
 TOKEN = "root:Milvus"  # the one that a new server has

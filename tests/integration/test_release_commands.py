@@ -17,7 +17,7 @@ from schemas.settings import Settings
 from tests.commands import marquee
 from tests.indexing import TIMEOUT, corrupt, indexer, names, until, view_of, with_store
 from tests.processes import environment_of
-from worker.milvus import Milvus
+from worker.retrieval.milvus import Milvus
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from schemas.settings import Settings
 from tests.indexing import TIMEOUT, carry_out, indexer, view_of
 from worker.kafka.topics import ensure_topics
 from worker.loader import ReleaseLoader, embed_catalogue
-from worker.milvus import Milvus
 from worker.release.store import ReleaseStore
+from worker.retrieval.milvus import Milvus
 
 
 def test_a_release_in_a_remote_store_is_indexed_and_served(

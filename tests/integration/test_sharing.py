@@ -13,10 +13,10 @@ from tests.activation import activate
 from tests.indexing import carry_out, indexer, names, until, view_of
 from worker.errors import ForeignCollectionError
 from worker.kafka.topics import ensure_topics
-from worker.milvus import Milvus
 from worker.ownership import Ownership, owner_of
 from worker.release.files import StoreFiles
 from worker.release.store import VECTORS_FOLDER, ReleaseStore
+from worker.retrieval.milvus import Milvus
 from worker.sweep import Sweep
 
 Neighbours = list[Settings]

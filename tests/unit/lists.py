@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from schemas.recommendation import Retrieval
-from worker.lists import Lists, Pick
-from worker.retrieval import FoundLists
+from worker.retrieval.lists import Lists, Pick
+from worker.retrieval.retriever import FoundLists
 
 
 def lists_of(picks: Sequence[Sequence[Pick]]) -> Lists:

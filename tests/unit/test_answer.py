@@ -19,10 +19,10 @@ from worker.cache import ListCache
 from worker.errors import AbandonedError, ForeignVectorsError
 from worker.events.batch import Event, Record
 from worker.lineup import Lineup
-from worker.lists import Lists, Pick, Wish
 from worker.monitoring.metrics import Metrics
 from worker.release.features import Unknowns
-from worker.retrieval import FoundLists
+from worker.retrieval.lists import Lists, Pick, Wish
+from worker.retrieval.retriever import FoundLists
 
 POISON = 666
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from worker.checks import SCORE_TOLERANCE, CheckError, check_collection, compare, compare_evaluations
-from worker.exact import ExactIndex
-from worker.milvus import Ids, Milvus, Scores, Vectors
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.milvus import Ids, Milvus, Scores, Vectors
 
 LIMIT = 5
 

@@ -14,14 +14,14 @@ from pydantic import ValidationError
 from schemas.profile import Filter
 from schemas.settings import WorkerSettings, load_settings
 from tests.unit.lists import lists_of
-from worker.diversity import POOL, Diversity
-from worker.exact import ExactIndex
-from worker.filters import Hide
-from worker.lists import Pick, Wish
-from worker.milvus import Milvus
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
-from worker.retrieval import Retriever
+from worker.retrieval.diversity import POOL, Diversity
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.filters import Hide
+from worker.retrieval.lists import Pick, Wish
+from worker.retrieval.milvus import Milvus
+from worker.retrieval.retriever import Retriever
 
 SCALE = 5.0
 # Gains that are closer than this may be told apart otherwise by another order of the same sums.

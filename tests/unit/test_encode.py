@@ -13,8 +13,8 @@ from tests.unit.events import PolledEvent
 from tests.unit.lists import lists_of
 from worker.events.decode import Rejection
 from worker.events.encode import RecommendationEncoder, encode_dead_letter
-from worker.lists import Pick
 from worker.release.catalogue import Catalogue
+from worker.retrieval.lists import Pick
 
 CATALOGUE = Catalogue(
     np.array([1, 3030], dtype=np.int64),

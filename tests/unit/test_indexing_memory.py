@@ -9,10 +9,10 @@ import pytest
 from ops.large_catalogue import write_store
 from worker.build import build_collection
 from worker.checks import check_collection, probe_queries
-from worker.milvus import Ids, Milvus, Scores, Vectors
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.release.vectors import StoredIndex, VectorsFile
+from worker.retrieval.milvus import Ids, Milvus, Scores, Vectors
 
 DIMENSION = 8
 BATCH = 1_024

@@ -13,7 +13,7 @@ from pymilvus.grpc_gen import milvus_pb2
 
 from schemas.settings import MilvusSettings
 from worker.errors import MilvusError
-from worker.milvus import Milvus
+from worker.retrieval.milvus import Milvus
 
 HOST = "127.0.0.1"
 # Of Milvus' calls those that it takes to list no collection.

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.profile import Filter
-from worker.device_index import DeviceIndex
-from worker.exact import ExactIndex
-from worker.filters import Filters
-from worker.lists import NOTHING, Ids, Lists, Pick, Vectors, Wish
-from worker.rank import Ranked, best_lists
 from worker.release.catalogue import Catalogue
+from worker.retrieval.device_index import DeviceIndex
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.filters import Filters
+from worker.retrieval.lists import NOTHING, Ids, Lists, Pick, Vectors, Wish
+from worker.retrieval.ranking import Ranked, best_lists
 
 GENRES = ("Comedy", "Drama", "War")
 SCALE = 5.0

@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 
 from schemas.errors import SettingsError
 from schemas.settings import load_settings
-from worker.call_size import CallSize
 from worker.errors import (
     AbandonedError,
     MilvusError,
@@ -19,12 +18,13 @@ from worker.errors import (
     RefusedQueriesError,
     SlowMilvusError,
 )
-from worker.exact import ExactIndex
-from worker.lists import Ids, Vectors, Wish
-from worker.milvus import stacked
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
-from worker.retrieval import Retriever
+from worker.retrieval.call_size import CallSize
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.lists import Ids, Vectors, Wish
+from worker.retrieval.milvus import stacked
+from worker.retrieval.retriever import Retriever
 from worker.served import ServedRelease
 
 MOVIES, DIMENSION = 50, 8

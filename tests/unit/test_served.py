@@ -6,9 +6,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from worker.exact import ExactIndex
-from worker.filters import Filters
-from worker.lists import Lists, Vectors, Wish
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.filters import Filters
+from worker.retrieval.lists import Lists, Vectors, Wish
 from worker.served import ServedRelease
 
 MOVIES, DIMENSION, SCALE = 50, 8, 5.0

@@ -18,10 +18,10 @@ from worker.answer import Answerer
 from worker.cache import ListCache
 from worker.events.batch import Answer, Event, Record
 from worker.lineup import Lineup, Trial
-from worker.lists import Wish
 from worker.monitoring.metrics import Metrics
 from worker.release.features import Unknowns
-from worker.retrieval import FoundLists
+from worker.retrieval.lists import Wish
+from worker.retrieval.retriever import FoundLists
 from worker.shadow import Comparison, Shadow, compare
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ops.verification import difference
-from worker.lists import Pick
+from worker.retrieval.lists import Pick
 
 IDS = np.array([10, 20, 30, 40, 50, 60, 70], dtype=np.int64)
 EXACT = np.array([0.1, 4.0, 3.0, 3.000005, 2.0, 1.0, 0.999], dtype=np.float32)

@@ -18,8 +18,8 @@ from schemas.recommendation import Retrieval
 from worker.events.aside import EventAside
 from worker.events.batch import Event, Record, source_of
 from worker.events.decode import Rejection
-from worker.lists import Lists, Scores
 from worker.release.catalogue import Catalogue
+from worker.retrieval.lists import Lists, Scores
 
 # What stands before the movie of a rank, by rank less 1: the end of the one before it, and its own beginning.
 _RANKS = [b'{"rank":1,'] + [b'},{"rank":%d,' % rank for rank in range(2, MAX_K + 1)]

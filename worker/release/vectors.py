@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.exact import ExactIndex
+from worker.retrieval.exact import ExactIndex
 
 Ids = NDArray[np.int64]
 Vectors = NDArray[np.float32]

@@ -18,8 +18,8 @@ from producer.commands import send_command
 from schemas.release import Action, CommandOutcome, ReleaseCommand
 from schemas.releases import ReleasesView
 from worker.kafka.records import ReleasesReader
-from worker.milvus import Milvus
 from worker.release.store import ReleaseStore
+from worker.retrieval.milvus import Milvus
 
 _DIMENSIONS = (64, 32)  # beside the suite's fusion release, which has 200
 _QUIET_SECONDS = 3.0

@@ -12,8 +12,8 @@ from itertools import chain
 import numpy as np
 
 from schemas.profile import Filter
-from worker.filters import Hide
-from worker.lists import NOTHING, Ids, Lists, Places, Vectors, Wish, cut, published
+from worker.retrieval.filters import Hide
+from worker.retrieval.lists import NOTHING, Ids, Lists, Places, Vectors, Wish, cut, published
 
 Asked = Callable[[Sequence[Filter]], Hide]
 

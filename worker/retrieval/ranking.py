@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.profile import Filter
-from worker.lists import NOTHING, Ids, Lists, Scores, Vectors, Wish, merged, published
+from worker.retrieval.lists import NOTHING, Ids, Lists, Scores, Vectors, Wish, merged, published
 
 Search = Callable[[Vectors, int, Filter | None], tuple[Ids, Vectors]]
 SearchExactly = Callable[[Vectors, Sequence[Wish]], Lists]

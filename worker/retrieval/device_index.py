@@ -1,7 +1,7 @@
 """Exact search on Paddle's device: the product and the best of each row on the GPU, beside the user tower.
 
 A batch goes over in pinned memory, and comes back in one piece, which is the only wait for the device. What is hidden is
-written here and sent along, so that filters and withdrawals mean the same as in `worker.exact`.
+written here and sent along, so that filters and withdrawals mean the same as in `worker.retrieval.exact`.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from worker.exact import ExactIndex
-from worker.lists import Ids, Places, Vectors
 from worker.release.paddle_engine import paddle
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.lists import Ids, Places, Vectors
 
 # Past the last that is wanted, for ties there; a row that ties for longer is looked at again with twice as many.
 _SPARE = 3

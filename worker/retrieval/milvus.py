@@ -14,8 +14,8 @@ from pymilvus.client.prepare import Prepare
 from schemas.profile import MAX_GENRE_LENGTH, MAX_GENRES
 from schemas.settings import MilvusSettings
 from worker.errors import ForeignCollectionError, MilvusError
-from worker.hits import Ids, Scores, columns, stacked
-from worker.milvus_connection import NOT_FOUND, connect, sorted_error
+from worker.retrieval.hits import Ids, Scores, columns, stacked
+from worker.retrieval.milvus_connection import NOT_FOUND, connect, sorted_error
 
 __all__ = ["EF_MIN", "Ids", "IndexType", "Metric", "Milvus", "Scores", "Vectors", "connect", "stacked"]
 

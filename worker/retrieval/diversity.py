@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.exact import ExactIndex
-from worker.lists import Ids, Lists, Scores, Vectors, Wish
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.lists import Ids, Lists, Scores, Vectors, Wish
 
 POOL = 50
 """Movies that are chosen from, the best that qualify; a list as long as that has no choice."""

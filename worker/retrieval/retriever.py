@@ -14,8 +14,6 @@ import numpy as np
 from schemas.profile import Filter
 from schemas.recommendation import Retrieval
 from schemas.settings import Settings
-from worker.call_size import CallSize
-from worker.diversity import Diversity
 from worker.errors import (
     AbandonedError,
     MilvusError,
@@ -23,13 +21,15 @@ from worker.errors import (
     RefusedQueriesError,
     SlowMilvusError,
 )
-from worker.filters import expression
-from worker.lists import NOTHING, Lists, Vectors, Wish
-from worker.milvus import Ids, Milvus, Scores, stacked
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Failure, start_vital
-from worker.rank import SearchExactly, best_lists
+from worker.retrieval.call_size import CallSize
+from worker.retrieval.diversity import Diversity
+from worker.retrieval.filters import expression
+from worker.retrieval.lists import NOTHING, Lists, Vectors, Wish
+from worker.retrieval.milvus import Ids, Milvus, Scores, stacked
+from worker.retrieval.ranking import SearchExactly, best_lists
 from worker.served import ServedRelease
 
 log = logging.getLogger(__name__)
