@@ -6,15 +6,15 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from schemas.settings import Settings
-from worker.answer import Answerer
 from worker.events.batch import Answer, Event
-from worker.lineup import Lineup
-from worker.loader import ReleaseLoader
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.retrieval.milvus import Milvus
 from worker.retrieval.retriever import Retriever
-from worker.served import ServedRelease
+from worker.serving.answer import Answerer
+from worker.serving.lineup import Lineup
+from worker.serving.loader import ReleaseLoader
+from worker.serving.served import ServedRelease
 
 
 class OfflineRelease:

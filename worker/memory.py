@@ -4,10 +4,10 @@ tests/integration/test_memory.py."""
 from schemas import kafka
 from schemas.profile import MAX_EXCLUDE, MAX_K, MAX_RECENT
 from schemas.settings import Settings
-from worker.cache import ENTRY_BYTES
 from worker.events.decode import MAX_EVENT_BYTES
 from worker.pipeline import ANSWERERS, DEPTH
-from worker.shadow import HELD
+from worker.serving.cache import ENTRY_BYTES
+from worker.serving.shadow import HELD
 
 # How much smaller compression makes records, for what a fetch becomes.
 COMPRESSION = 20

@@ -7,8 +7,6 @@ from importlib.metadata import version
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from schemas.settings import Settings
-from worker.answer import Answerer
-from worker.heartbeat import Heartbeat
 from worker.identity import claim_identity
 from worker.kafka.topic_watch import TopicWatch
 from worker.lifecycle import end_quietly
@@ -19,11 +17,13 @@ from worker.monitoring.page import Access, Page
 from worker.monitoring.trend import Trend
 from worker.retrieval.milvus import Milvus
 from worker.retrieval.retriever import Retriever
-from worker.serving import Serving
-from worker.shadow import Shadow
+from worker.serving.active import Serving
+from worker.serving.answer import Answerer
+from worker.serving.blocklist import Withdrawals
+from worker.serving.heartbeat import Heartbeat
+from worker.serving.shadow import Shadow
 from worker.stopping import Stopping, on_signals
 from worker.stream import Stream
-from worker.withdrawals import Withdrawals
 
 log = logging.getLogger(__name__)
 

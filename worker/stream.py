@@ -34,7 +34,6 @@ from schemas import kafka
 from schemas.errors import FatalKafkaError, MarqueeError, UnreachableError
 from schemas.headers import mended
 from schemas.settings import Settings
-from worker.answer import Answerer
 from worker.assignment import Assignment
 from worker.errors import UndoneError
 from worker.events.batch import Event, Trigger
@@ -52,6 +51,7 @@ from worker.origin import Origin
 from worker.pipeline import Pipeline
 from worker.positions import Positions
 from worker.rehearsals import Rehearsals
+from worker.serving.answer import Answerer
 from worker.stopping import Stopping
 from worker.tails import Tails
 from worker.unreadable import Unreadable

@@ -22,16 +22,16 @@ from ops.bench.release import USERS, bench_store
 from ops.data.titles import GENRES
 from schemas.settings import Settings, load_settings
 from worker import interpreter
-from worker.answer import Answerer
 from worker.events.batch import Event
-from worker.lineup import Lineup
-from worker.loader import ReleaseLoader
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus
 from worker.retrieval.retriever import Retriever
-from worker.served import ServedRelease
+from worker.serving.answer import Answerer
+from worker.serving.lineup import Lineup
+from worker.serving.loader import ReleaseLoader
+from worker.serving.served import ServedRelease
 
 BATCH, BATCHES, ROUNDS = 1_024, 4, 10
 _SEED = 1

@@ -57,10 +57,10 @@ class Saboteur:
     def wrap(self) -> None:
         """Put the points into the worker's classes."""
         from schemas import kafka
-        from worker.answer import Answerer
         from worker.kafka import publish
         from worker.release.release import Release
         from worker.retrieval.retriever import Retriever
+        from worker.serving.answer import Answerer
         from worker.stream import Stream
 
         _fetch_calmly(kafka)

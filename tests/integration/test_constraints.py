@@ -17,13 +17,13 @@ from tests.activation import activate
 from tests.integration.test_worker import everything, publish
 from tests.processes import Process
 from worker.checks import unit_length
-from worker.loader import embed_catalogue
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.retrieval.filters import expression
 from worker.retrieval.lists import Wish
 from worker.retrieval.milvus import Milvus
 from worker.retrieval.ranking import best_lists
+from worker.serving.loader import embed_catalogue
 
 EVENTS, ASKING = 1_200, 1_000
 GENRES = (

@@ -10,11 +10,11 @@ from prometheus_client import CollectorRegistry
 from schemas.errors import SettingsError
 from schemas.settings import Settings
 from tests.processes import Process
-from worker.answer import Answerer
 from worker.kafka.topics import ensure_topics
 from worker.monitoring.http import Health
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
+from worker.serving.answer import Answerer
 from worker.stopping import Stopping
 from worker.stream import Stream
 

@@ -10,9 +10,9 @@ import pytest
 from schemas.settings import Settings
 from tests.indexing import TIMEOUT, carry_out, indexer, view_of
 from worker.kafka.topics import ensure_topics
-from worker.loader import ReleaseLoader, embed_catalogue
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus
+from worker.serving.loader import ReleaseLoader, embed_catalogue
 
 
 def test_a_release_in_a_remote_store_is_indexed_and_served(

@@ -14,15 +14,15 @@ from schemas.profile import ProfileEvent
 from schemas.recommendation import Retrieval
 from tests.unit.events import PolledEvent
 from tests.unit.lists import found
-from worker.answer import Answerer
-from worker.cache import ListCache
 from worker.errors import AbandonedError, ForeignVectorsError
 from worker.events.batch import Event, Record
-from worker.lineup import Lineup
 from worker.monitoring.metrics import Metrics
 from worker.release.features import Unknowns
 from worker.retrieval.lists import Lists, Pick, Wish
 from worker.retrieval.retriever import FoundLists
+from worker.serving.answer import Answerer
+from worker.serving.cache import ListCache
+from worker.serving.lineup import Lineup
 
 POISON = 666
 

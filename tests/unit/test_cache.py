@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from schemas.profile import Filter, ProfileEvent
-from worker.cache import Found, Key, ListCache, list_keys
+from worker.serving.cache import Found, Key, ListCache, list_keys
 
 LONG = list(range(2**62, 2**62 + 200))
 DIFFERENT = [

@@ -8,9 +8,9 @@ import pytest
 
 from schemas.profile import Filter, ProfileEvent
 from schemas.settings import load_settings
-from worker.loader import ReleaseLoader
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus
+from worker.serving.loader import ReleaseLoader
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from worker.retrieval.exact import ExactIndex
 from worker.retrieval.lists import Ids, Vectors, Wish
 from worker.retrieval.milvus import stacked
 from worker.retrieval.retriever import Retriever
-from worker.served import ServedRelease
+from worker.serving.served import ServedRelease
 
 MOVIES, DIMENSION = 50, 8
 QUERIES = np.ones((2, DIMENSION), np.float32)

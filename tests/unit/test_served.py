@@ -9,7 +9,7 @@ import pytest
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.filters import Filters
 from worker.retrieval.lists import Lists, Vectors, Wish
-from worker.served import ServedRelease
+from worker.serving.served import ServedRelease
 
 MOVIES, DIMENSION, SCALE = 50, 8, 5.0
 

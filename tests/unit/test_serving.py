@@ -15,8 +15,8 @@ from schemas.settings import Settings
 from worker.errors import ReleaseError
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
-from worker.served import ServedRelease
-from worker.serving import Serving
+from worker.serving.active import Serving
+from worker.serving.served import ServedRelease
 
 ACTIVE = ActiveRecord(release="r", collection="marquee_r_1", epoch=1)
 
@@ -50,8 +50,10 @@ def test_what_is_being_loaded_must_not_be_dropped(monkeypatch: pytest.MonkeyPatc
         close=lambda: None,
     )
     loading: Future[ServedRelease] = Future()
-    monkeypatch.setattr("worker.serving.ReleasesReader", lambda _: reader)
-    monkeypatch.setattr("worker.serving.ReleaseLoader", lambda *_: SimpleNamespace(begin=lambda *_: loading))
+    monkeypatch.setattr("worker.serving.active.ReleasesReader", lambda _: reader)
+    monkeypatch.setattr(
+        "worker.serving.active.ReleaseLoader", lambda *_: SimpleNamespace(begin=lambda *_: loading)
+    )
     told, milvus = Told(), cast(Any, None)
     with Serving(Settings(), milvus, cast(Any, told), Health(), Metrics(CollectorRegistry())):
         wait_until(lambda: told.collections == [ACTIVE.collection])

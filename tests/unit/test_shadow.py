@@ -14,15 +14,15 @@ from prometheus_client import CollectorRegistry
 from schemas.release import TrialRecord
 from tests.unit.events import PolledEvent
 from tests.unit.lists import found
-from worker.answer import Answerer
-from worker.cache import ListCache
 from worker.events.batch import Answer, Event, Record
-from worker.lineup import Lineup, Trial
 from worker.monitoring.metrics import Metrics
 from worker.release.features import Unknowns
 from worker.retrieval.lists import Wish
 from worker.retrieval.retriever import FoundLists
-from worker.shadow import Comparison, Shadow, compare
+from worker.serving.answer import Answerer
+from worker.serving.cache import ListCache
+from worker.serving.lineup import Lineup, Trial
+from worker.serving.shadow import Comparison, Shadow, compare
 
 
 def result(*movies: tuple[int, float]) -> bytes:

@@ -10,12 +10,12 @@ from prometheus_client import CollectorRegistry
 from schemas.settings import Settings, load_settings
 from worker import positions
 from worker import stream as module
-from worker.answer import Answerer
 from worker.answered import Reading
 from worker.kafka.aside import AdminProcess
 from worker.monitoring.http import Health
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
+from worker.serving.answer import Answerer
 from worker.stopping import Stopping
 from worker.stream import Stream
 

@@ -30,7 +30,7 @@ from worker.retrieval.filters import expression
 from worker.retrieval.lists import NOTHING, Lists, Vectors, Wish
 from worker.retrieval.milvus import Ids, Milvus, Scores, stacked
 from worker.retrieval.ranking import SearchExactly, best_lists
-from worker.served import ServedRelease
+from worker.serving.served import ServedRelease
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from threadpoolctl import threadpool_limits
 
 from schemas.profile import ProfileEvent
 from schemas.settings import Settings
-from worker.cache import ListCache
 from worker.checks import unit_length, warm
 from worker.errors import MilvusError, ReleaseError
 from worker.events.encode import RecommendationEncoder
@@ -19,7 +18,8 @@ from worker.retrieval.device_index import DeviceIndex
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.lists import Vectors
 from worker.retrieval.milvus import EF_MIN, Milvus
-from worker.served import ServedRelease
+from worker.serving.cache import ListCache
+from worker.serving.served import ServedRelease
 
 log = logging.getLogger(__name__)
 

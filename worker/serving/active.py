@@ -12,15 +12,15 @@ from schemas.release import ACTIVE_KEY, RECORD_FORMAT, ActiveRecord, TrialRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker import interpreter
-from worker.heartbeat import Heartbeat
 from worker.kafka.records import ReleasesReader
-from worker.lineup import Lineup, Trial
-from worker.loader import ReleaseLoader
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Failure, start_vital
 from worker.retrieval.milvus import Milvus
-from worker.served import ServedRelease
+from worker.serving.heartbeat import Heartbeat
+from worker.serving.lineup import Lineup, Trial
+from worker.serving.loader import ReleaseLoader
+from worker.serving.served import ServedRelease
 
 log = logging.getLogger(__name__)
 

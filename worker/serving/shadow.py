@@ -14,10 +14,10 @@ import orjson
 from schemas.errors import SettingsError
 from schemas.profile import ProfileEvent
 from worker.events.batch import Answer, Event
-from worker.lineup import Trial
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import start_side
-from worker.served import ServedRelease
+from worker.serving.lineup import Trial
+from worker.serving.served import ServedRelease
 
 log = logging.getLogger(__name__)
 

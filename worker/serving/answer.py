@@ -9,20 +9,20 @@ from schemas.dead_letter import Reason
 from schemas.errors import MarqueeError
 from schemas.headers import Headers
 from schemas.profile import DEFAULT_K, ProfileEvent
-from worker.cache import Found, list_keys
-from worker.embedding import embed
 from worker.errors import AbandonedError, MixedReleasesError, SupersededError
 from worker.events.aside import EventAside
 from worker.events.batch import Answer, Event, source_of
 from worker.events.decode import Rejection, decode
 from worker.events.encode import encode_dead_letter
 from worker.events.report import place
-from worker.lineup import HasLineup, Lineup
 from worker.monitoring.metrics import Metrics
 from worker.retrieval.lists import NOTHING, Wish
 from worker.retrieval.retriever import Retriever
-from worker.served import ServedRelease
-from worker.shadow import Shadow
+from worker.serving.cache import Found, list_keys
+from worker.serving.embedding import embed
+from worker.serving.lineup import HasLineup, Lineup
+from worker.serving.served import ServedRelease
+from worker.serving.shadow import Shadow
 
 log = logging.getLogger(__name__)
 

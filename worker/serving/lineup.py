@@ -6,7 +6,7 @@ from typing import Protocol
 
 from schemas.release import TrialRecord
 from worker.events.batch import Event, source_of
-from worker.served import ServedRelease
+from worker.serving.served import ServedRelease
 
 _HASH_BYTES = 8
 _HASHES = 1 << 64

@@ -6,7 +6,6 @@ from functools import cached_property
 import numpy as np
 import orjson
 
-from worker.cache import ListCache
 from worker.events.batch import Record
 from worker.events.encode import RecommendationEncoder
 from worker.release.release import Release
@@ -14,6 +13,7 @@ from worker.retrieval.exact import ExactIndex
 from worker.retrieval.filters import Filters
 from worker.retrieval.lists import Lists, Vectors
 from worker.retrieval.milvus import EF_MIN
+from worker.serving.cache import ListCache
 
 # Between what a server computes and what we do, relatively; two releases are further apart.
 _SCORES_WITHIN = 1e-3
