@@ -43,7 +43,7 @@ from schemas.settings import Settings
 from schemas.topic_table import TOPICS, Topic
 from schemas.topics import DEFAULT_PARTITIONS, Names
 from schemas.withdrawal import Withdrawal
-from worker.memory import COMPRESSION, bound_table
+from worker.stream.memory import COMPRESSION, bound_table
 
 ROOT = Path(__file__).parent.parent
 MADE = "<!-- Made by `python -m ops.reference` from the code; do not edit. -->"

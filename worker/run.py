@@ -23,7 +23,7 @@ from worker.serving.blocklist import Withdrawals
 from worker.serving.heartbeat import Heartbeat
 from worker.serving.shadow import Shadow
 from worker.stopping import Stopping, on_signals
-from worker.stream import Stream
+from worker.stream.loop import Stream
 
 log = logging.getLogger(__name__)
 

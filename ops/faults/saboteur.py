@@ -61,7 +61,7 @@ class Saboteur:
         from worker.release.release import Release
         from worker.retrieval.retriever import Retriever
         from worker.serving.answer import Answerer
-        from worker.stream import Stream
+        from worker.stream.loop import Stream
 
         _fetch_calmly(kafka)
         self._before(Answerer, "_recommend", "after-decode")

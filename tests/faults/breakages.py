@@ -6,13 +6,13 @@ from typing import Any
 from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 
 import worker.kafka.publish
-import worker.positions
-import worker.stream
+import worker.stream.loop
+import worker.stream.offsets
 from worker.events.batch import Event, positions_after
 
-ExactlyOnce: Any = worker.publish.ExactlyOnce
-Positions: Any = worker.positions.Positions
-Stream: Any = worker.stream.Stream
+ExactlyOnce: Any = worker.kafka.publish.ExactlyOnce
+Positions: Any = worker.stream.offsets.Positions
+Stream: Any = worker.stream.loop.Stream
 
 
 def metadata_of_a_stranger() -> None:

@@ -10,8 +10,8 @@ from schemas import kafka
 from schemas.settings import Settings
 from tests.processes import wait_for
 from tests.retention import retention_takes
-from worker.answered import Answered, AnsweredReader
 from worker.kafka.topics import ensure_topics
+from worker.stream.answered import Answered, AnsweredReader
 
 PARTITION = 2
 SECONDS = 30.0

@@ -15,8 +15,8 @@ from schemas.settings import Settings
 from tests.activation import activate
 from tests.integration.test_undecodable import event, one_partition, outcomes_of, publish_batch
 from tests.processes import Process, wait_for
-from worker.attempts import ENDS, ends_of, mark_of
-from worker.rehearsal import Rehearsal
+from worker.stream.attempts import ENDS, ends_of, mark_of
+from worker.stream.rehearsal import Rehearsal
 
 GUILTY = json.dumps({"user_id": 4, "event_id": "guilty"}).encode()
 # The smallest that the settings take: the group waits so long for each worker that died.

@@ -15,7 +15,7 @@ from schemas.settings import Settings
 from tests.activation import activate
 from tests.commands import marquee
 from tests.processes import Process, wait_for
-from worker.answered import AnsweredReader
+from worker.stream.answered import AnsweredReader
 
 SECONDS = 60.0
 HOLED: Pairs = [(b"caf\xe9", b"1"), (b"trace", b"\xff"), (b"none", None), (b"\xff\xfe", None)]

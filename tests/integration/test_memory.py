@@ -11,7 +11,7 @@ from schemas.settings import Settings
 from tests.activation import activate
 from tests.processes import Process, wait_for
 from worker.events.decode import MAX_EVENT_BYTES
-from worker.memory import COMPRESSION, bound
+from worker.stream.memory import COMPRESSION, bound
 
 MEBIBYTE = 2**20
 RECORDS = 600

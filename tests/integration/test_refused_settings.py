@@ -16,7 +16,7 @@ from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
 from worker.serving.answer import Answerer
 from worker.stopping import Stopping
-from worker.stream import Stream
+from worker.stream.loop import Stream
 
 TIMEOUT = 30.0
 REFUSED = {

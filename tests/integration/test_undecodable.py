@@ -15,9 +15,9 @@ from schemas.settings import Settings
 from tests.activation import activate
 from tests.integration.stub_worker import StubWorker
 from tests.processes import Process, wait_for
-from worker import read_aside
 from worker.kafka.topics import ensure_topics
-from worker.read_aside import ReadAside
+from worker.stream import read_aside
+from worker.stream.read_aside import ReadAside
 
 BOMB = bytes(90_000_000)  # 2.8 KB in zstd
 

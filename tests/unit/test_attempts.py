@@ -5,7 +5,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.attempts import Attempts, ends_of, mark_of
+from worker.stream.attempts import Attempts, ends_of, mark_of
 
 TOPIC = "marquee.profiles"
 

@@ -11,9 +11,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from ops.faults.raw import Pairs, RawProducer
 from schemas.headers import headers_of, mended
-from worker.answered import answered_by
 from worker.events.decode import decode
 from worker.events.encode import encode_dead_letter
+from worker.stream.answered import answered_by
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 30
@@ -120,4 +120,4 @@ def test_headers_are_read_in_one_place() -> None:
             r"\.headers\(\)|methodcaller\(.headers", re.sub(r'"""[\s\S]*?"""|`[^`]*`', "", file.read_text())
         )
     }
-    assert callers == {"schemas/headers.py", "worker/events/encode.py", "worker/rehearsals.py"}
+    assert callers == {"schemas/headers.py", "worker/events/encode.py", "worker/stream/rehearsals.py"}

@@ -11,13 +11,13 @@ from prometheus_client import CollectorRegistry
 from schemas.dead_letter import Reason
 from schemas.errors import FatalKafkaError
 from tests.unit.events import PolledEvent
-from worker import alone
 from worker.errors import RefusedError, UndoneError
 from worker.events.batch import Answer, Event, Record, positions_after
 from worker.kafka.calls import CallWatch
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
-from worker.pipeline import DEPTH, Pipeline
+from worker.stream import alone
+from worker.stream.pipeline import DEPTH, Pipeline
 
 SECONDS = 5.0
 

@@ -17,9 +17,9 @@ from confluent_kafka import (
 )
 
 from schemas.settings import Settings, load_settings
-from worker import positions as module
-from worker.answered import Answered, Reading, answered_by
-from worker.positions import DOUBT_SECONDS, OLD_SECONDS, Positions
+from worker.stream import offsets as module
+from worker.stream.answered import Answered, Reading, answered_by
+from worker.stream.offsets import DOUBT_SECONDS, OLD_SECONDS, Positions
 
 LAST = Answered(offset=41, key=b"k", at_ms=1_000)
 

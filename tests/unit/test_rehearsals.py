@@ -11,12 +11,12 @@ from prometheus_client import CollectorRegistry
 
 from schemas.dead_letter import Reason
 from schemas.settings import load_settings
-from worker import rehearsal, rehearsals
 from worker.events.decode import decode
 from worker.monitoring.metrics import Metrics
-from worker.rehearsal import Progress, Rehearsal
-from worker.rehearsals import Rehearsals
 from worker.serving.answer import Answerer
+from worker.stream import rehearsal, rehearsals
+from worker.stream.rehearsal import Progress, Rehearsal
+from worker.stream.rehearsals import Rehearsals
 
 TOPIC = "marquee.profiles"
 ABORTS = "raise SystemExit(3)"

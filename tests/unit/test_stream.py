@@ -8,16 +8,16 @@ from confluent_kafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from schemas.settings import Settings, load_settings
-from worker import positions
-from worker import stream as module
-from worker.answered import Reading
 from worker.kafka.aside import AdminProcess
 from worker.monitoring.http import Health
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
 from worker.serving.answer import Answerer
 from worker.stopping import Stopping
-from worker.stream import Stream
+from worker.stream import loop as module
+from worker.stream import offsets as positions
+from worker.stream.answered import Reading
+from worker.stream.loop import Stream
 
 PLACES = [TopicPartition("marquee.profiles", 0), TopicPartition("marquee.profiles", 1)]
 

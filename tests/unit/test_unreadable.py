@@ -11,14 +11,14 @@ from prometheus_client import CollectorRegistry
 
 from schemas.dead_letter import Reason
 from schemas.settings import load_settings
-from worker import unreadable as module
 from worker.events.aside import unreadable_event
 from worker.events.decode import Rejection, decode
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
-from worker.read_aside import Aside, room_in_container
 from worker.serving.answer import Answerer
-from worker.unreadable import Unreadable
+from worker.stream import unreadable as module
+from worker.stream.read_aside import Aside, room_in_container
+from worker.stream.unreadable import Unreadable
 
 TOPIC = "marquee.profiles"
 

@@ -4,7 +4,7 @@ from ops.faults.budget import Wait, may
 from ops.faults.scenario import BOTH, Scenario, Size
 from ops.faults.scenarios.waits import TAKE_OVER
 from ops.faults.trial import Trial, TrialError
-from worker.stream import REVOKE_SECONDS
+from worker.stream.loop import REVOKE_SECONDS
 
 _LEAVE_SECONDS = 90.0
 REVOKE = Wait(REVOKE_SECONDS, "for a worker to finish what it has polled of partitions that are revoked")

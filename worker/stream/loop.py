@@ -5,7 +5,7 @@ A turn of the loop, in order:
 1. end if the pipeline has ended (fenced, refused); leave a call of librdkafka behind that hangs; join the group anew
    where its word was lost;
 2. after something was undone, rewind to the committed offsets before taking more; put partitions to work whose positions
-   are known by now (worker/assignment.py);
+   are known by now (worker/stream/assignment.py);
 3. poll: wait for one event, then take what is there;
 4. hand a batch over once it is due: full, or nothing is being answered, or its first event waited long enough and it
    would be answered at once.
@@ -34,11 +34,9 @@ from schemas import kafka
 from schemas.errors import FatalKafkaError, MarqueeError, UnreachableError
 from schemas.headers import mended
 from schemas.settings import Settings
-from worker.assignment import Assignment
 from worker.errors import UndoneError
 from worker.events.batch import Event, Trigger
 from worker.events.taken import Taken
-from worker.growth import Growth
 from worker.kafka.aside import AdminProcess
 from worker.kafka.publish import TRANSACTION_SECONDS, AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
 from worker.kafka.reconciliation import Reconciliation
@@ -47,14 +45,16 @@ from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.statistics import Statistics
 from worker.monitoring.threads import guarded
-from worker.origin import Origin
-from worker.pipeline import Pipeline
-from worker.positions import Positions
-from worker.rehearsals import Rehearsals
 from worker.serving.answer import Answerer
 from worker.stopping import Stopping
-from worker.tails import Tails
-from worker.unreadable import Unreadable
+from worker.stream.assignment import Assignment
+from worker.stream.growth import Growth
+from worker.stream.offsets import Positions
+from worker.stream.origin import Origin
+from worker.stream.pipeline import Pipeline
+from worker.stream.rehearsals import Rehearsals
+from worker.stream.tails import Tails
+from worker.stream.unreadable import Unreadable
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from confluent_kafka import TopicPartition
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
 from worker.monitoring.threads import start_vital
-from worker.read_aside import room_in_container
-from worker.rehearser import Order
+from worker.stream.read_aside import room_in_container
+from worker.stream.rehearser import Order
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class Rehearsal:
             UnreachableError: it could not begin, or came to no end.
         """
         self._look_for_room()
-        command = [sys.executable, "-m", "worker.rehearser"]
+        command = [sys.executable, "-m", "worker.stream.rehearser"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
             self._child = child
             if self._cancelled:

@@ -17,7 +17,6 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 
-from worker.alone import Alone, Standstill
 from worker.errors import AbandonedError, RefusedError, UndoneError
 from worker.events.batch import Answer, Batch, Event, Trigger
 from worker.events.report import report_dead_letters
@@ -25,6 +24,7 @@ from worker.kafka.publish import Publisher
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import start_vital
+from worker.stream.alone import Alone, Standstill
 
 log = logging.getLogger(__name__)
 

@@ -17,15 +17,15 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
-from worker.attempts import Attempts
-from worker.growth import Growth
 from worker.kafka.publish import raise_if_final
 from worker.monitoring.http import Health
 from worker.monitoring.lag_metrics import LagMetrics
-from worker.origin import Origin
-from worker.positions import Positions, Told, go_to
-from worker.rehearsals import Rehearsals
-from worker.unreadable import Unreadable
+from worker.stream.attempts import Attempts
+from worker.stream.growth import Growth
+from worker.stream.offsets import Positions, Told, go_to
+from worker.stream.origin import Origin
+from worker.stream.rehearsals import Rehearsals
+from worker.stream.unreadable import Unreadable
 
 log = logging.getLogger(__name__)
 

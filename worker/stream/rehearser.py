@@ -37,13 +37,13 @@ from worker.events.batch import Answer, Event
 from worker.kafka.records import read_releases
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
-from worker.read_aside import room_in_container
 from worker.retrieval.milvus import Milvus
 from worker.retrieval.retriever import Retriever
 from worker.serving.answer import Answerer
 from worker.serving.lineup import Lineup, Trial
 from worker.serving.loader import ReleaseLoader
 from worker.serving.served import ServedRelease
+from worker.stream.read_aside import room_in_container
 
 # Of memory, beyond what a loaded release takes: an event of 1 MiB takes far less.
 ALLOWANCE_BYTES = 1024**3

@@ -10,10 +10,10 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaExc
 from schemas.release import TopicRecord
 from schemas.settings import Settings
 from schemas.watermarks import watermarks
-from worker.answered import Answered, AnsweredReader, Reading
 from worker.kafka.calls import close_aside
 from worker.kafka.publish import raise_if_final
-from worker.origin import Origin, Seen
+from worker.stream.answered import Answered, AnsweredReader, Reading
+from worker.stream.origin import Origin, Seen
 
 log = logging.getLogger(__name__)
 

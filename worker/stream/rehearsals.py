@@ -11,13 +11,13 @@ from confluent_kafka import TopicPartition
 
 from schemas.dead_letter import Reason
 from schemas.settings import Settings
-from worker.attempts import ENDS
 from worker.events.aside import EventAside
 from worker.events.batch import Event
 from worker.events.decode import Rejection
 from worker.monitoring.metrics import Metrics
-from worker.pipeline import DEPTH
-from worker.rehearsal import DEATHS, Rehearsal
+from worker.stream.attempts import ENDS
+from worker.stream.pipeline import DEPTH
+from worker.stream.rehearsal import DEATHS, Rehearsal
 
 log = logging.getLogger(__name__)
 

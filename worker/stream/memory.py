@@ -5,9 +5,9 @@ from schemas import kafka
 from schemas.profile import MAX_EXCLUDE, MAX_K, MAX_RECENT
 from schemas.settings import Settings
 from worker.events.decode import MAX_EVENT_BYTES
-from worker.pipeline import ANSWERERS, DEPTH
 from worker.serving.cache import ENTRY_BYTES
 from worker.serving.shadow import HELD
+from worker.stream.pipeline import ANSWERERS, DEPTH
 
 # How much smaller compression makes records, for what a fetch becomes.
 COMPRESSION = 20

@@ -18,8 +18,8 @@ from worker.events.batch import Place, place_of
 from worker.kafka.undecodable import Strikes, undecodable_at
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
-from worker.positions import go_to
-from worker.read_aside import ReadAside
+from worker.stream.offsets import go_to
+from worker.stream.read_aside import ReadAside
 
 log = logging.getLogger(__name__)
 
