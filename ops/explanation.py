@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from schemas.profile import DEFAULT_K, ProfileEvent
 from schemas.recommendation import SCORE_PLACES
-from worker.checks import unit_length
+from worker.indexer.checks import unit_length
 from worker.release.release import Release
 from worker.retrieval.diversity import Diversity
 from worker.retrieval.exact import ExactIndex

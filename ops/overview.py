@@ -14,10 +14,10 @@ from schemas.errors import MarqueeError
 from schemas.release import WorkerRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
+from worker.indexer.ownership import named
+from worker.indexer.retention import has_our_name
 from worker.kafka.records import read_releases
-from worker.ownership import named
 from worker.release.store import ReleaseStore
-from worker.retention import has_our_name
 from worker.retrieval.milvus import Milvus
 
 

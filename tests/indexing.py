@@ -14,7 +14,7 @@ from producer.commands import send_command, wait_for_outcome
 from schemas.release import CommandOutcome, ReleaseCommand
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker.indexer import Indexer
+from worker.indexer.loop import Indexer
 from worker.kafka.records import read_releases
 from worker.kafka.topics import ensure_topics
 from worker.monitoring.http import Health

@@ -19,10 +19,10 @@ from schemas.feedback import (
 from schemas.settings import Settings
 from worker.errors import RefusedError, UndoneError
 from worker.events.batch import Record
+from worker.indexer.state import sorted_out
 from worker.kafka.compacted import CompactedReader
 from worker.kafka.publish import CALL_SECONDS, raise_if_final
 from worker.kafka.refusals import Deliveries, Undelivered, refusal, refused_at_once, undelivered_words
-from worker.state import sorted_out
 
 log = logging.getLogger(__name__)
 

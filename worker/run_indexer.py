@@ -4,7 +4,7 @@ import logging
 
 from schemas.settings import Settings
 from worker.identity import claim_identity
-from worker.indexer import Indexer
+from worker.indexer.loop import Indexer
 from worker.lifecycle import end_quietly
 from worker.monitoring.http import Health, serve
 from worker.monitoring.indexer_metrics import IndexerMetrics

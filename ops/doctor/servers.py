@@ -96,9 +96,9 @@ def _brokers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
 
 
 def _milvus(settings: Settings, timeout_s: float) -> Iterator[Finding]:
+    from worker.indexer.ownership import named, owner_of
+    from worker.indexer.retention import has_our_name
     from worker.kafka.records import read_releases
-    from worker.ownership import named, owner_of
-    from worker.retention import has_our_name
     from worker.retrieval.milvus import Milvus
 
     limited = settings.milvus.model_copy(update={"timeout_s": min(timeout_s, settings.milvus.timeout_s)})

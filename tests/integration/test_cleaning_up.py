@@ -21,7 +21,7 @@ from schemas.release import (
 from schemas.settings import Settings
 from tests.indexing import TIMEOUT, carry_out, collections, indexer, names, until, view_of, with_store
 from tests.processes import Process
-from worker.ownership import owner_of
+from worker.indexer.ownership import owner_of
 from worker.release.catalogue import Catalogue
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus

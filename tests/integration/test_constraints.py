@@ -16,7 +16,7 @@ from schemas.settings import MilvusSettings, Settings
 from tests.activation import activate
 from tests.integration.test_worker import everything, publish
 from tests.processes import Process
-from worker.checks import unit_length
+from worker.indexer.checks import unit_length
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.retrieval.filters import expression

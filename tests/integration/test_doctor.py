@@ -18,8 +18,8 @@ from schemas.settings import Settings
 from schemas.topics import Names
 from tests.commands import marquee
 from tests.processes import wait_for
+from worker.indexer.ownership import owner_of
 from worker.kafka.topics import ensure_topics
-from worker.ownership import owner_of
 from worker.retrieval.milvus import Milvus
 
 

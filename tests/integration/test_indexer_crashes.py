@@ -18,8 +18,9 @@ from schemas import kafka as clients
 from schemas.release import ReleaseCommand
 from schemas.settings import Settings
 from tests.processes import Process, wait_for
-from worker.commands import Commands
-from worker.indexer import Indexer
+from worker.indexer.commands import Commands
+from worker.indexer.loop import Indexer
+from worker.indexer.state import StateWriter
 from worker.kafka.records import read_releases
 from worker.kafka.topics import ensure_topics
 from worker.monitoring.http import Health
@@ -27,7 +28,6 @@ from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus
-from worker.state import StateWriter
 from worker.stopping import Stopping
 
 TIMEOUT = 120.0

@@ -12,12 +12,12 @@ from schemas.settings import Settings
 from tests.activation import activate
 from tests.indexing import carry_out, indexer, names, until, view_of
 from worker.errors import ForeignCollectionError
+from worker.indexer.ownership import Ownership, owner_of
+from worker.indexer.sweep import Sweep
 from worker.kafka.topics import ensure_topics
-from worker.ownership import Ownership, owner_of
 from worker.release.files import StoreFiles
 from worker.release.store import VECTORS_FOLDER, ReleaseStore
 from worker.retrieval.milvus import Milvus
-from worker.sweep import Sweep
 
 Neighbours = list[Settings]
 
@@ -25,7 +25,7 @@ Neighbours = list[Settings]
 @pytest.fixture
 def neighbours(settings: Settings, two_releases: Path, monkeypatch: pytest.MonkeyPatch) -> Neighbours:
     """`shop.` and `shop-`, whose indexers clean up twice a second. Kafka itself keeps `shop_` apart from `shop.`."""
-    monkeypatch.setattr("worker.term._SWEEP_SECONDS", 0.5)
+    monkeypatch.setattr("worker.indexer.term._SWEEP_SECONDS", 0.5)
     shutil.copytree(two_releases, settings.store)
     word = f"shop{uuid4().hex[:6]}"
     shops = [settings.model_copy(update={"prefix": f"{word}{mark}"}) for mark in ".-"]

@@ -22,11 +22,11 @@ from tests.integration.test_doctor import configure
 from tests.integration.test_topics import create, states
 from tests.processes import Process, wait_for
 from worker.errors import UndoneError
+from worker.indexer.membership import Membership
 from worker.kafka import topic_watch
 from worker.kafka.leader import Turn
 from worker.kafka.topic_watch import TopicWatch
 from worker.kafka.topics import ensure_topics
-from worker.membership import Membership
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.stopping import Stopping

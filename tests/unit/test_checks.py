@@ -5,7 +5,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from worker.checks import SCORE_TOLERANCE, CheckError, check_collection, compare, compare_evaluations
+from worker.indexer.checks import SCORE_TOLERANCE, CheckError, check_collection, compare, compare_evaluations
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.milvus import Ids, Milvus, Scores, Vectors
 

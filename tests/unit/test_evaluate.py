@@ -21,7 +21,7 @@ from schemas.evaluation import Evaluation
 from schemas.profile import ProfileEvent
 from schemas.settings import load_settings
 from tests.releases import small_sequence
-from worker.checks import CheckError, compare_evaluations
+from worker.indexer.checks import CheckError, compare_evaluations
 from worker.release.store import ReleaseStore
 
 

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from ops.large_catalogue import write_store
-from worker.build import build_collection
-from worker.checks import check_collection, probe_queries
+from worker.indexer.build import build_collection
+from worker.indexer.checks import check_collection, probe_queries
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.release.vectors import StoredIndex, VectorsFile

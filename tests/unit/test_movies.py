@@ -11,10 +11,10 @@ from ops.movies import SameMovieError, extend_release
 from schemas.release import ReleaseRecord, ReleaseState
 from schemas.releases import ReleasesView
 from tests.activation import keep_vectors
+from worker.indexer.reuse import known_vectors
 from worker.release.catalogue import Catalogue
 from worker.release.store import ReleaseStore
 from worker.release.tower import Inputs
-from worker.reuse import known_vectors
 from worker.serving.loader import embed_catalogue
 
 pytestmark = pytest.mark.paddle

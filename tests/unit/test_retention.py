@@ -5,7 +5,7 @@ from datetime import timedelta
 from schemas.release import ActiveRecord, ReleaseRecord, ReleaseState, WorkerRecord, now
 from schemas.releases import ReleasesView
 from schemas.topics import Names
-from worker.retention import forgotten_workers, has_our_name, releases_to_retire, unneeded_collections
+from worker.indexer.retention import forgotten_workers, has_our_name, releases_to_retire, unneeded_collections
 
 NAMES = Names("marquee.")
 A, B, C, D = (f"20261121T10150{digit}-3f9c2a" for digit in range(4))

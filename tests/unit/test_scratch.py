@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import SettingsError
-from worker.scratch import Scratch
+from worker.indexer.scratch import Scratch
 
 
 def test_what_a_predecessor_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from schemas.release import (
     now,
 )
 from schemas.releases import ReleasesView
-from worker import transitions
+from worker.indexer import transitions
 
 
 def command(**fields: Any) -> ReleaseCommand:

@@ -8,9 +8,9 @@ from threadpoolctl import threadpool_limits
 
 from schemas.profile import ProfileEvent
 from schemas.settings import Settings
-from worker.checks import unit_length, warm
 from worker.errors import MilvusError, ReleaseError
 from worker.events.encode import RecommendationEncoder
+from worker.indexer.checks import unit_length, warm
 from worker.monitoring.threads import start_vital
 from worker.release.release import Release
 from worker.release.store import ReleaseStore

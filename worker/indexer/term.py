@@ -8,15 +8,15 @@ from pydantic import ValidationError
 
 from schemas.release import RECORD_FORMAT, ReleaseCommand, ReleaseRecord
 from schemas.settings import Settings
-from worker.commands import Commands
-from worker.job import Job
+from worker.indexer.commands import Commands
+from worker.indexer.job import Job
+from worker.indexer.membership import Membership
+from worker.indexer.state import Records, StateWriter
+from worker.indexer.sweep import Sweep
 from worker.kafka.records import ReleasesReader
-from worker.membership import Membership
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
-from worker.state import Records, StateWriter
 from worker.stopping import Stopping
-from worker.sweep import Sweep
 
 log = logging.getLogger(__name__)
 

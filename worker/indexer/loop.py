@@ -4,19 +4,19 @@ import logging
 
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
-from worker.candidates import Candidates
-from worker.commands import Commands
 from worker.errors import UndoneError
+from worker.indexer.candidates import Candidates
+from worker.indexer.commands import Commands
+from worker.indexer.ownership import Ownership
+from worker.indexer.scratch import Scratch
+from worker.indexer.sweep import Sweep
+from worker.indexer.term import Term
 from worker.kafka.topic_watch import TopicWatch
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
-from worker.ownership import Ownership
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus
-from worker.scratch import Scratch
 from worker.stopping import Stopping
-from worker.sweep import Sweep
-from worker.term import Term
 
 log = logging.getLogger(__name__)
 

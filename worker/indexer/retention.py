@@ -14,9 +14,9 @@ from schemas.release import (
 )
 from schemas.releases import ReleasesView
 from schemas.topics import Names
-from worker.ownership import named
+from worker.indexer.ownership import named
+from worker.indexer.transitions import retired
 from worker.release.integrity import RELEASE_NAME
-from worker.transitions import retired
 
 # A worker that stood still for a minute may come back; nobody needs its record for longer than this.
 FORGET_SECONDS = 10 * DEAD_AFTER_SECONDS

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from worker.checks import CheckError, unit_length
+from worker.indexer.checks import CheckError, unit_length
 from worker.release.known import KnownVectors
 from worker.release.release import Release
 from worker.release.vectors import VectorsFile

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from worker.errors import MilvusError, StoreAwayError
-from worker.job import Job
+from worker.indexer.job import Job
 from worker.monitoring.http import Health
 
 log = logging.getLogger(__name__)

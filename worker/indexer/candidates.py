@@ -8,17 +8,17 @@ from typing import TypeVar
 from schemas.release import ReleaseCommand, ReleaseRecord, release_key
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker import transitions
-from worker.checks import CheckError, compare_evaluations
 from worker.errors import ReleaseError
-from worker.indexing import Indexing
-from worker.job import Job
+from worker.indexer import transitions
+from worker.indexer.checks import CheckError, compare_evaluations
+from worker.indexer.indexing import Indexing
+from worker.indexer.job import Job
+from worker.indexer.ownership import Ownership
+from worker.indexer.patience import patiently, while_store_is_away
+from worker.indexer.scratch import Scratch
 from worker.monitoring.http import Health
-from worker.ownership import Ownership
-from worker.patience import patiently, while_store_is_away
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus
-from worker.scratch import Scratch
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from schemas.release import (
     release_key,
 )
 from schemas.releases import ReleasesView
-from worker.checks import Checked
+from worker.indexer.checks import Checked
 
 Outcome = Literal["done", "refused", "ignored"]
 BUILDING = ("index", "shadow", "canary")  # actions that build a collection where there is none

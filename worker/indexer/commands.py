@@ -7,11 +7,11 @@ from schemas.errors import SettingsError
 from schemas.release import TRIAL_KEY, ReleaseCommand, ReleaseRecord, release_key
 from schemas.releases import ReleasesView
 from schemas.topics import Names
-from worker import admission, transitions
-from worker.candidates import Candidate, Candidates, RefusedCommandError
-from worker.checks import CheckError
 from worker.errors import AbandonedError, MilvusError, ReleaseError
-from worker.job import Job
+from worker.indexer import admission, transitions
+from worker.indexer.candidates import Candidate, Candidates, RefusedCommandError
+from worker.indexer.checks import CheckError
+from worker.indexer.job import Job
 from worker.retrieval.milvus import Milvus
 
 log = logging.getLogger(__name__)

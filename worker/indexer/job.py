@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from schemas.releases import ReleasesView
 from worker.errors import AbandonedError
+from worker.indexer.state import Records
 from worker.monitoring.threads import start_vital
-from worker.state import Records
 
 log = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ import logging
 from schemas.release import ReleaseRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker.admission import newer_records
 from worker.errors import MilvusError, ReleaseError
-from worker.job import Job
+from worker.indexer.admission import newer_records
+from worker.indexer.job import Job
+from worker.indexer.ownership import Ownership
+from worker.indexer.retention import forgotten_workers, releases_to_retire, unneeded_collections
 from worker.monitoring.http import Health
-from worker.ownership import Ownership
 from worker.release.store import ReleaseStore
-from worker.retention import forgotten_workers, releases_to_retire, unneeded_collections
 from worker.retrieval.milvus import Milvus
 
 log = logging.getLogger(__name__)

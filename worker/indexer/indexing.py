@@ -8,19 +8,19 @@ from pathlib import Path
 from schemas.release import ReleaseCommand, ReleaseRecord, release_key
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker.build import build_collection
-from worker.checks import Checked, CheckError, check_collection, probe_queries, warm
 from worker.errors import MilvusError
-from worker.job import Job
+from worker.indexer.build import build_collection
+from worker.indexer.checks import Checked, CheckError, check_collection, probe_queries, warm
+from worker.indexer.job import Job
+from worker.indexer.ownership import Ownership
+from worker.indexer.patience import patiently
+from worker.indexer.reuse import known_vectors
+from worker.indexer.transitions import begun
 from worker.monitoring.http import Health
-from worker.ownership import Ownership
-from worker.patience import patiently
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.release.vectors import StoredIndex, VectorsFile
 from worker.retrieval.milvus import Milvus
-from worker.reuse import known_vectors
-from worker.transitions import begun
 
 log = logging.getLogger(__name__)
 
