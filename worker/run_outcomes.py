@@ -6,7 +6,7 @@ from schemas.settings import Settings
 from worker.lifecycle import end_quietly
 from worker.monitoring.http import Health, serve
 from worker.monitoring.outcomes_metrics import OutcomesMetrics
-from worker.outcomes import Outcomes
+from worker.outcomes.loop import Outcomes
 from worker.stopping import Stopping, on_signals
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from tests.processes import Process, wait_for
 from worker.kafka.records import read_releases
 from worker.kafka.topic_ids import topic_ids
 from worker.kafka.topics import ensure_topics
-from worker.segments import UNKNOWN, Segments
+from worker.outcomes.segments import UNKNOWN, Segments
 
 
 @pytest.fixture

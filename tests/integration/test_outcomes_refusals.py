@@ -22,7 +22,7 @@ from schemas.settings import Settings
 from tests.integration.test_outcomes import People, counted
 from tests.processes import Process, wait_for
 from worker.kafka.topics import ensure_topics
-from worker.segments import UNKNOWN, Segments
+from worker.outcomes.segments import UNKNOWN, Segments
 
 LARGE = b"{" + random.Random(1).randbytes(20_000)  # no codec makes it smaller
 SMALL = b"{"
@@ -123,7 +123,7 @@ def test_a_record_that_cannot_be_read_stops_the_counting_until_it_is_mended(
 def test_results_at_offsets_that_no_event_has_keep_nobody_waiting(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.segments._FAR", 50)
+    monkeypatch.setattr("worker.outcomes.segments._FAR", 50)
     event = json.dumps({"gender": "F", "age": 30}).encode()
     send(settings, settings.names.profiles, *((None, event) for _ in range(300)), partition=0)
     segments = Segments(settings)

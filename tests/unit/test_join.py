@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.feedback import ACTIONS, Action
-from worker.join import WINDOW_MS, Join
+from worker.outcomes.join import WINDOW_MS, Join
 
 MINUTE = 60_000
 

@@ -6,8 +6,8 @@ from confluent_kafka import Message
 
 from schemas.settings import load_settings
 from tests.unit.events import PolledEvent
-from worker.join import Join
-from worker.joining import Joining
+from worker.outcomes.join import Join
+from worker.outcomes.joining import Joining
 from worker.stopping import Stopping
 
 

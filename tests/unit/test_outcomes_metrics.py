@@ -4,9 +4,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from schemas.intervals import wilson
-from worker.join import WINDOW_MS, Join
 from worker.monitoring import outcomes_metrics
 from worker.monitoring.outcomes_metrics import OutcomesMetrics
+from worker.outcomes.join import WINDOW_MS, Join
 
 HOUR_MS = 3_600_000
 

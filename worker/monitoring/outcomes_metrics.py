@@ -8,8 +8,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
 from schemas.feedback import OutcomesRecord, RankOutcomes
 from schemas.intervals import wilson
-from worker.join import Counts, Join
 from worker.monitoring.threads import ThreadMetrics
+from worker.outcomes.join import Counts, Join
 
 _WHAT = tuple(RankOutcomes.model_fields)
 _NOTHING = ("unmatched", "late", "not_in_list")

@@ -22,12 +22,12 @@ from worker.events.batch import Event, Place, Record, place_of
 from worker.events.decode import Rejection, decode_feedback
 from worker.events.encode import encode_dead_letter
 from worker.events.taken import size_of
-from worker.join import WINDOW_MS, Join
 from worker.kafka.aside import AdminProcess
 from worker.kafka.publish import CALL_SECONDS, raise_if_final
 from worker.kafka.topic_ids import topic_ids
 from worker.kafka.undecodable import Skipping, undecodable_at
-from worker.segments import Segments
+from worker.outcomes.join import WINDOW_MS, Join
+from worker.outcomes.segments import Segments
 from worker.stopping import Stopping
 
 log = logging.getLogger(__name__)

@@ -16,14 +16,14 @@ from schemas.settings import Settings
 from worker.errors import RefusedError, UndoneError
 from worker.events.batch import Record
 from worker.events.encode import without_its_value
-from worker.join import Join
-from worker.joining import Joining
 from worker.kafka.leader import Turn
 from worker.kafka.publish import raise_if_final
 from worker.kafka.topic_watch import TopicWatch
-from worker.ledger import Ledger, RefusedLetterError
 from worker.monitoring.http import Health
 from worker.monitoring.outcomes_metrics import OutcomesMetrics
+from worker.outcomes.join import Join
+from worker.outcomes.joining import Joining
+from worker.outcomes.ledger import Ledger, RefusedLetterError
 from worker.stopping import Stopping
 
 log = logging.getLogger(__name__)
