@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from schemas.profile import DEFAULT_K, ProfileEvent
 from schemas.recommendation import SCORE_PLACES
-from worker.indexer.checks import unit_length
 from worker.release.release import Release
+from worker.release.vectors import unit_length
 from worker.retrieval.diversity import Diversity
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.filters import Filters

@@ -11,8 +11,8 @@ from ops.training.holdout import Case
 from ops.training.tables import profiles_of
 from schemas.profile import MAX_EXCLUDE, ProfileEvent
 from schemas.recommendation import SCORE_PLACES
-from worker.indexer.checks import unit_length
 from worker.release.release import Release
+from worker.release.vectors import unit_length
 from worker.retrieval.diversity import POOL
 
 Rows = NDArray[np.int64]

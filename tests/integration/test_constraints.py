@@ -16,9 +16,9 @@ from schemas.settings import MilvusSettings, Settings
 from tests.activation import activate
 from tests.integration.test_worker import everything, publish
 from tests.processes import Process
-from worker.indexer.checks import unit_length
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
+from worker.release.vectors import unit_length
 from worker.retrieval.filters import expression
 from worker.retrieval.lists import Wish
 from worker.retrieval.milvus import Milvus

@@ -1,19 +1,16 @@
 """The check before activation: is the collection whole, does it answer as exact search does, is the release no worse."""
 
 import sys
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
 from schemas.evaluation import EvaluationResult
-from schemas.manifest import Manifest
 from schemas.profile import AGE_GROUPS, OCCUPATIONS, ProfileEvent
 from worker.release.release import Release
-from worker.release.vectors import StoredIndex
+from worker.release.vectors import StoredIndex, unit_length
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.milvus import EF_MIN, Ids, IndexType, Milvus, Scores, Vectors
 
@@ -29,9 +26,6 @@ SCORE_TOLERANCE = 1e-5
 HNSW_RECALL = 0.95
 # How many candidates a search may keep for that. A million movies need more of them than a hundred thousand.
 _EFS = {"FLAT": (EF_MIN,), "HNSW": (EF_MIN, 128, 256, 512, 1_024, 2_048)}
-_WARM_SECONDS = 3.0
-_WARM_STEADY = 3  # searches in a row that are no faster than the best before them
-_WARM_QUERIES = 256
 
 
 class CheckError(Exception):
@@ -55,15 +49,6 @@ class Checked:
     index: IndexType
     recall_at_5: float
     ef: int
-
-
-def unit_length(vectors: Vectors, manifest: Manifest) -> Vectors:
-    """Vectors [n, dim] whose inner product is what the metric gives: of length 1 where that is the cosine."""
-    if manifest.metric == "IP":
-        return vectors
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Vectors = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return scaled
 
 
 def probe_queries(release: Release, probes: int) -> Vectors:
@@ -213,16 +198,3 @@ def _require_numbers(figures: _Figures, whose: str) -> None:
     for (metric, split, _), figure in sorted(figures.items(), key=lambda item: item[0]):
         if figure is None:
             raise CheckError(f"{metric} on {split}{whose} is no number: evaluate the release again")
-
-
-def warm(milvus: Milvus, collection: str, queries: Vectors) -> None:
-    """Search until it gets no faster: a collection loaded a moment ago answers at a tenth of its speed."""
-    batch: npt.NDArray[np.float32] = np.resize(queries, (_WARM_QUERIES, queries.shape[1]))
-    deadline = time.monotonic() + _WARM_SECONDS
-    best, steady = float("inf"), 0
-    while steady < _WARM_STEADY and time.monotonic() < deadline:
-        began = time.monotonic()
-        milvus.search(collection, batch, PROBE_LIMIT)
-        took = time.monotonic() - began
-        steady = 0 if took < 0.9 * best else steady + 1
-        best = min(best, took)

@@ -10,7 +10,7 @@ from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.errors import MilvusError
 from worker.indexer.build import build_collection
-from worker.indexer.checks import Checked, CheckError, check_collection, probe_queries, warm
+from worker.indexer.checks import Checked, CheckError, check_collection, probe_queries
 from worker.indexer.job import Job
 from worker.indexer.ownership import Ownership
 from worker.indexer.patience import patiently
@@ -20,7 +20,7 @@ from worker.monitoring.http import Health
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.release.vectors import StoredIndex, VectorsFile
-from worker.retrieval.milvus import Milvus
+from worker.retrieval.milvus import Milvus, warm
 
 log = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from schemas.profile import ProfileEvent
 from schemas.settings import Settings
 from worker.errors import MilvusError, ReleaseError
 from worker.events.encode import RecommendationEncoder
-from worker.indexer.checks import unit_length, warm
 from worker.monitoring.threads import start_vital
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
+from worker.release.vectors import unit_length
 from worker.retrieval.device_index import DeviceIndex
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.lists import Vectors
-from worker.retrieval.milvus import EF_MIN, Milvus
+from worker.retrieval.milvus import EF_MIN, Milvus, warm
 from worker.serving.cache import ListCache
 from worker.serving.served import ServedRelease
 
