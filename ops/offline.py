@@ -9,6 +9,7 @@ from schemas.settings import Settings
 from worker.events.batch import Answer, Event
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import Cancellation
 from worker.retrieval.milvus import Milvus
 from worker.retrieval.retriever import Retriever
 from worker.serving.answer import Answerer
@@ -43,4 +44,4 @@ class OfflineRelease:
 
     def answer(self, events: Sequence[Event]) -> list[Answer]:
         """The answer of each event, in order."""
-        return self._answerer.answer(events, lambda: True)
+        return self._answerer.answer(events, Cancellation())

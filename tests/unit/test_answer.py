@@ -14,9 +14,10 @@ from schemas.profile import ProfileEvent
 from schemas.recommendation import Retrieval
 from tests.unit.events import PolledEvent
 from tests.unit.lists import found
-from worker.errors import AbandonedError, ForeignVectorsError
+from worker.errors import AbandonedError, ForeignVectorsError, SupersededError
 from worker.events.batch import Event, Record
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import Cancellation
 from worker.release.features import Unknowns
 from worker.retrieval.lists import Lists, Pick, Wish
 from worker.retrieval.retriever import FoundLists
@@ -56,7 +57,7 @@ def answerer(
         made=lambda record: bool(record.value),
         foreign=lambda _vectors, _lists: 0,
     )
-    retriever = SimpleNamespace(lists=lambda _served, _vectors, wishes, _is_ours, **_: search(wishes))
+    retriever = SimpleNamespace(lists=lambda _served, _vectors, wishes, _cancellation, **_: search(wishes))
     serving = SimpleNamespace(lineup=lambda: Lineup(cast(Any, served), 1))
     metrics = Metrics(registry or CollectorRegistry())
     return Answerer("dead-letters", cast(Any, serving), cast(Any, retriever), metrics, withheld=withheld)
@@ -74,7 +75,7 @@ def events() -> list[PolledEvent]:
 
 
 def test_an_event_that_cannot_be_answered_is_one_dead_letter_among_answers() -> None:
-    answers = answerer(lambda wishes: found([[] for _ in wishes])).answer(events(), lambda: True)
+    answers = answerer(lambda wishes: found([[] for _ in wishes])).answer(events(), Cancellation())
 
     assert [answer.event.offset() for answer in answers] == [0, 1, 2, 3, 4]
     assert [answer.reason for answer in answers] == [None, None, Reason.PROCESSING_FAILED, None, None]
@@ -85,7 +86,7 @@ def test_a_refused_token_makes_no_dead_letters() -> None:
         raise SettingsError("Milvus refused the token")
 
     with pytest.raises(SettingsError):
-        answerer(refused).answer(events(), lambda: True)
+        answerer(refused).answer(events(), Cancellation())
 
 
 class CountingSearch:
@@ -104,7 +105,7 @@ class CountingSearch:
 
 def values(of: Answerer, *bodies: bytes) -> list[bytes | None]:
     polled = [PolledEvent(body, ("profiles", 0, place)) for place, body in enumerate(bodies)]
-    return [answer.record.value for answer in of.answer(polled, lambda: True)]
+    return [answer.record.value for answer in of.answer(polled, Cancellation())]
 
 
 def test_equal_profiles_are_searched_for_once_and_then_found_in_the_cache() -> None:
@@ -189,23 +190,21 @@ def test_a_batch_that_waits_for_milvus_begins_again_with_what_serves_by_then() -
         )
         for name in ("r-1", "r-2")
     )
-    serving = [Lineup(cast(Any, first), 1), Lineup(cast(Any, first), 1), Lineup(cast(Any, second), 2)]
+    serving = [Lineup(cast(Any, first), 1), Lineup(cast(Any, second), 2)]
     searched = []
 
     def lists(
-        served: Any, _vectors: object, wishes: Sequence[Wish], is_ours: Callable[[], bool], **_: object
+        served: Any, _vectors: object, wishes: Sequence[Wish], cancellation: Cancellation, **_: object
     ) -> FoundLists:
         searched.append(served.name)
-        while served is first:  # whose collection is lost
-            assert is_ours()
+        if served is first:  # whose collection is lost
+            serving.pop(0).replaced.cancel(SupersededError)
+            cancellation.check()
         return found([[Pick(7, 1.0)] for _ in wishes])
-
-    def lineup() -> Lineup:
-        return serving.pop(0) if len(serving) > 1 else serving[0]
 
     of = Answerer(
         "dead-letters",
-        cast(Any, SimpleNamespace(lineup=lineup)),
+        cast(Any, SimpleNamespace(lineup=lambda: serving[0])),
         cast(Any, SimpleNamespace(lists=lists)),
         Metrics(CollectorRegistry()),
     )
@@ -235,7 +234,7 @@ def test_a_vector_that_is_no_number_is_one_dead_letter(number: float) -> None:
 
     embedding(of, embed)
     answers = of.answer(
-        [PolledEvent(b'{"user_id": %d}' % user, ("p", 0, user)) for user in range(1, 6)], lambda: True
+        [PolledEvent(b'{"user_id": %d}' % user, ("p", 0, user)) for user in range(1, 6)], Cancellation()
     )
     assert [answer.reason for answer in answers] == [None, Reason.PROCESSING_FAILED, None, None, None]
     assert sum(asked) == 4
@@ -253,7 +252,7 @@ def test_foreign_vectors_are_embedded_again() -> None:
         return np.zeros((len(profiles), 2), np.float32)
 
     embedding(of, embed)
-    answers = of.answer([PolledEvent(b"{}", ("p", 0, place)) for place in range(4)], lambda: True)
+    answers = of.answer([PolledEvent(b"{}", ("p", 0, place)) for place in range(4)], Cancellation())
     assert [answer.reason for answer in answers] == [None] * 4
     assert calls == [4, 4, 4]
     assert registry.get_sample_value("marquee_release_mismatches_total") == 8
@@ -266,5 +265,7 @@ def test_foreign_vectors_of_a_batch_that_is_lost_are_let_go() -> None:
         raise ForeignVectorsError
 
     embedding(of, embed)
+    cancelled = Cancellation()
+    cancelled.cancel()
     with pytest.raises(AbandonedError):
-        of.answer([PolledEvent(b"{}", ("p", 0, 0))], lambda: False)
+        of.answer([PolledEvent(b"{}", ("p", 0, 0))], cancelled)

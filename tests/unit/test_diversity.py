@@ -16,6 +16,7 @@ from schemas.settings import WorkerSettings, load_settings
 from tests.unit.lists import lists_of
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import Cancellation
 from worker.retrieval.diversity import POOL, Diversity
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.filters import Hide
@@ -156,7 +157,7 @@ def test_the_setting_turns_it_on_and_never_brings_back_what_was_left_out(strengt
     first = index.best(queries, [Wish(5)], scale=SCALE, asked=nobody_asks).movie_ids.tolist()
     wish, withheld = Wish(10, frozenset(first[:3])), frozenset(first[3:])
 
-    found = retriever.lists(served, queries, [wish], lambda: True, withheld=withheld).lists
+    found = retriever.lists(served, queries, [wish], Cancellation(), withheld=withheld).lists
 
     best = index.best(queries, [wish], scale=SCALE, asked=nobody_asks, withheld=withheld)
     assert len(found.picks()[0]) == 10

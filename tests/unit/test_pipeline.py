@@ -16,6 +16,7 @@ from worker.events.batch import Answer, Event, Record, positions_after
 from worker.kafka.calls import CallWatch
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import Cancellation
 from worker.stream import alone
 from worker.stream.pipeline import DEPTH, Pipeline
 
@@ -26,7 +27,7 @@ def event(offset: int) -> PolledEvent:
     return PolledEvent(at=("profiles", 0, offset))
 
 
-def answers(events: Sequence[Event], is_ours: Callable[[], bool]) -> list[Answer]:
+def answers(events: Sequence[Event], cancellation: Cancellation) -> list[Answer]:
     return [Answer(event, Record("recommendations", 0, None, b"{}", [])) for event in events]
 
 
@@ -98,12 +99,12 @@ def pipeline(publisher: FakePublisher) -> Iterator[Pipeline]:
 def test_publishes_in_order_although_a_later_batch_is_answered_first(publisher: FakePublisher) -> None:
     later_is_answered = threading.Event()
 
-    def slow_first(events: Sequence[Event], is_ours: Callable[[], bool]) -> list[Answer]:
+    def slow_first(events: Sequence[Event], cancellation: Cancellation) -> list[Answer]:
         if events[0].offset() == 0:
             later_is_answered.wait(SECONDS)
         else:
             later_is_answered.set()
-        return answers(events, is_ours)
+        return answers(events, cancellation)
 
     pipeline = running(publisher, slow_first)
     pipeline.submit([event(0), event(1)], "size")

@@ -20,6 +20,7 @@ from worker.errors import (
 )
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import Cancellation
 from worker.retrieval.call_size import CallSize
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.lists import Ids, Vectors, Wish
@@ -78,7 +79,7 @@ def retriever(milvus: HalfLost, health: Health) -> Retriever:
 
 
 def retrievals(of: Retriever, release: ServedRelease) -> set[str]:
-    return set(of.lists(release, QUERIES, WISHES, lambda: True).retrievals)
+    return set(of.lists(release, QUERIES, WISHES, Cancellation()).retrievals)
 
 
 def wait_until_well(health: Health) -> None:
@@ -116,11 +117,10 @@ def test_nobody_waits_for_the_collection_of_a_release_that_is_gone(health: Healt
     wait_until_well(health)
 
 
-def test_without_a_copy_a_batch_waits_for_as_long_as_it_is_ours(health: Health) -> None:
-    of, asked = retriever(HalfLost("lost"), health), [True, True, False]
+def test_without_a_copy_a_batch_waits_until_it_is_cancelled(health: Health) -> None:
+    of = retriever(HalfLost("lost"), health)
     with pytest.raises(AbandonedError):
-        of.lists(served("lost", copy=False), QUERIES, WISHES, lambda: asked.pop(0))
-    assert not asked
+        of.lists(served("lost", copy=False), QUERIES, WISHES, Cancellation(seconds=0.3))
 
 
 class Refusing(HalfLost):
@@ -142,7 +142,7 @@ def test_a_token_refused_by_the_probe_alone_reaches_the_main_loop(health: Health
     of = retriever(Refusing(MilvusError("away"), SettingsError("refused the token")), health)
     release = served("one", copy=copy)
     # When a batch finds it away, the probe ends; the batch does not wait for it
-    assert of.lists(release, QUERIES, WISHES, lambda: True)
+    assert of.lists(release, QUERIES, WISHES, Cancellation())
     # Then the main loop hears of it
     deadline = time.monotonic() + 30
     with pytest.raises(SettingsError, match="refused the token"):
@@ -172,7 +172,7 @@ def test_what_milvus_refuses_of_one_batch_alone_is_told_from_milvus_being_away(h
     refused = np.full((2, DIMENSION), 7.0, np.float32)
     for vectors in (refused, refused[:1]):
         with pytest.raises(RefusedQueriesError, match="cannot parse"):
-            of.lists(release, vectors, WISHES[: len(vectors)], lambda: True)
+            of.lists(release, vectors, WISHES[: len(vectors)], Cancellation())
     assert health.problems == {}
     assert retrievals(of, release) == {"milvus"}
 
@@ -180,12 +180,12 @@ def test_what_milvus_refuses_of_one_batch_alone_is_told_from_milvus_being_away(h
 def test_an_event_is_refused_only_after_several_tries(health: Health) -> None:
     milvus = Refusing(*[RefusedCallError("for a moment")])
     of, one = retriever(milvus, health), np.ones((1, DIMENSION), np.float32)
-    assert set(of.lists(served("one", copy=False), one, WISHES[:1], lambda: True).retrievals) == {"milvus"}
+    assert set(of.lists(served("one", copy=False), one, WISHES[:1], Cancellation()).retrievals) == {"milvus"}
 
 
 def test_what_milvus_refuses_is_searched_exactly_where_there_is_a_copy(health: Health) -> None:
     of, refused = retriever(Picky(7.0), health), np.full((2, DIMENSION), 7.0, np.float32)
-    assert set(of.lists(served("one"), refused, WISHES, lambda: True).retrievals) == {"exact"}
+    assert set(of.lists(served("one"), refused, WISHES, Cancellation()).retrievals) == {"exact"}
     assert health.problems == {}
 
 
@@ -212,9 +212,8 @@ def test_a_batch_that_takes_milvus_too_long_is_asked_for_in_parts(health: Health
     queries = coarse(1, 100)
     wishes = [Wish(1 + number % 5) for number in range(100)]
     # When it is asked for, then it is answered as if it had been one call, after a few that were too large
-    until = time.monotonic() + 30
-    found = retriever(milvus, health).lists(release, queries, wishes, lambda: time.monotonic() < until)
-    whole = retriever(HalfLost(), health).lists(release, queries, wishes, lambda: True)
+    found = retriever(milvus, health).lists(release, queries, wishes, Cancellation(seconds=30))
+    whole = retriever(HalfLost(), health).lists(release, queries, wishes, Cancellation())
     assert np.array_equal(found.lists.movie_ids, whole.lists.movie_ids)
     assert np.array_equal(found.lists.scores, whole.lists.scores)
     assert np.array_equal(found.lists.lengths, whole.lists.lengths)

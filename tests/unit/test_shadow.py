@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,6 +16,7 @@ from tests.unit.events import PolledEvent
 from tests.unit.lists import found
 from worker.events.batch import Answer, Event, Record
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import Cancellation
 from worker.release.features import Unknowns
 from worker.retrieval.lists import Wish
 from worker.retrieval.retriever import FoundLists
@@ -81,7 +82,7 @@ def named(name: str, says: str | None = None) -> Any:
 
 def answerer(lineup: Lineup, registry: CollectorRegistry, shadow: Shadow | None = None) -> Answerer:
     def lists(
-        _served: object, _vectors: object, wishes: Sequence[Wish], _is_ours: object, **_: object
+        _served: object, _vectors: object, wishes: Sequence[Wish], _cancellation: object, **_: object
     ) -> FoundLists:
         return found([[] for _ in wishes])
 
@@ -109,7 +110,7 @@ def events() -> list[PolledEvent]:
 
 def test_a_canary_answers_its_share_and_order_stays() -> None:
     canary = trial("canary", named("b"), 0.3)
-    answers = answerer(Lineup(named("a"), 1, canary), CollectorRegistry()).answer(events(), lambda: True)
+    answers = answerer(Lineup(named("a"), 1, canary), CollectorRegistry()).answer(events(), Cancellation())
 
     assert [answer.event.offset() for answer in answers] == list(range(1, 41))
     by = {answer.event.key(): json.loads(answer.record.value or b"")["release"] for answer in answers}
@@ -119,7 +120,7 @@ def test_a_canary_answers_its_share_and_order_stays() -> None:
 
 def test_a_result_that_names_another_release_is_counted_and_not_published() -> None:
     registry = CollectorRegistry()
-    answers = answerer(Lineup(named("a", says="b"), 1), registry).answer(events(), lambda: True)
+    answers = answerer(Lineup(named("a", says="b"), 1), registry).answer(events(), Cancellation())
 
     assert all(answer.record.topic == "dead-letters" for answer in answers)
     assert registry.get_sample_value("marquee_release_mismatches_total") == len(events())
@@ -128,7 +129,7 @@ def test_a_result_that_names_another_release_is_counted_and_not_published() -> N
 def test_what_another_release_s_vectors_gave_is_counted_and_not_published() -> None:
     registry, mixed = CollectorRegistry(), named("a")
     mixed.mixed = 1
-    answers = answerer(Lineup(mixed, 1), registry).answer(events(), lambda: True)
+    answers = answerer(Lineup(mixed, 1), registry).answer(events(), Cancellation())
 
     assert all(answer.record.topic == "dead-letters" for answer in answers)
     assert registry.get_sample_value("marquee_release_mismatches_total") == len(events())
@@ -138,16 +139,16 @@ def test_a_shadow_publishes_nothing_and_compares() -> None:
     registry = CollectorRegistry()
     candidate, done = named("b"), threading.Event()
 
-    def recommend(readable: Any, by: Any, is_ours: Callable[[], bool]) -> list[Answer]:
+    def recommend(readable: Any, by: Any, cancellation: Cancellation) -> list[Answer]:
         assert by is candidate
-        assert is_ours()
+        cancellation.check()
         assert [event.offset() for event, _ in readable] == list(range(1, 41))
         done.set()
         return []
 
     shadow = Shadow(recommend, Metrics(CollectorRegistry()))
     lineup = Lineup(named("a"), 1, trial("shadow", candidate, 1.0))
-    answers = answerer(lineup, registry, shadow).answer(events(), lambda: True)
+    answers = answerer(lineup, registry, shadow).answer(events(), Cancellation())
 
     assert all(b'"a"' in (answer.record.value or b"") for answer in answers)
     assert done.wait(30)

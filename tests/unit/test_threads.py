@@ -11,11 +11,12 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from schemas.settings import HttpSettings
+from worker.errors import AbandonedError, SupersededError
 from worker.monitoring import threads
 from worker.monitoring.http import Health, serve
-from worker.monitoring.threads import Failure, ThreadMetrics, guarded, start_side, start_vital
+from worker.monitoring.threads import Cancellation, Failure, ThreadMetrics, guarded, start_side, start_vital
 
-WORKER = Path(threads.__file__).parent
+WORKER = Path(threads.__file__).parents[1]
 
 
 @pytest.fixture
@@ -115,3 +116,22 @@ def test_the_port_is_served_again_after_its_thread_failed(monkeypatch: pytest.Mo
         with urlopen(f"http://{server.address}/health/live", timeout=30) as response:
             assert response.status == 200
     assert "RuntimeError" in threads.restarts()["http"]
+
+
+def test_a_token_raises_the_error_that_it_or_a_linked_one_was_cancelled_with() -> None:
+    batch, lineup = Cancellation(), Cancellation()
+    both = Cancellation(lineup, batch)
+    both.check()
+
+    lineup.cancel(SupersededError)
+    lineup.cancel()
+
+    batch.check()
+    with pytest.raises(SupersededError):
+        both.check()
+
+
+def test_a_token_counts_as_cancelled_after_its_time() -> None:
+    Cancellation(seconds=60).check()
+    with pytest.raises(AbandonedError):
+        Cancellation(seconds=0).check()

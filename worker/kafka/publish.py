@@ -31,6 +31,7 @@ from worker.kafka.refusals import (
     undelivered_words,
 )
 from worker.kafka.remedies import remedy
+from worker.monitoring.failpoints import failpoint
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Publisher(Protocol):
 
 def _produce(producer: Producer, records: Sequence[Record]) -> None:
     """Hand records over; raises as `publish`."""
-    for record in records:
+    for number, record in enumerate(records):
         while True:
             try:
                 if record.headers:
@@ -92,6 +93,8 @@ def _produce(producer: Producer, records: Sequence[Record]) -> None:
             except KafkaException as exception:
                 raise_if_final(exception.args[0])
                 raise refused_at_once(exception.args[0], record) from None
+        if number == 0:
+            failpoint("after-first-produce", producer)
     producer.poll(0)
 
 
@@ -150,13 +153,16 @@ class ExactlyOnce:
         try:
             # 2. Results and dead letters, then the offsets of what they answer, into one transaction.
             with self._sorted("begin_transaction"):
+                failpoint("before-begin")
                 producer.begin_transaction()
             with self._sorted("produce"):
                 _produce(producer, [answer.record for answer in answers])
             self._send_offsets(producer, positions, group)
             # 3. Commit flushes first, and fails by itself on what could not be delivered.
             with self._sorted("commit_transaction"):
+                failpoint("before-commit")
                 producer.commit_transaction(TRANSACTION_SECONDS)
+                failpoint("after-commit")
         except (RefusedError, UndoneError) as error:
             # 4. Give the producer up, whatever is known of the outcome: the `init_transactions` of a new one aborts or
             #    settles it. One that is kept remembers coordinators from before the broker went away, and can wait for
@@ -215,6 +221,7 @@ class ExactlyOnce:
     def _send_offsets(self, producer: Producer, positions: list[TopicPartition], group: object) -> None:
         with self._sorted("send_offsets_to_transaction"):
             producer.send_offsets_to_transaction(positions, group, TRANSACTION_SECONDS)
+            failpoint("after-send-offsets")
 
     @contextmanager
     def _sorted(self, call: str) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Threads, of which none ends unseen: what ends a vital one is raised in the main loop; a side one begins again, counted."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from typing import TypeVar
 from weakref import WeakSet
 
 from prometheus_client import CollectorRegistry, Counter
+
+from worker.errors import AbandonedError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -32,6 +35,29 @@ class Failure:
         """Raise it, if there is any."""
         if self.error is not None:
             raise self.error
+
+
+class Cancellation:
+    """A token of work that may wait: its owner cancels it, and the work checks it between two attempts."""
+
+    def __init__(self, *others: "Cancellation", seconds: float = math.inf) -> None:
+        """Count as cancelled, too, as soon as one of `others` is, or `seconds` from now."""
+        self._others = others
+        self._deadline = time.monotonic() + seconds
+        self._error: type[Exception] | None = None
+
+    def cancel(self, error: type[Exception] = AbandonedError) -> None:
+        """Have every later check raise this error. Any thread may call it; the first error stays."""
+        self._error = self._error or error
+
+    def check(self) -> None:
+        """Raise the error that the token, or one of the others, was cancelled with."""
+        for other in self._others:
+            other.check()
+        if self._error is not None:
+            raise self._error
+        if time.monotonic() >= self._deadline:
+            raise AbandonedError
 
 
 def start_vital(

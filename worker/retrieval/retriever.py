@@ -6,7 +6,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,6 @@ from schemas.profile import Filter
 from schemas.recommendation import Retrieval
 from schemas.settings import Settings
 from worker.errors import (
-    AbandonedError,
     MilvusError,
     RefusedCallError,
     RefusedQueriesError,
@@ -23,7 +22,7 @@ from worker.errors import (
 )
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
-from worker.monitoring.threads import Failure, start_vital
+from worker.monitoring.threads import Cancellation, Failure, start_vital
 from worker.retrieval.call_size import CallSize
 from worker.retrieval.diversity import Diversity
 from worker.retrieval.filters import expression
@@ -94,21 +93,21 @@ class Retriever:
         served: ServedRelease,
         vectors: Vectors,
         wishes: Sequence[Wish],
-        is_ours: Callable[[], bool],
+        cancellation: Cancellation,
         *,
         withheld: frozenset[int] = NOTHING,
     ) -> FoundLists:
         """The best lists for vectors [n, dimension], or diverse ones by setting, without the movies that are withheld.
 
         Raises:
-            AbandonedError: the batch is not ours any more, and Milvus is still away.
+            AbandonedError: the batch was cancelled, and Milvus is still away.
             RefusedQueriesError: Milvus answers others and refuses this batch, of which there is no copy to search.
             SettingsError: Milvus refused who we are.
         """
         if self._diversity is None:
-            return self._best(served, vectors, wishes, is_ours, withheld)
+            return self._best(served, vectors, wishes, cancellation, withheld)
         assert served.exact is not None  # or it would not have been loaded
-        pools = self._best(served, vectors, self._diversity.pools(wishes), is_ours, withheld)
+        pools = self._best(served, vectors, self._diversity.pools(wishes), cancellation, withheld)
         return replace(pools, lists=self._diversity.choose(pools.lists, wishes, served.exact))
 
     def _best(
@@ -116,7 +115,7 @@ class Retriever:
         served: ServedRelease,
         vectors: Vectors,
         wishes: Sequence[Wish],
-        is_ours: Callable[[], bool],
+        cancellation: Cancellation,
         withheld: frozenset[int],
     ) -> FoundLists:
         if self._exact_only:
@@ -138,8 +137,7 @@ class Retriever:
                         self._close(served, way, str(error))
                 except MilvusError as error:
                     self._close(served, way, str(error))
-            if not is_ours():
-                raise AbandonedError
+            cancellation.check()
             if exactly or (has_copy and not way.answers.is_set() and way.away >= self._exact_after):
                 self._metrics.search.exactly()
                 return _found_exactly(served, vectors, wishes, withheld, milvus_away=True)

@@ -12,6 +12,7 @@ from schemas.release import ACTIVE_KEY, RECORD_FORMAT, ActiveRecord, TrialRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker import interpreter
+from worker.errors import SupersededError
 from worker.kafka.records import ReleasesReader
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
@@ -132,7 +133,7 @@ class Serving:
         if served is None:
             return
         # A trial is one beside a certain active release: it ends here.
-        self._lineup = Lineup(served, active.epoch)
+        self._swap(Lineup(served, active.epoch))
         self._heartbeat.serving(active.release, active.epoch)
         self._heartbeat.trying(None)
         for part in ("release", "trial"):
@@ -153,7 +154,7 @@ class Serving:
     def _end_trial(self, lineup: Lineup) -> None:
         if lineup.trial:
             log.info("release %s is not on trial any more", lineup.trial.record.release)
-            self._lineup = Lineup(lineup.active, lineup.epoch)
+            self._swap(Lineup(lineup.active, lineup.epoch))
             self._heartbeat.trying(None)
         self._heartbeat.say("trial", None)
 
@@ -161,13 +162,22 @@ class Serving:
         served = self._load(record, view)
         if served is None:
             # Whatever was on trial before is so no more.
-            self._lineup = Lineup(lineup.active, lineup.epoch)
+            self._swap(Lineup(lineup.active, lineup.epoch))
             self._heartbeat.trying(None)
             return
-        self._lineup = Lineup(lineup.active, lineup.epoch, Trial(record, served))
+        self._swap(Lineup(lineup.active, lineup.epoch, Trial(record, served)))
         self._heartbeat.trying(record.release)
         self._heartbeat.say("trial", None)
         log.info("%s of release %s with a share of %g", record.kind, record.release, record.share)
+
+    def _swap(self, lineup: Lineup) -> None:
+        """Have the next batch begin with this lineup; one that waits for the last one begins again."""
+        last = self._lineup
+        if last == lineup:
+            return  # batches under way hold the token of the one that stays
+        self._lineup = lineup
+        if last is not None:
+            last.replaced.cancel(SupersededError)
 
     def _load(self, wanted: ActiveRecord | TrialRecord, view: ReleasesView) -> ServedRelease | None:
         """The release, loaded and warm, from here where it is so already; None where it cannot be, which is said."""

@@ -15,7 +15,9 @@ from worker.events.batch import Answer, Event, source_of
 from worker.events.decode import Rejection, decode
 from worker.events.encode import encode_dead_letter
 from worker.events.report import place
+from worker.monitoring.failpoints import failpoint
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import Cancellation
 from worker.retrieval.lists import NOTHING, Wish
 from worker.retrieval.retriever import Retriever
 from worker.serving.cache import Found, list_keys
@@ -46,41 +48,31 @@ class Answerer:
         self._retriever = retriever
         self._metrics = metrics
 
-    def answer(self, events: Sequence[Event], is_ours: Callable[[], bool]) -> list[Answer]:
+    def answer(self, events: Sequence[Event], cancellation: Cancellation) -> list[Answer]:
         """The answer of each event, in order; one release makes them all, but for the events that a canary takes.
 
-        Waits and tries again for as long as Milvus is away and the batch is ours; if another release serves meanwhile, with
-        that.
+        Waits and tries again for as long as Milvus is away; if another release serves meanwhile, with that.
 
         Raises:
-            AbandonedError: the batch is not ours any more.
+            AbandonedError: the batch was cancelled.
             SettingsError: Milvus refused who we are.
         """
         with self._metrics.stage("decode"):
             decoded = [decode(event.value()) for event in events]
+        failpoint("after-decode")
         while True:
             lineup = self._serving.lineup()
             try:
-                return self._answer(events, decoded, lineup, self._unless_superseded(lineup, is_ours))
+                return self._answer(events, decoded, lineup, Cancellation(lineup.replaced, cancellation))
             except SupersededError:
                 log.info("beginning a batch again with what serves now")
-
-    def _unless_superseded(self, lineup: Lineup, is_ours: Callable[[], bool]) -> Callable[[], bool]:
-        """For a batch that waits: Milvus may have lost what it waits for, and have the one that serves in its place."""
-
-        def still() -> bool:
-            if self._serving.lineup() != lineup:
-                raise SupersededError
-            return is_ours()
-
-        return still
 
     def _answer(
         self,
         events: Sequence[Event],
         decoded: Sequence[ProfileEvent | Rejection],
         lineup: Lineup,
-        is_ours: Callable[[], bool],
+        cancellation: Cancellation,
     ) -> list[Answer]:
         readable = [
             (event, profile)
@@ -88,7 +80,7 @@ class Answerer:
             if isinstance(profile, ProfileEvent)
         ]
         began = time.perf_counter()
-        recommended = self._recommend_by_release(readable, lineup, is_ours)
+        recommended = self._recommend_by_release(readable, lineup, cancellation)
         if self._shadow:
             self._shadow.offer(lineup.shadow, readable, recommended, time.perf_counter() - began)
         answers = iter(recommended)
@@ -103,10 +95,10 @@ class Answerer:
         self,
         readable: Sequence[tuple[Event, ProfileEvent]],
         served: ServedRelease,
-        is_ours: Callable[[], bool],
+        cancellation: Cancellation,
     ) -> list[Answer]:
         """The answers of one release to events that could be read, in order; raises as `answer`."""
-        return self._published_by(served, self._recommend(readable, served, is_ours))
+        return self._published_by(served, self._recommend(readable, served, cancellation))
 
     def last_resort(self, answer: Answer, refusal: str) -> Answer:
         """What is published instead of an answer that no broker takes: a dead letter, in the end without a value."""
@@ -124,15 +116,15 @@ class Answerer:
         self,
         readable: Sequence[tuple[Event, ProfileEvent]],
         lineup: Lineup,
-        is_ours: Callable[[], bool],
+        cancellation: Cancellation,
     ) -> list[Answer]:
         """A canary splits the batch here, before anything is embedded."""
         canary = lineup.canary
         if canary is None:
-            return self.recommend(readable, lineup.active, is_ours)
+            return self.recommend(readable, lineup.active, cancellation)
         taken = [canary.takes(event) for event, _ in readable]
         parts = {
-            served: iter(self.recommend(list(compress(readable, chosen)), served, is_ours))
+            served: iter(self.recommend(list(compress(readable, chosen)), served, cancellation))
             for served, chosen in (
                 (canary.served, taken),
                 (lineup.active, [not by_canary for by_canary in taken]),
@@ -172,20 +164,20 @@ class Answerer:
         self,
         readable: Sequence[tuple[Event, ProfileEvent]],
         served: ServedRelease,
-        is_ours: Callable[[], bool],
+        cancellation: Cancellation,
     ) -> list[Answer]:
         """Recommendations for events that could be read; what fails on its data is halved down to the event."""
         if not readable:
             return []
         try:
-            return self._recommend_together(readable, served, is_ours)
+            return self._recommend_together(readable, served, cancellation)
         except (AbandonedError, SupersededError, MarqueeError):
             raise  # no event's fault: a token that Milvus refuses must not make dead letters of them all
         except Exception as error:  # whatever an event can cause must not stop the others
             if len(readable) > 1:
                 middle = len(readable) // 2
                 halves = (readable[:middle], readable[middle:])
-                return [answer for half in halves for answer in self._recommend(half, served, is_ours)]
+                return [answer for half in halves for answer in self._recommend(half, served, cancellation)]
             event = readable[0][0]
             log.exception(
                 "cannot answer %s with release %s",
@@ -202,11 +194,11 @@ class Answerer:
         self,
         readable: Sequence[tuple[Event, ProfileEvent]],
         served: ServedRelease,
-        is_ours: Callable[[], bool],
+        cancellation: Cancellation,
     ) -> list[Answer]:
         unknown = served.release.unknowns([profile for _, profile in readable])
         self._metrics.search.unknown(unknown.users, unknown.movies)
-        lists = self._lists([profile for _, profile in readable], served, is_ours)
+        lists = self._lists([profile for _, profile in readable], served, cancellation)
         with self._metrics.stage("encode"):
             return [
                 Answer(event, served.encoder.encode(event, profile, movies, retrieval))
@@ -214,14 +206,14 @@ class Answerer:
             ]
 
     def _lists(
-        self, profiles: Sequence[ProfileEvent], served: ServedRelease, is_ours: Callable[[], bool]
+        self, profiles: Sequence[ProfileEvent], served: ServedRelease, cancellation: Cancellation
     ) -> list[Found]:
         """The profiles' lists: of equal ones only one is searched for, and none that the cache has."""
         # Part of the key, so that nothing outlives a withdrawal, nor comes back with the same set: and the set that is
         # looked up is the one that is searched with, whatever is read meanwhile.
         withheld = self._withheld()
         if not served.cache.size:
-            return self._search(profiles, served, is_ours, withheld)[0]
+            return self._search(profiles, served, cancellation, withheld)[0]
         keys = list_keys(profiles, withheld)
         found = served.cache.find(keys)
         wanted = {key: place for place, key in enumerate(keys) if found[place] is None}
@@ -230,7 +222,7 @@ class Answerer:
         if not wanted:
             return [hit for hit in found if hit is not None]
         searched, lasting = self._search(
-            [profiles[place] for place in wanted.values()], served, is_ours, withheld
+            [profiles[place] for place in wanted.values()], served, cancellation, withheld
         )
         if lasting:
             served.cache.keep(list(wanted), searched)
@@ -241,15 +233,17 @@ class Answerer:
         self,
         profiles: Sequence[ProfileEvent],
         served: ServedRelease,
-        is_ours: Callable[[], bool],
+        cancellation: Cancellation,
         withheld: frozenset[int],
     ) -> tuple[list[Found], bool]:
         """The profiles' lists, and whether they are as good as they will ever be: made while Milvus was not away."""
         with self._metrics.stage("embed"):
-            vectors = embed(served.release, profiles, self._metrics, is_ours)
+            vectors = embed(served.release, profiles, self._metrics, cancellation)
+        failpoint("after-embed")
         with self._metrics.stage("search"):
             wishes = [_wish(profile) for profile in profiles]
-            found = self._retriever.lists(served, vectors, wishes, is_ours, withheld=withheld)
+            found = self._retriever.lists(served, vectors, wishes, cancellation, withheld=withheld)
+        failpoint("after-search")
         if served.foreign(vectors, found.lists):
             raise MixedReleasesError(
                 f"what {served.collection} gives is not the work of release {served.name}"

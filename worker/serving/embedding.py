@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from schemas.profile import ProfileEvent
-from worker.errors import AbandonedError, ForeignVectorsError, NoNumberError
+from worker.errors import ForeignVectorsError, NoNumberError
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import Cancellation
 from worker.release.release import Release
 from worker.retrieval.lists import Vectors
 
@@ -19,12 +20,12 @@ _LONGEST_BACKOFF_SECONDS = 2.0
 
 
 def embed(
-    release: Release, profiles: Sequence[ProfileEvent], metrics: Metrics, is_ours: Callable[[], bool]
+    release: Release, profiles: Sequence[ProfileEvent], metrics: Metrics, cancellation: Cancellation
 ) -> Vectors:
     """Vectors of n events, float32 [n, dimension]; embeds again for as long as the tower gives those of another batch.
 
     Raises:
-        AbandonedError: the batch is not ours any more.
+        AbandonedError: the batch was cancelled.
         NoNumberError: an event's vector is no number. No other event's suffers by it: halve the batch.
     """
     backoff = _FIRST_BACKOFF_SECONDS
@@ -40,8 +41,7 @@ def embed(
                 release.manifest.release,
                 error,
             )
-        if not is_ours():
-            raise AbandonedError
+        cancellation.check()
         time.sleep(backoff)
         backoff = min(2 * backoff, _LONGEST_BACKOFF_SECONDS)
     if not np.isfinite(vectors).all():

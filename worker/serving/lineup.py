@@ -1,11 +1,12 @@
 """What answers a batch: the active release, and a candidate on trial beside it."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from schemas.release import TrialRecord
 from worker.events.batch import Event, source_of
+from worker.monitoring.threads import Cancellation
 from worker.serving.served import ServedRelease
 
 _HASH_BYTES = 8
@@ -35,6 +36,8 @@ class Lineup:
     active: ServedRelease
     epoch: int
     trial: Trial | None = None
+    replaced: Cancellation = field(default_factory=Cancellation, compare=False)
+    """Cancelled once another lineup serves: a batch that waits for this one begins again with that."""
 
     @property
     def canary(self) -> Trial | None:

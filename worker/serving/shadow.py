@@ -15,14 +15,14 @@ from schemas.errors import SettingsError
 from schemas.profile import ProfileEvent
 from worker.events.batch import Answer, Event
 from worker.monitoring.metrics import Metrics
-from worker.monitoring.threads import start_side
+from worker.monitoring.threads import Cancellation, start_side
 from worker.serving.lineup import Trial
 from worker.serving.served import ServedRelease
 
 log = logging.getLogger(__name__)
 
 Readable = Sequence[tuple[Event, ProfileEvent]]
-Recommend = Callable[[Readable, ServedRelease, Callable[[], bool]], list[Answer]]
+Recommend = Callable[[Readable, ServedRelease, Cancellation], list[Answer]]
 
 TOP = 5
 # Batches that wait to be answered again; the candidate being slow must not slow what serves, so more are left out.
@@ -45,6 +45,7 @@ class _Shadowed:
     readable: Readable
     answers: Sequence[Answer]
     seconds: float
+    cancellation: Cancellation
 
 
 class Shadow:
@@ -58,6 +59,7 @@ class Shadow:
         self._metrics = metrics
         self._waiting: queue.Queue[_Shadowed] = queue.Queue(_WAITING)
         self._trial: Trial | None = None
+        self._cancellation = Cancellation()  # of the batches of this trial
         self._raise_failure = raise_failure
         self._refusal: SettingsError | None = None
         start_side("shadow", self._run, threading.Event())
@@ -66,11 +68,13 @@ class Shadow:
         self, trial: Trial | None, readable: Readable, answers: Sequence[Answer], seconds: float
     ) -> None:
         """Take the share of the batches; `answers` are the active release's, made in `seconds`."""
-        self._trial = trial
+        if trial is not self._trial:
+            self._cancellation.cancel()
+            self._trial, self._cancellation = trial, Cancellation()
         if trial is None or not readable or random.random() >= trial.record.share:
             return
         try:
-            self._waiting.put_nowait(_Shadowed(trial, readable, answers, seconds))
+            self._waiting.put_nowait(_Shadowed(trial, readable, answers, seconds, self._cancellation))
         except queue.Full:
             self._metrics.shadow.skipped(len(readable))
 
@@ -99,9 +103,7 @@ class Shadow:
 
     def _answer_again(self, batch: _Shadowed) -> None:
         began = time.perf_counter()
-        candidate = self._recommend(
-            batch.readable, batch.trial.served, lambda: self._trial is not None and self._trial is batch.trial
-        )
+        candidate = self._recommend(batch.readable, batch.trial.served, batch.cancellation)
         seconds = time.perf_counter() - began
         compared = [
             compare(active.record.value, other.record.value)

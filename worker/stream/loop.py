@@ -40,6 +40,7 @@ from worker.events.taken import Taken
 from worker.kafka.aside import AdminProcess
 from worker.kafka.publish import TRANSACTION_SECONDS, AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
 from worker.kafka.reconciliation import Reconciliation
+from worker.monitoring.failpoints import failpoint
 from worker.monitoring.http import Health
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
@@ -215,6 +216,7 @@ class Stream:
             os._exit(0 if self._stopping.is_set() else HUNG_EXIT_CODE)
 
     def _turn(self) -> None:
+        failpoint("before-poll")
         self._health.turn()
         self._pipeline.raise_failure()
         self._raise_failure()
@@ -278,12 +280,13 @@ class Stream:
 
     def _poll(self) -> None:
         """Wait for one event, then take what is there: `consume(n, timeout)` would wait for all n or the whole timeout."""
-        if self._taken.full:
-            return
-        first = self._events(self._consumer.consume(1, self._patience()))
-        self._take(first)
-        if first and (room := self._taken.room):
-            self._take(self._events(self._consumer.consume(room, 0)))
+        if not self._taken.full:
+            first = self._events(self._consumer.consume(1, self._patience()))
+            self._take(first)
+            if first and (room := self._taken.room):
+                self._take(self._events(self._consumer.consume(room, 0)))
+        if self._taken:
+            failpoint("after-poll")
 
     def _take(self, events: list[Event]) -> None:
         if events and not self._taken:

@@ -23,7 +23,7 @@ from worker.events.report import report_dead_letters
 from worker.kafka.publish import Publisher
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
-from worker.monitoring.threads import start_vital
+from worker.monitoring.threads import Cancellation, start_vital
 from worker.stream.alone import Alone, Standstill
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,7 @@ DEPTH = 6
 # Between two questions for a transactional id, while Kafka does not answer.
 RETRY_SECONDS = 0.5
 
-IsOurs = Callable[[], bool]
-AnswerBatch = Callable[[Sequence[Event], IsOurs], list[Answer]]
+AnswerBatch = Callable[[Sequence[Event], Cancellation], list[Answer]]
 LastResort = Callable[[Answer, str], Answer]
 _Submitted = tuple[Batch, Future[list[Answer]]]
 
@@ -70,6 +69,7 @@ class Pipeline:
         self._latest = latest
         self._generation = 0
         self._resumed = 0  # the generation of what is polled; an ended one from `abandon` to `resume`
+        self._cancellation = Cancellation()  # of the batches of that generation
         self._undone = threading.Event()
         self._failure: BaseException | None = None
         self._in_flight = 0
@@ -110,7 +110,7 @@ class Pipeline:
         """Take a batch of `size` bytes; the caller has seen that there is room, or waits for all of it to end."""
         batch = Batch(events, self._resumed, size)
         self._metrics.batch(trigger, len(events))
-        future = self._answerers.submit(self._answer, events, lambda: batch.generation == self._generation)
+        future = self._answerers.submit(self._answer, events, self._cancellation)
         with self._changed:
             self._in_flight += 1
             self._answering += 1
@@ -130,11 +130,13 @@ class Pipeline:
         """Drop everything in flight, and what is submitted before `resume`; only what is being committed may still be."""
         with self._changed:
             self._generation += 1
+            self._cancellation.cancel()
             self._changed.notify_all()
 
     def resume(self) -> None:
         """Begin a generation: nothing is in flight, and the positions are what Kafka has committed."""
-        self._resumed = self._generation
+        with self._changed:
+            self._resumed, self._cancellation = self._generation, Cancellation()
 
     def take_undone(self) -> bool:
         """Whether something was undone since the last call: the positions must be read back from Kafka."""
@@ -164,6 +166,7 @@ class Pipeline:
             self._left.append(self._hands)
             self._hands = _Hands(taken=self._hands.taken)
             self._generation += 1
+            self._cancellation.cancel()
             self._undone.set()
             self._publisher.renew()
         self.start()

@@ -37,6 +37,7 @@ from worker.events.batch import Answer, Event
 from worker.kafka.records import read_releases
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import Cancellation
 from worker.retrieval.milvus import Milvus
 from worker.retrieval.retriever import Retriever
 from worker.serving.answer import Answerer
@@ -151,9 +152,8 @@ def _loaded(settings: Settings) -> Callable[[Event], None]:
     _bound()
 
     def answer(event: Event) -> None:
-        deadline = time.monotonic() + _ANSWER_SECONDS
         try:
-            _look_for_memory(answerer.answer([event], lambda: time.monotonic() < deadline))
+            _look_for_memory(answerer.answer([event], Cancellation(seconds=_ANSWER_SECONDS)))
         except MemoryError:
             os.abort()
         except AbandonedError:
