@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 if TYPE_CHECKING:
@@ -66,3 +67,38 @@ def train_release(data: Path, store: str, *, seed: int, epochs: int = 2) -> str:
 
     hyper = Hyperparameters(epochs=epochs, batch=1024, seed=seed)
     return train_fusion(load(data), ReleaseStore(store), hyper).manifest.release
+
+
+def write_untrained_release(folder: Path, movies: int, dimension: int) -> str:
+    """Write a store with one release, an untrained sequence model over `movies` generated movies."""
+    from ops.data.titles import ADJECTIVES, GENRE_WORDS, GENRES
+    from ops.training.export import write_release
+    from ops.training.sequence import SequenceModel
+    from schemas.manifest import Data
+    from worker.release.catalogue import Catalogue
+    from worker.release.features import Vocabularies
+    from worker.release.store import ReleaseStore
+
+    most_genres = 3
+    rng = np.random.default_rng(0)
+    nouns = [noun for words in GENRE_WORDS.values() for noun in words]
+    chosen = rng.integers((len(ADJECTIVES), len(nouns), 1920), (0x7FFFFFFF, 0x7FFFFFFF, 2026), (movies, 3))
+    titles = [
+        f"{ADJECTIVES[first % len(ADJECTIVES)]} {nouns[second % len(nouns)]} ({year})"
+        for first, second, year in chosen.tolist()
+    ]
+    counts = rng.integers(1, most_genres + 1, movies).tolist()
+    starts = rng.integers(0, len(GENRES) - most_genres, movies).tolist()
+    genres = [list(GENRES[start : start + count]) for start, count in zip(starts, counts, strict=True)]
+    catalogue = Catalogue(
+        np.arange(1, movies + 1, dtype=np.int64), titles, genres, chosen[:, 2].astype(np.int32)
+    )
+    vocabularies = Vocabularies.of([], catalogue)
+    sizes = {"later": dimension // 4, "liked": dimension // 8, "kin": dimension // 8}
+    sizes |= {"dimension": dimension - sum(sizes.values()), "heads": 2, "blocks": 1}
+    network = SequenceModel(vocabularies, **sizes)
+    data = Data(fingerprint="0" * 64, split="all", users=0, movies=movies, ratings=0)
+    store = ReleaseStore(str(folder))
+    store.create()
+    write_release(store, "sequence", network, vocabularies, catalogue, data, sizes)
+    return str(folder)

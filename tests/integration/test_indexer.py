@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
-from ops.large_catalogue import write_store
 from schemas import kafka as kafka_config
 from schemas.profile import ProfileEvent
 from schemas.release import ReleaseState
 from schemas.settings import Settings
 from tests.indexing import TIMEOUT, carry_out, collections, corrupt, indexer, names, view_of, with_store
+from tests.releases import write_untrained_release
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
 from worker.retrieval.exact import ExactIndex
@@ -172,7 +172,7 @@ def test_a_malformed_command_is_skipped(lite: Settings) -> None:
 
 def test_a_large_catalogue_has_an_hnsw_index_and_tells_its_recall(settings: Settings) -> None:
     """Large enough for Milvus Standalone to build a graph: it searches up to 1,024 rows one by one."""
-    write_store(Path(settings.store), movies=3_000, dimension=16)
+    write_untrained_release(Path(settings.store), movies=3_000, dimension=16)
     ensure_topics(settings, TIMEOUT)
     release = names(settings)[0]
     large = settings.indexer.model_copy(update={"exact_movies": 2_999})

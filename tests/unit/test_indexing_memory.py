@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from ops.large_catalogue import write_store
+from tests.releases import write_untrained_release
 from worker.indexer.build import build_collection
 from worker.indexer.checks import check_collection, probe_queries
 from worker.release.release import Release
@@ -61,7 +61,7 @@ def test_more_movies_take_no_more_memory(tmp_path: Path, monkeypatch: pytest.Mon
     held = {}
     for movies in (20_000, 60_000):
         folder = tmp_path / str(movies)
-        store = ReleaseStore(write_store(folder / "store", movies, DIMENSION))
+        store = ReleaseStore(write_untrained_release(folder / "store", movies, DIMENSION))
         held[movies] = index(store.load(store.names()[0], device="cpu"), folder)
 
     # A movie's title and genres alone would be 200 bytes, its vector 32.
