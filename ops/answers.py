@@ -51,7 +51,9 @@ def ask(settings: Settings, profile: Profile, timeout_s: float) -> tuple[Result,
 
 def _cause(settings: Settings) -> str:
     """What can be seen of why nobody answers; that nothing can is a cause as well."""
-    from ops.overview import overview  # brings Paddle along, which a person who is answered need not wait for
+    from ops.deployment.overview import (
+        overview,  # brings Paddle along, which a person who is answered need not wait for
+    )
 
     try:
         seen = overview(settings, timeout_s=_LOOK_SECONDS)

@@ -17,7 +17,7 @@ from rich.table import Table
 from ops.answers import ask, movie_table
 from ops.data.generate import Sizes, generate
 from ops.data.movielens import MovieLens, load
-from ops.indexing import index
+from ops.deployment.indexing import index
 from ops.local.process import ChildProcess
 from ops.local.up import UP_FILE
 from ops.moments import duration

@@ -31,7 +31,7 @@ def acls(
     Only the admin may create topics: have it run `marquee topics`, and set MARQUEE_KAFKA__CREATE_TOPICS=false for worker,
     indexer and outcomes worker. The producer runs publish, the reader watch; every other command is the admin's.
     """
-    from ops.acls import ROLES, commands
+    from ops.deployment.acls import ROLES, commands
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
     wanted = role or list(ROLES)

@@ -62,10 +62,10 @@ def bench(
         raise MarqueeError(f"the benchmark needs {' and '.join(missing)}; install marquee[bench]")
     from rich.console import Console
 
-    from ops import logs
     from ops.bench.report import Report, command_line
     from ops.bench.schedule import FULL, QUICK
     from ops.bench.suite import NAMES, Bench
+    from ops.deployment import logs
     from ops.local.up import locked
     from schemas.settings import LogSettings, load_settings
 

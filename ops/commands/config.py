@@ -25,7 +25,7 @@ def config(
     from rich.markup import escape
     from rich.table import Column, Table
 
-    from ops.origins import in_force, unknown_variables
+    from ops.deployment.settings import in_force, unknown_variables
     from ops.printing import console
     from schemas.settings import load_settings
 

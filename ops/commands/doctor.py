@@ -32,8 +32,8 @@ def doctor(
     from rich.markup import escape
     from rich.table import Table
 
-    from ops.doctor.machine import machine
-    from ops.doctor.servers import servers
+    from ops.deployment.machine import machine
+    from ops.deployment.servers import servers
     from ops.printing import console
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, milvus=milvus, store=store)

@@ -64,8 +64,8 @@ def explain(
         if event is not None
         else profile_with(age=age, gender=gender, job=job, user=user, recent=recent, k=k)
     )
+    from ops.deployment.indexing import newest
     from ops.explanation import explain as explain_event
-    from ops.indexing import newest
     from worker.release.store import ReleaseStore
 
     settings = settings_with(store=store)

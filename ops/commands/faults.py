@@ -56,7 +56,7 @@ def faults(
     """
     from rich.console import Console
 
-    from ops import logs
+    from ops.deployment import logs
     from ops.faults.report import Report, published
     from ops.faults.scenarios import SCENARIOS
     from ops.faults.suite import Suite

@@ -39,10 +39,10 @@ def indexer(
         indexer_id=indexer_id,
         port=port,
     )
-    from ops import logs
-    from ops.machine import long_running
-    from ops.origins import log_unread_variables
-    from ops.schema_check import check_schemas
+    from ops.deployment import logs
+    from ops.deployment.disk import long_running
+    from ops.deployment.schema_check import check_schemas
+    from ops.deployment.settings import log_unread_variables
     from worker.run_indexer import run_indexer
 
     logs.set_up(settings.log)

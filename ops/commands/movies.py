@@ -41,7 +41,7 @@ def add(
     """
     from ops.data.lines import read
     from ops.data.movielens import parse_movies
-    from ops.indexing import index, newest
+    from ops.deployment.indexing import index, newest
     from ops.movies import extend_release
     from worker.release.store import ReleaseStore
 

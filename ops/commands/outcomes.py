@@ -12,7 +12,7 @@ from ops.options import AsJson, BootstrapServers, Prefix, Timeout, settings_with
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ops.outcomes import Row
+    from ops.deployment.outcomes import Row
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +45,7 @@ def outcomes(
 
     Exit code 2 where Kafka cannot be reached.
     """
-    from ops.outcomes import canary_comparisons, rows_by
+    from ops.deployment.outcomes import canary_comparisons, rows_by
     from ops.printing import console
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)

@@ -23,10 +23,10 @@ def outcomes_worker(
     3 Kafka ended this process for good (fenced by its successor). After 1 and 3 a supervisor restarts it.
     """
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, port=port)
-    from ops import logs
-    from ops.machine import long_running
-    from ops.origins import log_unread_variables
-    from ops.schema_check import check_schemas
+    from ops.deployment import logs
+    from ops.deployment.disk import long_running
+    from ops.deployment.schema_check import check_schemas
+    from ops.deployment.settings import log_unread_variables
     from worker.run_outcomes import run_outcomes
 
     logs.set_up(settings.log)

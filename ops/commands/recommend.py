@@ -85,7 +85,7 @@ def recommend(
     profile = profile_with(age=age, gender=gender, job=job, user=user, recent=recent, k=k, event_id=event_id)
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, milvus=milvus, store=store)
     if infer:
-        from ops.indexing import index, newest
+        from ops.deployment.indexing import index, newest
 
         index(settings, newest(settings))
     result, latency_ms = ask(settings, profile, timeout)

@@ -33,7 +33,7 @@ def reindex(
     Exit codes: 0 sent, and with --wait active; 1 it was refused, or nothing became of it within --timeout; 2 Kafka cannot
     be reached.
     """
-    from ops.indexing import newest
+    from ops.deployment.indexing import newest
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, store=store, prefix=prefix)
     name = newest(settings) if release == LATEST else release

@@ -12,7 +12,7 @@ from ops.options import AsJson, BootstrapServers, Prefix, Store, Timeout, settin
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ops.releases import ReleaseRow, TrialReport
+    from ops.deployment.releases import ReleaseRow, TrialReport
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -33,8 +33,8 @@ def releases(
 
     Exit code 2 where Kafka cannot be reached.
     """
+    from ops.deployment.releases import overview
     from ops.printing import console
-    from ops.releases import overview
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, store=store, prefix=prefix)
     found = overview(settings, timeout)

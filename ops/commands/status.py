@@ -10,7 +10,7 @@ from ops.options import AsJson, BootstrapServers, Milvus, Prefix, Store, Timeout
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ops.overview import Overview
+    from ops.deployment.overview import Overview
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +30,7 @@ def status(
 
     Exit code 0 where every part is well, 1 where one is not, 2 where Kafka cannot be reached.
     """
-    from ops.overview import overview
+    from ops.deployment.overview import overview
     from ops.printing import console
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, milvus=milvus, store=store)

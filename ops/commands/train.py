@@ -142,7 +142,7 @@ def reindexed(settings: "Settings") -> "Iterator[None]":
     from rich.console import Console
     from rich.progress import Progress as Bar
 
-    from ops.indexing import index
+    from ops.deployment.indexing import index
     from worker.kafka.records import read_releases
     from worker.release.store import ReleaseStore
 

@@ -42,7 +42,7 @@ def up(
     """
     from rich.console import Console
 
-    from ops import logs
+    from ops.deployment import logs
     from ops.local.up import Plan, Up, locked
 
     if nodes not in (1, 3):

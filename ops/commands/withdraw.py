@@ -48,7 +48,7 @@ def withdraw(
 
     Exit codes: 0 done; 1 an id is unknown, or not every worker had read it within --timeout; 2 Kafka cannot be reached.
     """
-    from ops.withdrawing import CALL_SECONDS, titles, unknown
+    from ops.deployment.titles import CALL_SECONDS, titles, unknown
     from producer.withdrawals import read_withdrawals
     from schemas.errors import MarqueeError
     from schemas.withdrawal import Withdrawal
@@ -82,7 +82,7 @@ def restore(
     Exit codes: 0 done; 1 a movie is not withdrawn, or not every worker had read it within --timeout; 2 Kafka cannot be
     reached.
     """
-    from ops.withdrawing import CALL_SECONDS
+    from ops.deployment.titles import CALL_SECONDS
     from producer.withdrawals import read_withdrawals
     from schemas.errors import MarqueeError
 
@@ -111,7 +111,7 @@ class _Done:
 def _write(
     settings: "Settings", movies: "Mapping[int, Withdrawal | None]", wait: bool, timeout: float
 ) -> list[str] | None:
-    from ops.withdrawing import CALL_SECONDS
+    from ops.deployment.titles import CALL_SECONDS
     from producer.withdrawals import end_of_withdrawals, wait_for_workers, write_withdrawals
 
     if movies:
@@ -148,8 +148,8 @@ def withdrawals(
     """
     from rich.table import Table
 
+    from ops.deployment.titles import CALL_SECONDS, titles
     from ops.printing import console
-    from ops.withdrawing import CALL_SECONDS, titles
     from producer.withdrawals import read_withdrawals
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, store=store)

@@ -39,10 +39,10 @@ def worker(
         worker_id=worker_id,
         port=port,
     )
-    from ops import logs
-    from ops.machine import long_running
-    from ops.origins import log_unread_variables
-    from ops.schema_check import check_schemas
+    from ops.deployment import logs
+    from ops.deployment.disk import long_running
+    from ops.deployment.schema_check import check_schemas
+    from ops.deployment.settings import log_unread_variables
     from worker.run import run_worker
 
     logs.set_up(settings.log)

@@ -183,7 +183,7 @@ def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[Stor
 def committed_offsets(bootstrap_servers: str, group: str, topic: str, partitions: int) -> dict[int, int]:
     """The offsets that a group has committed, by partition.
 
-    A consumer is asked, and not the admin client: see `ops.lag.group_on`.
+    A consumer is asked, and not the admin client: see `ops.deployment.lag.group_on`.
 
     Raises:
         KafkaException: the brokers did not tell.

@@ -39,7 +39,7 @@ def index(
     Raises:
         MarqueeError: the indexer refused it, or did not come that far in time.
     """
-    from ops.indexing import newest
+    from ops.deployment.indexing import newest
     from producer.commands import send_command
     from worker.kafka.records import read_releases
 

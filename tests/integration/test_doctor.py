@@ -11,8 +11,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
     ResourceType,
 )
 
-from ops.doctor.finding import Finding
-from ops.doctor.servers import servers
+from ops.deployment.finding import Finding
+from ops.deployment.servers import servers
 from schemas import kafka
 from schemas.settings import Settings
 from schemas.topics import Names

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from ops.overview import overview
+from ops.deployment.overview import overview
 from schemas import kafka as clients
 from schemas.settings import Settings
 from tests.activation import activate

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from ops.doctor.servers import servers
-from ops.overview import overview
+from ops.deployment.overview import overview
+from ops.deployment.servers import servers
 from producer.commands import send_command, wait_for_outcome
 from schemas import kafka as clients
 from schemas.release import ReleaseCommand

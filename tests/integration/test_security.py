@@ -24,8 +24,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
     ResourceType,
 )
 
-from ops.acls import ROLES, Role, rights
-from ops.doctor.servers import servers
+from ops.deployment.acls import ROLES, Role, rights
+from ops.deployment.servers import servers
 from producer.commands import send_command, wait_for_outcome
 from producer.dead_letters import Redriver
 from producer.outcomes import outcomes

@@ -12,7 +12,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 )
 from prometheus_client import CollectorRegistry
 
-from ops.overview import overview
+from ops.deployment.overview import overview
 from schemas import kafka
 from schemas.errors import SettingsError
 from schemas.settings import Settings

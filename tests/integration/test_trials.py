@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from ops.releases import TrialReport, overview
+from ops.deployment.releases import TrialReport, overview
 from producer.recommendations import OutcomeReader, Result
 from schemas import kafka as clients
 from schemas.recommendation import Recommendation

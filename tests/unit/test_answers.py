@@ -50,6 +50,6 @@ def test_a_silence_is_no_answer_though_its_cause_cannot_be_seen(monkeypatch: pyt
     reader = SimpleNamespace(outcome_of=silence)
     monkeypatch.setattr("ops.answers.OutcomeReader", lambda *_, **__: nullcontext(reader))
     monkeypatch.setattr("ops.answers.publish_one", lambda *_, **__: Delivery("", 0, 0, 0))
-    monkeypatch.setattr("ops.overview.overview", away)
+    monkeypatch.setattr("ops.deployment.overview.overview", away)
     with pytest.raises(NoAnswerError, match="no answer came: Kafka did not answer"):
         ask(Settings(), {}, 1.0)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ops.doctor import machine
-from ops.doctor.finding import Finding
+from ops.deployment import machine
+from ops.deployment.finding import Finding
 from schemas.settings import HttpSettings, load_settings
 from worker.monitoring.http import Health, serve
 

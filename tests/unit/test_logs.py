@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from ops import logs
+from ops.deployment import logs
 from schemas.dead_letter import Reason
 from schemas.settings import LogSettings
 from tests.unit.events import PolledEvent
@@ -23,7 +23,7 @@ SECRET = "gender F, watched 1193"
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time of the rate limit; [0] moves it."""
     now = [1_000.0]
-    monkeypatch.setattr("ops.logs.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ops.deployment.logs.time.monotonic", lambda: now[0])
     return now
 
 

@@ -26,8 +26,8 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
             raise error
 
         monkeypatch.setattr(work, fail)
-        monkeypatch.setattr("ops.schema_check.check_schemas", lambda _: None)
-        monkeypatch.setattr("ops.logs.set_up", lambda *_: None)
+        monkeypatch.setattr("ops.deployment.schema_check.check_schemas", lambda _: None)
+        monkeypatch.setattr("ops.deployment.logs.set_up", lambda *_: None)
         monkeypatch.setattr(sys, "argv", ["marquee", command])
         with pytest.raises(SystemExit) as end:
             cli.main()
@@ -55,7 +55,7 @@ def test_a_wrong_setting_ends_a_role_with_2(command: str, ended: Callable[..., i
 def test_a_command_ends_with_2(ended: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data")
 
-    assert ended("config", "ops.origins.in_force", error) == 2
+    assert ended("config", "ops.deployment.settings.in_force", error) == 2
     assert "a file or folder here cannot be used as it is" in capsys.readouterr().err
 
 

@@ -11,7 +11,7 @@ import pytest
 from ops.commands.indexer import indexer
 from ops.commands.outcomes_worker import outcomes_worker
 from ops.commands.worker import worker
-from ops.schema_check import check_schemas
+from ops.deployment.schema_check import check_schemas
 from schemas import registry
 from schemas.errors import MarqueeError, SettingsError, UnreachableError
 from schemas.settings import Settings, load_settings
@@ -82,7 +82,7 @@ def test_a_refusal_is_said_in_a_sentence(status: int, kind: type[MarqueeError], 
 def test_none_begins_with_schemas_that_the_registry_does_not_have(
     command: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ops.logs.set_up", lambda _: None)
+    monkeypatch.setattr("ops.deployment.logs.set_up", lambda _: None)
     with answering(404) as (url, _), pytest.raises(MarqueeError, match="marquee topics"):
         monkeypatch.setenv("MARQUEE_REGISTRY__URL", url)
         command()

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ops.cli import build_app
-from ops.origins import log_unread_variables, unknown_variables
+from ops.deployment.settings import log_unread_variables, unknown_variables
 from schemas.errors import SettingsError
 from schemas.settings import Settings, load_settings
 from schemas.variables import settings_of, variable

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from ops.acls import ROLES, rights
+from ops.deployment.acls import ROLES, rights
 from ops.reference import contract_page
 from schemas.messages import Message
 from schemas.published import asyncapi
@@ -53,7 +53,7 @@ def test_a_topic_that_is_added_to_the_table_is_everywhere(monkeypatch: pytest.Mo
     for module in (
         "schemas.topic_table",
         "schemas.published",
-        "ops.acls",
+        "ops.deployment.acls",
         "ops.reference",
         "worker.kafka.topics",
         "worker.kafka.topic_checks",

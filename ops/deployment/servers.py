@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ops.doctor.finding import Finding, note, ok, wrong
+from ops.deployment.finding import Finding, note, ok, wrong
 from schemas.errors import MarqueeError
 from schemas.settings import Settings
 from worker.kafka.topic_checks import CREATE, UNREAD_REMEDY, Fault, faults, unreadable

@@ -10,11 +10,11 @@ import urllib.request
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-from ops.doctor.finding import Finding, note, ok, wrong
+from ops.deployment.finding import Finding, note, ok, wrong
+from ops.deployment.settings import unknown_variables
 from ops.local.cache import cache_folder
 from ops.local.kafka_jars import KAFKA_VERSION
 from ops.local.ports import is_free
-from ops.origins import unknown_variables
 from schemas.errors import SettingsError
 from schemas.settings import HttpSettings, Settings
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[attr-defined]  # re-exported
 
-from ops.lag import Group, group_on
+from ops.deployment.lag import Group, group_on
 from producer.cluster import Refusal, unreachable
 from schemas import kafka
 from schemas.errors import MarqueeError
