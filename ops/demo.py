@@ -14,16 +14,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ops.answers import ask, movie_table
 from ops.data.generate import Sizes, generate
 from ops.data.movielens import MovieLens, load
 from ops.deployment.indexing import index
 from ops.local.process import ChildProcess
 from ops.local.up import UP_FILE
 from ops.moments import duration
-from ops.population import animation_watcher, profile_events
 from ops.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years
-from ops.streaming import UNDER_WAY, Ledger, stream
+from ops.traffic.ask import ask, movie_table
+from ops.traffic.population import animation_watcher, profile_events
+from ops.traffic.stream import UNDER_WAY, Ledger, stream
 from ops.training.fit import use_threads
 from ops.training.loop import Progress as Step
 from ops.training.next_movie import expected_seconds, hyperparameters_for

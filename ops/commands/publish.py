@@ -16,7 +16,7 @@ from schemas.errors import MarqueeError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ops.event_lines import EventLine
+    from ops.traffic.event_files import EventLine
     from producer.profiles import ProfilePublisher
 
 # How often the progress bar hears of an event: each time would cost more than publishing it.
@@ -59,7 +59,7 @@ def publish(
 
     Exit code 1 where a line is no profile event (what stands before it was sent), 2 where Kafka cannot be reached.
     """
-    from ops.event_lines import event_lines, opened
+    from ops.traffic.event_files import event_lines, opened
     from producer.profiles import ProfilePublisher
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)

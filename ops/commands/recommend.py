@@ -73,7 +73,7 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Send one profile through Kafka and print the list that answers it."""
-    from ops.answers import ask, movie_table
+    from ops.traffic.ask import ask, movie_table
 
     if like is not None:
         if any(given is not None for given in (age, gender, job, user, recent)) or infer:
@@ -98,8 +98,8 @@ def recommend(
 
 
 def _show_similar(settings: "Settings", like: list[int], k: int, timeout: float, as_json: bool) -> None:
-    from ops.answers import movies_table
     from ops.similar import similar_movies
+    from ops.traffic.ask import movies_table
 
     if not like:
         raise typer.BadParameter("it names no movie", param_hint="--like")

@@ -14,7 +14,7 @@ from ops.options import LONGEST_S, MOST, BootstrapServers, Prefix, finite, setti
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ops.following import TimedOutcomes
+    from ops.traffic.follow import TimedOutcomes
     from producer.recommendations import Outcome, OutcomeReader
     from schemas.settings import Settings
 
@@ -117,7 +117,7 @@ def _draw(
     from rich.console import Console
     from rich.live import Live
 
-    from ops.following import TimedOutcomes
+    from ops.traffic.follow import TimedOutcomes
 
     console = Console()
     rows: deque[Outcome] = deque(

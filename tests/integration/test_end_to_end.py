@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
-from ops.answers import ask
+from ops.traffic.ask import ask
 from schemas import kafka as clients
 from schemas.errors import MarqueeError
 from schemas.recommendation import Recommendation

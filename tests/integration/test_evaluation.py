@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ops.data.movielens import load
-from ops.streaming import stream
+from ops.traffic.stream import stream
 from schemas.settings import Settings
 from tests.activation import activate
 from tests.commands import marquee

@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import Producer
 
-from ops.following import TimedOutcomes
+from ops.traffic.follow import TimedOutcomes
 from producer.profiles import publish_one
 from producer.recommendations import DeadLetter, NoAnswerError, Outcome, OutcomeReader, Result
 from schemas import kafka

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ops.answers import ask, movie_table
+from ops.traffic.ask import ask, movie_table
 from producer.profiles import Delivery
 from producer.recommendations import NoAnswerError
 from schemas.errors import UnreachableError
@@ -48,8 +48,8 @@ def test_a_silence_is_no_answer_though_its_cause_cannot_be_seen(monkeypatch: pyt
         raise UnreachableError("Kafka did not answer")
 
     reader = SimpleNamespace(outcome_of=silence)
-    monkeypatch.setattr("ops.answers.OutcomeReader", lambda *_, **__: nullcontext(reader))
-    monkeypatch.setattr("ops.answers.publish_one", lambda *_, **__: Delivery("", 0, 0, 0))
+    monkeypatch.setattr("ops.traffic.ask.OutcomeReader", lambda *_, **__: nullcontext(reader))
+    monkeypatch.setattr("ops.traffic.ask.publish_one", lambda *_, **__: Delivery("", 0, 0, 0))
     monkeypatch.setattr("ops.deployment.overview.overview", away)
     with pytest.raises(NoAnswerError, match="no answer came: Kafka did not answer"):
         ask(Settings(), {}, 1.0)
