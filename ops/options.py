@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years
+from ops.data.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years
 from schemas.profile import MAX_ID, MAX_K, MAX_RECENT, OCCUPATIONS, ProfileEvent
 from schemas.settings import Settings, load_settings
 

@@ -11,7 +11,7 @@ from ops.options import AsJson, Store, settings_with
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ops.diff import Changed, Difference
+    from ops.offline.diff import Changed, Difference
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +38,7 @@ def diff(
 
     Needs the store alone: both answer by exact search, with the diversity that is set (MARQUEE_WORKER__DIVERSITY). Exit code 1 where a release or the profiles cannot be read.
     """
-    from ops.diff import compare, read_profiles
+    from ops.offline.diff import compare, read_profiles
     from ops.printing import console
 
     settings = settings_with(store=store)

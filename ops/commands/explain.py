@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.data.seed_codes import table
 from ops.options import (
     Age,
     AsJson,
@@ -18,12 +19,11 @@ from ops.options import (
     profile_with,
     settings_with,
 )
-from ops.seed_codes import table
 from schemas.errors import MarqueeError
 from schemas.profile import ProfileEvent
 
 if TYPE_CHECKING:
-    from ops.explanation import Explanation, Pull
+    from ops.offline.explain import Explanation, Pull
 
 _HELP = f"""Show what of an event pulled each recommended movie there: its history and its profile.
 
@@ -65,7 +65,7 @@ def explain(
         else profile_with(age=age, gender=gender, job=job, user=user, recent=recent, k=k)
     )
     from ops.deployment.indexing import newest
-    from ops.explanation import explain as explain_event
+    from ops.offline.explain import explain as explain_event
     from worker.release.store import ReleaseStore
 
     settings = settings_with(store=store)

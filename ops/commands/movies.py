@@ -42,7 +42,7 @@ def add(
     from ops.data.lines import read
     from ops.data.movielens import parse_movies
     from ops.deployment.indexing import index, newest
-    from ops.movies import extend_release
+    from ops.offline.extend import extend_release
     from worker.release.store import ReleaseStore
 
     settings = settings_with(store=store, bootstrap_servers=bootstrap_servers, prefix=prefix)

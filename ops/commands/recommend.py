@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import typer
 
+from ops.data.seed_codes import table
 from ops.options import (
     LONGEST_S,
     Age,
@@ -24,7 +25,6 @@ from ops.options import (
     profile_with,
     settings_with,
 )
-from ops.seed_codes import table
 from schemas.profile import DEFAULT_K
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def recommend(
 
 
 def _show_similar(settings: "Settings", like: list[int], k: int, timeout: float, as_json: bool) -> None:
-    from ops.similar import similar_movies
+    from ops.offline.similar import similar_movies
     from ops.traffic.ask import movies_table
 
     if not like:

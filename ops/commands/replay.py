@@ -56,8 +56,8 @@ def replay(
     from rich.console import Console
     from rich.progress import Progress
 
-    from ops import replay as replaying
-    from ops.offline import OfflineRelease
+    from ops.offline import replay as replaying
+    from ops.offline.release import OfflineRelease
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, store=store, prefix=prefix)
     replaying.refuse_own(settings.names, out)

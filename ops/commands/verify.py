@@ -10,7 +10,7 @@ from ops.options import AsJson, BootstrapServers, Milvus, Prefix, Store, Timeout
 from schemas.errors import MarqueeError
 
 if TYPE_CHECKING:
-    from ops.verification import Difference
+    from ops.offline.verify import Difference
     from schemas.settings import Settings
 
 
@@ -38,8 +38,8 @@ def verify(
     from rich.console import Console
     from rich.progress import track
 
-    from ops import verification
-    from ops.seed_codes import combinations
+    from ops.data.seed_codes import combinations
+    from ops.offline import verify as verification
     from worker.release.store import ReleaseStore
     from worker.retrieval.milvus import Milvus as MilvusServer
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ops.diff import generated_profiles
 from ops.faults.checker import Outcome, Sent
 from ops.faults.latency import latencies
 from ops.faults.recompute import Sample, differences
-from ops.offline import OfflineRelease
+from ops.offline.diff import generated_profiles
+from ops.offline.release import OfflineRelease
 from schemas.settings import load_settings
 from worker.release.store import ReleaseStore
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from ops.movies import extend_release
+from ops.offline.extend import extend_release
 from producer.commands import send_command, wait_for_outcome
 from schemas import kafka as clients
 from schemas.release import (

@@ -154,7 +154,7 @@ def test_verify_sees_two_movies_exchanged(deployment: Settings) -> None:
 
 def _serve_exchanged(settings: Settings, active: ActiveRecord) -> None:
     """Another collection of the release, in which the first profile's best and worst movie stand for each other."""
-    from ops.verification import paddle_scores, profiles
+    from ops.offline.verify import paddle_scores, profiles
 
     release = ReleaseStore(settings.store).load(active.release)
     catalogue = release.catalogue

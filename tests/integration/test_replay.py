@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # re-exported
 
-from ops.replay import refuse_own
+from ops.offline.replay import refuse_own
 from schemas import kafka as clients
 from schemas.errors import MarqueeError
 from schemas.settings import Settings

@@ -13,9 +13,9 @@ import typer
 from typer.testing import CliRunner
 
 from ops.data.movielens import load
-from ops.diff import Profile
 from ops.evaluation.recommend import Recommender
-from ops.offline import OfflineRelease
+from ops.offline.diff import Profile
+from ops.offline.release import OfflineRelease
 from ops.training.holdout import hold_out
 from schemas.evaluation import Evaluation
 from schemas.profile import ProfileEvent

@@ -24,7 +24,7 @@ def score(release: Release, event: ProfileEvent, movie_id: int) -> float:
 
 
 def test_a_pull_is_what_the_score_loses_without_it(release: Release) -> None:
-    from ops.explanation import explain
+    from ops.offline.explain import explain
 
     watched = release.catalogue.movie_ids[[3, 70, 110]].tolist()
     event = ProfileEvent(gender="F", age=30, recent=[*watched, 10**9], k=4)
@@ -55,7 +55,7 @@ def test_a_pull_is_what_the_score_loses_without_it(release: Release) -> None:
 
 
 def test_the_list_is_the_one_that_would_be_served(release: Release) -> None:
-    from ops.explanation import explain
+    from ops.offline.explain import explain
 
     best = [each.movie_id for each in explain(release, ProfileEvent(k=3))]
 
@@ -65,7 +65,7 @@ def test_the_list_is_the_one_that_would_be_served(release: Release) -> None:
 
 
 def test_a_model_that_reads_no_history_is_pulled_by_none(fusion_store: str) -> None:
-    from ops.explanation import explain
+    from ops.offline.explain import explain
 
     store = ReleaseStore(fusion_store)
     release = store.load(store.names()[0])

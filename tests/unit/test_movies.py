@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ops.movies import SameMovieError, extend_release
+from ops.offline.extend import SameMovieError, extend_release
 from schemas.release import ReleaseRecord, ReleaseState
 from schemas.releases import ReleasesView
 from tests.activation import keep_vectors

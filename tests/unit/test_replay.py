@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from ops.replay import Range, Replayed, replay
+from ops.offline.replay import Range, Replayed, replay
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
 
@@ -31,7 +31,7 @@ class Leaderless:
 
 
 def replayed(monkeypatch: pytest.MonkeyPatch, refusals: int, timeout_s: float) -> Replayed:
-    monkeypatch.setattr("ops.replay.Consumer", lambda _: Leaderless(refusals))
+    monkeypatch.setattr("ops.offline.replay.Consumer", lambda _: Leaderless(refusals))
     nothing = cast(Any, None)
     return replay(Settings(), nothing, Range(start=5), nothing, batch=1, timeout_s=timeout_s)
 

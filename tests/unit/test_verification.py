@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ops.verification import difference
+from ops.offline.verify import difference
 from worker.retrieval.lists import Pick
 
 IDS = np.array([10, 20, 30, 40, 50, 60, 70], dtype=np.int64)

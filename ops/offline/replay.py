@@ -12,7 +12,7 @@ from typing import IO, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from ops.offline import OfflineRelease
+from ops.offline.release import OfflineRelease
 from producer.cluster import Refusal, partitions, unreachable
 from schemas import dead_letter, kafka
 from schemas.errors import MarqueeError

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ops.seed_codes import SEED_GENDERS, age_in_years, combinations
+from ops.data.seed_codes import SEED_GENDERS, age_in_years, combinations
 from schemas.manifest import Manifest
 from schemas.profile import DEFAULT_K, ProfileEvent
 from worker.release.paddle_engine import paddle

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ops.offline import OfflineRelease
+from ops.offline.release import OfflineRelease
 from schemas.errors import MarqueeError
 from schemas.headers import Headers
 from schemas.profile import AGE_GROUPS, OCCUPATIONS
