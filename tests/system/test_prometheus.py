@@ -10,7 +10,7 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
-from ops.dashboard import SWAPS
+from ops.reference.dashboard import SWAPS
 from schemas import kafka
 from schemas.settings import Settings
 from tests.processes import Process, wait_for

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from ops.dashboard import GRID
+from ops.reference.dashboard import GRID
 from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.monitoring.metrics import Metrics
 

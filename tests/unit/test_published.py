@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ops.schema_files import broken_since_release
+from ops.reference.schemas import broken_since_release
 from schemas.compatibility import incompatibilities
 from schemas.messages import Compatibility
 from schemas.profile import ProfileEvent
@@ -23,17 +23,17 @@ ASYNCAPI = Path(__file__).parent.parent / "data" / "asyncapi-3.0.0.json"
 
 
 def test_what_was_released_is_not_broken() -> None:
-    assert broken_since_release() == [], "see ops/schema_files.py"
+    assert broken_since_release() == [], "see ops/reference/schemas.py"
 
 
 def test_only_the_limits_that_were_set_on_purpose_are_not_in_the_release(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Genres in a filter had no limit; a limit lower than the one that was decided is a break as before."""
-    monkeypatch.setattr("ops.schema_files._LIMITED", {})
+    monkeypatch.setattr("ops.reference.schemas._LIMITED", {})
     assert broken_since_release() != []
     lower = {("Filter", "genres"): {"maxItems": 65}}
-    monkeypatch.setattr("ops.schema_files._LIMITED", {"profile-event": lower})
+    monkeypatch.setattr("ops.reference.schemas._LIMITED", {"profile-event": lower})
     assert broken_since_release() != []
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.reference import pages
+from ops.reference.pages import pages
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: Path(path).name)

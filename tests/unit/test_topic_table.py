@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from ops.deployment.acls import ROLES, rights
-from ops.reference import contract_page
+from ops.reference.pages import contract_page
 from schemas.messages import Message
 from schemas.published import asyncapi
 from schemas.release import ReleaseCommand
@@ -54,7 +54,7 @@ def test_a_topic_that_is_added_to_the_table_is_everywhere(monkeypatch: pytest.Mo
         "schemas.topic_table",
         "schemas.published",
         "ops.deployment.acls",
-        "ops.reference",
+        "ops.reference.pages",
         "worker.kafka.topics",
         "worker.kafka.topic_checks",
     ):

@@ -8,9 +8,9 @@ from typing import Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ops.dashboard import dashboard
-from ops.metrics_reference import metrics_page
-from ops.schema_files import schema_files
+from ops.reference.dashboard import dashboard
+from ops.reference.metrics import metrics_page
+from ops.reference.schemas import schema_files
 from schemas import kafka
 from schemas.dead_letter import REASONS, RedriveMarker
 from schemas.feedback import (
@@ -45,7 +45,7 @@ from schemas.topics import DEFAULT_PARTITIONS, Names
 from schemas.withdrawal import Withdrawal
 from worker.stream.memory import COMPRESSION, bound_table
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MADE = "<!-- Made by `python -m ops.reference` from the code; do not edit. -->"
 
 
@@ -309,9 +309,3 @@ def _type(schema: dict[str, object]) -> str:
         if key in schema
     ]  # fmt: skip
     return f"{kind} ({', '.join(bounds)})" if bounds else kind
-
-
-if __name__ == "__main__":
-    for path, page in pages().items():
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(page, encoding="utf-8")

@@ -1,6 +1,6 @@
 """The contract's files for machines, in docs/schemas, and the contract as it was last released, to compare with.
 
-`python -m ops.reference` writes the first. `python -m ops.schema_files` is run with a release: it makes the contract of today the
+`python -m ops.reference` writes the first. `python -m ops.reference.schemas` is run with a release: it makes the contract of today the
 one that later changes must be compatible with, and refuses one that breaks what was released before.
 """
 
@@ -17,7 +17,7 @@ from schemas.profile import MAX_GENRE_LENGTH, MAX_GENRES
 from schemas.published import Json, asyncapi, json_schemas
 from schemas.topic_table import MESSAGES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "schemas"
 RELEASED = FOLDER / "released.json"
 # A release outlives the Marquee that wrote it: each version reads the manifests of all before.
