@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ops.commands.moments import duration
 from ops.data.generate import Sizes, generate
 from ops.data.movielens import MovieLens, load
 from ops.data.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years
 from ops.deployment.indexing import index
 from ops.local.process import ChildProcess
 from ops.local.up import UP_FILE
-from ops.moments import duration
 from ops.traffic.ask import ask, movie_table
 from ops.traffic.population import animation_watcher, profile_events
 from ops.traffic.stream import UNDER_WAY, Ledger, stream

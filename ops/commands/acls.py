@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ops.options import BootstrapServers, Prefix, settings_with
+from ops.commands.options import BootstrapServers, Prefix, settings_with
 
 
 def register(app: typer.Typer) -> None:

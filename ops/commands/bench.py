@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.options import AsJson
+from ops.commands.options import AsJson
 from schemas.errors import MarqueeError
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ops.options import finite
-from ops.release_commands import Force, Order, Release, release_command
+from ops.commands.options import finite
+from ops.commands.orders import Force, Order, Release, release_command
 
 
 def register(app: typer.Typer) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ops.options import AsJson
+from ops.commands.options import AsJson
 
 
 def register(app: typer.Typer) -> None:
@@ -25,8 +25,8 @@ def config(
     from rich.markup import escape
     from rich.table import Column, Table
 
+    from ops.commands.printing import console
     from ops.deployment.settings import in_force, unknown_variables
-    from ops.printing import console
     from schemas.settings import load_settings
 
     for name in unknown_variables():

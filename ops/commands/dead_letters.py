@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.moments import moment
-from ops.options import LONGEST_S, AsJson, BootstrapServers, Prefix, finite, settings_with
+from ops.commands.moments import moment
+from ops.commands.options import LONGEST_S, AsJson, BootstrapServers, Prefix, finite, settings_with
 from schemas.dead_letter import REASONS
 from schemas.errors import MarqueeError
 
@@ -240,7 +240,7 @@ def _print_table(letters: "Iterator[Letter]") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from ops.printing import console
+    from ops.commands.printing import console
 
     table = Table("Place", "At", "Reason", "Error", "Release", "Redriven", box=None)
     for letter in letters:

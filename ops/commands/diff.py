@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.options import AsJson, Store, settings_with
+from ops.commands.options import AsJson, Store, settings_with
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,8 +38,8 @@ def diff(
 
     Needs the store alone: both answer by exact search, with the diversity that is set (MARQUEE_WORKER__DIVERSITY). Exit code 1 where a release or the profiles cannot be read.
     """
+    from ops.commands.printing import console
     from ops.offline.diff import compare, read_profiles
-    from ops.printing import console
 
     settings = settings_with(store=store)
     found = compare(

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from ops.options import LONGEST_S, AsJson, BootstrapServers, Milvus, Prefix, Store, finite, settings_with
+from ops.commands.options import (
+    LONGEST_S,
+    AsJson,
+    BootstrapServers,
+    Milvus,
+    Prefix,
+    Store,
+    finite,
+    settings_with,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -32,9 +41,9 @@ def doctor(
     from rich.markup import escape
     from rich.table import Table
 
+    from ops.commands.printing import console
     from ops.deployment.machine import machine
     from ops.deployment.servers import servers
-    from ops.printing import console
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, milvus=milvus, store=store)
     findings = list(chain(machine(settings), servers(settings, timeout)))

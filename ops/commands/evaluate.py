@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.commands.options import AsJson, Store, settings_with
 from ops.commands.train import interruptible, progress
-from ops.options import AsJson, Store, settings_with
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.data.seed_codes import table
-from ops.options import (
+from ops.commands.options import (
     Age,
     AsJson,
     GenderCode,
@@ -19,6 +18,7 @@ from ops.options import (
     profile_with,
     settings_with,
 )
+from ops.data.seed_codes import table
 from schemas.errors import MarqueeError
 from schemas.profile import ProfileEvent
 
@@ -93,7 +93,7 @@ def _read(text: str) -> ProfileEvent:
 def _show(explained: "list[Explanation]", pulls: int) -> None:
     from rich.table import Table
 
-    from ops.printing import console
+    from ops.commands.printing import console
 
     shown = Table("Top", "Title", "Score", "pulled there by", "pushed away by")
     for place, each in enumerate(explained):

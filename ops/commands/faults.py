@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ops.options import AsJson
+from ops.commands.options import AsJson
 
 if TYPE_CHECKING:
     from ops.faults.scenario import Result

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ops.options import BootstrapServers, Milvus, Port, Prefix, Store, settings_with
+from ops.commands.options import BootstrapServers, Milvus, Port, Prefix, Store, settings_with
 
 
 def register(app: typer.Typer) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ops.options import AsJson, BootstrapServers, Prefix, Store, settings_with
+from ops.commands.options import AsJson, BootstrapServers, Prefix, Store, settings_with
 
 
 def register(app: typer.Typer) -> None:

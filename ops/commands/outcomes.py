@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ops.moments import moment
-from ops.options import AsJson, BootstrapServers, Prefix, Timeout, settings_with
+from ops.commands.moments import moment
+from ops.commands.options import AsJson, BootstrapServers, Prefix, Timeout, settings_with
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,8 +45,8 @@ def outcomes(
 
     Exit code 2 where Kafka cannot be reached.
     """
+    from ops.commands.printing import console
     from ops.deployment.outcomes import canary_comparisons, rows_by
-    from ops.printing import console
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
     rows = rows_by(settings, by, since, timeout)

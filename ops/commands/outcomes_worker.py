@@ -2,7 +2,7 @@
 
 import typer
 
-from ops.options import BootstrapServers, Port, Prefix, settings_with
+from ops.commands.options import BootstrapServers, Port, Prefix, settings_with
 
 
 def register(app: typer.Typer) -> None:

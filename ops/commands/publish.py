@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.options import MOST, AsJson, BootstrapServers, Prefix, Timeout, finite, settings_with
+from ops.commands.options import MOST, AsJson, BootstrapServers, Prefix, Timeout, finite, settings_with
 from schemas.errors import MarqueeError
 
 if TYPE_CHECKING:

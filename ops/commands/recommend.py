@@ -6,8 +6,7 @@ from uuid import uuid4
 
 import typer
 
-from ops.data.seed_codes import table
-from ops.options import (
+from ops.commands.options import (
     LONGEST_S,
     Age,
     AsJson,
@@ -25,6 +24,7 @@ from ops.options import (
     profile_with,
     settings_with,
 )
+from ops.data.seed_codes import table
 from schemas.profile import DEFAULT_K
 
 if TYPE_CHECKING:

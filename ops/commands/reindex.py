@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ops.options import AsJson, BootstrapServers, Prefix, Store, settings_with
-from ops.release_commands import ExpectedEpoch, Force, OutcomeTimeout, carry_out
+from ops.commands.options import AsJson, BootstrapServers, Prefix, Store, settings_with
+from ops.commands.orders import ExpectedEpoch, Force, OutcomeTimeout, carry_out
 
 LATEST = "latest"
 

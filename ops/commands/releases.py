@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ops.options import AsJson, BootstrapServers, Prefix, Store, Timeout, settings_with
+from ops.commands.options import AsJson, BootstrapServers, Prefix, Store, Timeout, settings_with
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,8 +33,8 @@ def releases(
 
     Exit code 2 where Kafka cannot be reached.
     """
+    from ops.commands.printing import console
     from ops.deployment.releases import overview
-    from ops.printing import console
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, store=store, prefix=prefix)
     found = overview(settings, timeout)

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from ops.options import MOST, MOST_PARTITIONS, AsJson, BootstrapServers, Prefix, Store, Timeout, settings_with
+from ops.commands.options import (
+    MOST,
+    MOST_PARTITIONS,
+    AsJson,
+    BootstrapServers,
+    Prefix,
+    Store,
+    Timeout,
+    settings_with,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -90,7 +99,7 @@ def replay(
 
 
 def _place(text: str, default: str) -> int | datetime | None:
-    from ops.moments import moment
+    from ops.commands.moments import moment
 
     if text == default:
         return None

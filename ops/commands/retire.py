@@ -2,7 +2,7 @@
 
 import typer
 
-from ops.release_commands import Order, Release, release_command
+from ops.commands.orders import Order, Release, release_command
 
 
 def register(app: typer.Typer) -> None:

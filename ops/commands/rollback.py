@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ops.release_commands import ExpectedEpoch, Force, Order, Release, release_command
+from ops.commands.orders import ExpectedEpoch, Force, Order, Release, release_command
 
 
 def register(app: typer.Typer) -> None:

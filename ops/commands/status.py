@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ops.options import AsJson, BootstrapServers, Milvus, Prefix, Store, Timeout, settings_with
+from ops.commands.options import AsJson, BootstrapServers, Milvus, Prefix, Store, Timeout, settings_with
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,8 +30,8 @@ def status(
 
     Exit code 0 where every part is well, 1 where one is not, 2 where Kafka cannot be reached.
     """
+    from ops.commands.printing import console
     from ops.deployment.overview import overview
-    from ops.printing import console
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, milvus=milvus, store=store)
     seen = overview(settings, timeout)

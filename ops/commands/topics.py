@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.options import LONGEST_S, AsJson, BootstrapServers, Prefix, finite, settings_with
+from ops.commands.options import LONGEST_S, AsJson, BootstrapServers, Prefix, finite, settings_with
 
 if TYPE_CHECKING:
     from worker.kafka.topics import TopicState
@@ -80,7 +80,7 @@ def topics(
 def _show(states: "list[TopicState]") -> None:
     from rich.table import Table
 
-    from ops.printing import console
+    from ops.commands.printing import console
 
     table = Table("Topic", "Partitions", "Replicas", "Kept", "Timestamps", "Largest record", box=None)
     for state in states:

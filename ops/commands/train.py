@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.moments import duration, moment
-from ops.options import BootstrapServers, Prefix, finite, settings_with
+from ops.commands.moments import duration, moment
+from ops.commands.options import BootstrapServers, Prefix, finite, settings_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ops.commands.options import Prefix, Store, settings_with
 from ops.local.tether import ENDING
-from ops.options import Prefix, Store, settings_with
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.options import AsJson, BootstrapServers, Milvus, Prefix, Store, Timeout, settings_with
+from ops.commands.options import AsJson, BootstrapServers, Milvus, Prefix, Store, Timeout, settings_with
 from schemas.errors import MarqueeError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ops.options import LONGEST_S, MOST, BootstrapServers, Prefix, finite, settings_with
+from ops.commands.options import LONGEST_S, MOST, BootstrapServers, Prefix, finite, settings_with
 
 if TYPE_CHECKING:
     from rich.table import Table

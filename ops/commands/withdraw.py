@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.options import LONGEST_S, AsJson, BootstrapServers, Prefix, Store, finite, settings_with
+from ops.commands.options import LONGEST_S, AsJson, BootstrapServers, Prefix, Store, finite, settings_with
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -148,8 +148,8 @@ def withdrawals(
     """
     from rich.table import Table
 
+    from ops.commands.printing import console
     from ops.deployment.titles import CALL_SECONDS, titles
-    from ops.printing import console
     from producer.withdrawals import read_withdrawals
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, store=store)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ops import release_commands
 from ops.cli import build_app
+from ops.commands import orders as release_commands
 
 RELEASE = "20261121T101500-3f9c2a"
 Sent = tuple[str, str | None, dict[str, Any]]

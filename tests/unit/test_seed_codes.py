@@ -1,7 +1,7 @@
 """The seed's codes mean what Paddle's movielens dataset makes of them."""
 
+from ops.commands.options import movie_ids
 from ops.data.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years, combinations, table
-from ops.options import movie_ids
 from schemas.profile import AGE_GROUPS, OCCUPATIONS, age_group
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.options import AsJson, BootstrapServers, Prefix, settings_with
+from ops.commands.options import AsJson, BootstrapServers, Prefix, settings_with
 from schemas.errors import MarqueeError
 
 if TYPE_CHECKING:
