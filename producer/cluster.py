@@ -11,8 +11,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 
 from schemas import kafka
 from schemas.errors import MarqueeError, SettingsError, UnreachableError
+from schemas.kafka import watermarks
 from schemas.settings import KafkaSettings
-from schemas.watermarks import watermarks
 
 _RETRY_SECONDS = 0.1
 # The first attempt at the metadata, each further one twice as long: between two, a refusal is heard of.

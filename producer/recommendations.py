@@ -20,9 +20,9 @@ from producer.cluster import Refusal, ends, partitions, unreachable
 from schemas import dead_letter, kafka
 from schemas.errors import FatalKafkaError, MarqueeError
 from schemas.headers import headers_of
+from schemas.names import Names
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
-from schemas.topics import Names
 
 log = logging.getLogger(__name__)
 

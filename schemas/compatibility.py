@@ -7,7 +7,7 @@ anybody; and a field is never reused for another meaning, so a new one is taken 
 from collections.abc import Iterator
 from typing import Any
 
-from schemas.messages import Compatibility
+from schemas.topics import Compatibility
 
 Schema = dict[str, Any]
 

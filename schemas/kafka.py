@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.settings import KafkaSettings, Settings
 
 if TYPE_CHECKING:
-    from confluent_kafka import KafkaError
+    from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 Config = dict[str, Any]
 
@@ -192,3 +192,23 @@ def worker_consumer(settings: Settings, own: Config | None = None) -> Config:
             "heartbeat.interval.ms": 3_000,
         }
     return reader(settings.kafka, settings.names.worker_group, config | (own or {}))
+
+
+def watermarks(consumer: "Consumer", place: "TopicPartition", timeout_s: float) -> tuple[int, int]:
+    """The first offset of a partition, and the offset after its last record.
+
+    With `isolation.level` read_committed the end is the last stable offset.
+
+    The consumer is asked and not the admin client: in librdkafka 2.16 `AdminClient.list_offsets` ends the process (a failed
+    assertion, a double free, a segmentation fault) where metadata arrives while it looks for a leader, as it does when
+    brokers come back or are slow.
+
+    Raises:
+        KafkaException: the brokers did not answer within `timeout_s`, in seconds.
+    """
+    from confluent_kafka import KafkaError, KafkaException
+
+    found = consumer.get_watermark_offsets(place, timeout=timeout_s)
+    if found is None:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    return found

@@ -4,9 +4,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from schemas.manifest import Manifest
-from schemas.messages import Message
-from schemas.topic_table import MESSAGES, PROCESSES, TOPICS, Topic
-from schemas.topics import DEFAULT_PARTITIONS, Names
+from schemas.names import DEFAULT_PARTITIONS, Names
+from schemas.topics import MESSAGES, PROCESSES, TOPICS, Message, Topic
 
 Json = dict[str, object]
 

@@ -11,10 +11,9 @@ from base64 import b64encode
 from dataclasses import dataclass
 
 from schemas.errors import MarqueeError, SettingsError, UnreachableError
-from schemas.messages import Message
 from schemas.published import json_schemas
 from schemas.settings import RegistrySettings, Settings
-from schemas.topic_table import MESSAGES, topic_of
+from schemas.topics import MESSAGES, Message, topic_of
 
 Json = dict[str, object]
 

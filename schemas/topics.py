@@ -1,144 +1,228 @@
-"""Names on Kafka and Milvus. All take one prefix, so that two deployments can share both."""
+"""The one table of topics: how each is kept, who writes and reads it, and the kinds of records in it.
 
-import hashlib
-import re
-from dataclasses import dataclass
+Creation and checks (worker/kafka/topics.py, worker/kafka/topic_checks.py), rights (ops/deployment/acls.py), status, AsyncAPI and the contract
+page are made from it, so that a topic is added here and in `Names` alone.
+"""
 
-DEFAULT_PREFIX = "marquee."
-DEFAULT_PARTITIONS = (
-    12  # of profiles, when Marquee creates it: divides evenly by 1, 2, 3, 4, 6 and 12 workers
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from pydantic import BaseModel
+
+from schemas import dead_letter
+from schemas.dead_letter import HEADROOM_BYTES, RedriveMarker
+from schemas.feedback import (
+    OUTCOMES_KEY_PREFIX,
+    POSITIONS_KEY,
+    FeedbackEvent,
+    OutcomesPositions,
+    OutcomesRecord,
 )
+from schemas.names import Names
+from schemas.profile import ProfileEvent
+from schemas.recommendation import Recommendation
+from schemas.release import (
+    ACTIVE_KEY,
+    RELEASE_KEY_PREFIX,
+    TOPIC_KEY_PREFIX,
+    TRIAL_KEY,
+    WORKER_KEY_PREFIX,
+    ActiveRecord,
+    ReleaseCommand,
+    ReleaseRecord,
+    TopicRecord,
+    TrialRecord,
+    WorkerRecord,
+)
+from schemas.withdrawal import Withdrawal
 
-_DIGEST_DIGITS = 12  # of the sha256 of a prefix: enough that no two of a Milvus meet
+# Who has to understand whom while versions differ: we read what others wrote before, others read what we write now, or both.
+Compatibility = Literal["BACKWARD", "FORWARD", "FULL"]
+
+HEADERS = {
+    dead_letter.REASON: "A short code, see below.",
+    dead_letter.ERROR: "A sentence for a person.",
+    dead_letter.SOURCE: "`topic-partition-offset` of the event.",
+    dead_letter.FAILED_AT: "When, ISO 8601 in UTC.",
+    dead_letter.RELEASE: "The release that served when the event failed.",
+    dead_letter.VALUE_LENGTH: "Only where the event's bytes did not fit: how many there were.",
+    dead_letter.VALUE_SHA256: "Only then: their sha256.",
+}
 
 
 @dataclass(frozen=True)
-class Names:
-    """Every name that a deployment uses, made from its prefix."""
+class Message:
+    """One kind of record; without `model` the value is any bytes."""
 
-    prefix: str = DEFAULT_PREFIX
+    name: str
+    key: str
+    compatibility: Compatibility
+    model: type[BaseModel] | None
+    headers: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def profiles(self) -> str:
-        return f"{self.prefix}profiles"
 
-    @property
-    def recommendations(self) -> str:
-        return f"{self.prefix}recommendations"
+Role = Literal["worker", "indexer", "outcomes", "producer", "reader", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+# Roles that are processes of Marquee; the others are applications and commands.
+PROCESSES: Mapping[Role, str] = {
+    "worker": "the workers",
+    "indexer": "the indexer",
+    "outcomes": "the outcomes worker",
+}
+# Kafka keeps sizes in an int.
+LARGEST_BYTES = 2_147_483_647
 
-    @property
-    def dead_letters(self) -> str:
-        return f"{self.prefix}dead-letters"
+CLEANUP, TIMESTAMPS, MAX_BYTES = "cleanup.policy", "message.timestamp.type", "max.message.bytes"
+Cleanup = Literal["delete", "compact", "compact,delete"]
 
-    @property
-    def redriven(self) -> str:
-        return f"{self.prefix}redriven"
 
-    @property
-    def release_commands(self) -> str:
-        return f"{self.prefix}release-commands"
+@dataclass(frozen=True)
+class Topic:
+    """One topic; `name` is its attribute in `Names`."""
 
-    @property
-    def releases(self) -> str:
-        return f"{self.prefix}releases"
-
-    @property
-    def withdrawals(self) -> str:
-        return f"{self.prefix}withdrawals"
-
-    @property
-    def feedback(self) -> str:
-        return f"{self.prefix}feedback"
-
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """Every topic of the deployment."""
-        # Here: the table names its columns after the properties above, and holds every model of the wire.
-        from schemas.topic_table import TOPICS
-
-        return tuple(topic.name_in(self) for topic in TOPICS)
-
-    @property
-    def outcomes(self) -> str:
-        return f"{self.prefix}outcomes"
+    name: str
+    messages: tuple[Message, ...]
+    written_by: frozenset[Role]
+    read_by: frozenset[Role]
+    single: bool = False
+    """Whether it has one partition; the others have as many as `profiles`."""
+    follows_profiles: bool = False
+    """Whether its records go to their event's partition number, and are as large as the event may be."""
+    broker_timestamps: bool = False
+    cleanup: Cleanup = "delete"
+    retention_ms: int | None = None
+    """None: the brokers' default."""
+    if_made_anew: str | None = None
+    """Where partitions cannot be taken away: what is lost with the topic, and how to get it back."""
 
     @property
-    def outcomes_group(self) -> str:
-        return f"{self.prefix}outcomes"
+    def compacted(self) -> bool:
+        return "compact" in self.cleanup
 
-    @property
-    def outcomes_transactional_id(self) -> str:
-        """One for the deployment: of two outcomes workers at a time, the later one fences the earlier."""
-        return f"{self.prefix}outcomes"
+    def name_in(self, names: Names) -> str:
+        """The topic's name on Kafka."""
+        name: str = getattr(names, self.name)
+        return name
 
-    @property
-    def worker_group(self) -> str:
-        return f"{self.prefix}worker"
-
-    @property
-    def indexer_group(self) -> str:
-        return f"{self.prefix}indexer"
-
-    def worker_transactional_id(self, worker_id: str) -> str:
-        return f"{self.worker_group}.{worker_id}"
-
-    def indexer_transactional_id(self, indexer_id: str) -> str:
-        return f"{self.indexer_group}.{indexer_id}"
-
-    @property
-    def redrive_transactional_id(self) -> str:
-        """One for the deployment: of two redrives at a time, the later one fences the earlier."""
-        return f"{self.prefix}redrive"
-
-    @property
-    def collection_prefix(self) -> str:
-        """The prefix as Milvus takes it: letters, digits and underscores, not beginning with a digit.
-
-        `shop.`, `shop-` and `shop_` would all be `shop_`, so the digest of the prefix comes first. No form begins another:
-        the digests have one length, and `marquee_` has letters that none of them has.
-        """
-        if self.prefix == DEFAULT_PREFIX:
-            return self.plain_prefix
-        digest = hashlib.sha256(self.prefix.encode()).hexdigest()[:_DIGEST_DIGITS]
-        return f"m{digest}_{_plain(self.prefix)}"
-
-    @property
-    def plain_prefix(self) -> str:
-        """The form of earlier indexers, which several prefixes share."""
-        name = _plain(self.prefix)
-        return f"_{name}" if name[:1].isdigit() else name
-
-    def collection(self, release: str, attempt: int) -> str:
-        """The collection that the given attempt at indexing a release builds."""
-        return f"{self.collection_prefix}{_plain_release(release)}_{attempt}"
-
-    def is_collection_of(self, release: str, collection: str) -> bool:
-        """Whether an attempt at indexing the release builds, or once built, a collection of that name."""
-        attempt = self.attempt_at(collection)
-        return attempt is not None and attempt[0] == _plain_release(release)
-
-    def attempt_at(self, collection: str) -> tuple[str, int] | None:
-        """Release, as Milvus takes it, and attempt of a collection whose name this prefix gives, or once gave."""
-        for prefix in (self.collection_prefix, self.plain_prefix):
-            release, _, attempt = collection.removeprefix(prefix).rpartition("_")
-            if collection.startswith(prefix) and attempt.isdecimal() and release:
-                return release, int(attempt)
-        return None
-
-    @property
-    def active_alias(self) -> str:
-        """The Milvus alias kept for people; nothing of ours searches through it."""
-        return f"{self.collection_prefix}active"
-
-    @property
-    def plain_alias(self) -> str:
-        """The alias of earlier indexers, which several prefixes share."""
-        return f"{self.plain_prefix}active"
+    def config(self, profiles_max_bytes: int) -> dict[str, str]:
+        """The options that the topic is created with, where `profiles` takes records of so many bytes."""
+        config: dict[str, str] = {}
+        if self.broker_timestamps:
+            config[TIMESTAMPS] = "LogAppendTime"
+        if self.follows_profiles:
+            config[MAX_BYTES] = str(min(profiles_max_bytes + HEADROOM_BYTES, LARGEST_BYTES))
+        if self.compacted:
+            config[CLEANUP] = self.cleanup
+            # Compaction leaves the newest segment alone: at the default of a week, every start would read a week of heartbeats.
+            config["segment.ms"] = "3600000"
+        if self.retention_ms is not None:
+            config["retention.ms"] = str(self.retention_ms)
+        return config
 
 
-def _plain(prefix: str) -> str:
-    return re.sub(r"\W", "_", prefix, flags=re.ASCII)
+def _roles(*roles: Role) -> frozenset[Role]:
+    return frozenset(roles)
 
 
-def _plain_release(release: str) -> str:
-    return re.sub(r"[^0-9A-Za-z]", "_", release)
+TOPICS = (
+    Topic(
+        "profiles",
+        (
+            Message(
+                "profile-event", "user_id as decimal text, or event_id, or null", "BACKWARD", ProfileEvent
+            ),
+        ),
+        written_by=_roles("producer", "admin"),
+        read_by=_roles("worker", "outcomes", "admin"),
+    ),
+    Topic(
+        "recommendations",
+        (Message("recommendation", "the event's", "FORWARD", Recommendation),),
+        written_by=_roles("worker"),
+        # A worker's own answers say where to go on, beside its group's offsets.
+        read_by=_roles("worker", "outcomes", "reader", "admin"),
+        follows_profiles=True,
+        broker_timestamps=True,
+    ),
+    Topic(
+        "dead_letters",
+        (Message("dead-letter", "the event's", "FORWARD", None, HEADERS),),
+        written_by=_roles("worker", "outcomes"),
+        read_by=_roles("worker", "reader", "admin"),
+        follows_profiles=True,
+        broker_timestamps=True,
+    ),
+    Topic(
+        "redriven",
+        (Message("redrive-marker", "the dead letter's place", "FULL", RedriveMarker),),
+        written_by=_roles("admin"),
+        read_by=_roles("admin"),
+        single=True,
+        cleanup="compact",
+        if_made_anew="Marquee forgets which dead letters were redriven, and `--all` redrives them again",
+    ),
+    Topic(
+        "release_commands",
+        (Message("release-command", "the release", "FULL", ReleaseCommand),),
+        written_by=_roles("admin"),
+        read_by=_roles("indexer", "admin"),
+        single=True,
+        if_made_anew="commands that are not carried out are lost; send them again",
+    ),
+    Topic(
+        "releases",
+        (
+            Message("release-record", f"{RELEASE_KEY_PREFIX}<id>", "FULL", ReleaseRecord),
+            Message("active-record", ACTIVE_KEY, "FULL", ActiveRecord),
+            Message("trial-record", TRIAL_KEY, "FULL", TrialRecord),
+            Message("topic-record", f"{TOPIC_KEY_PREFIX}<name>", "FULL", TopicRecord),
+            Message("worker-record", f"{WORKER_KEY_PREFIX}<id>", "FULL", WorkerRecord),
+        ),
+        written_by=_roles("worker", "indexer"),
+        read_by=_roles("worker", "indexer", "admin"),
+        single=True,
+        cleanup="compact",
+        if_made_anew="no release is active until `marquee reindex RELEASE --wait` indexes one again",
+    ),
+    Topic(
+        "withdrawals",
+        (Message("withdrawal", "the movie's id as decimal text", "FULL", Withdrawal),),
+        written_by=_roles("admin"),
+        read_by=_roles("worker", "admin"),
+        single=True,
+        cleanup="compact",
+        if_made_anew="every movie is recommended again; keep what `marquee withdrawals` lists, and withdraw it anew",
+    ),
+    Topic(
+        "feedback",
+        (Message("feedback", "the event's", "BACKWARD", FeedbackEvent),),
+        written_by=_roles("producer", "admin"),
+        read_by=_roles("outcomes", "admin"),
+        broker_timestamps=True,
+    ),
+    Topic(
+        "outcomes",
+        (
+            Message(
+                "outcomes-record",
+                f"{OUTCOMES_KEY_PREFIX}<beginning>|<release>|<segment>",
+                "FULL",
+                OutcomesRecord,
+            ),
+            Message("outcomes-positions", POSITIONS_KEY, "FULL", OutcomesPositions),
+        ),
+        written_by=_roles("outcomes"),
+        read_by=_roles("outcomes", "admin"),
+        single=True,
+        cleanup="compact,delete",
+        retention_ms=90 * 86_400_000,
+        if_made_anew="the outcomes worker counts again what recommendations and feedback still hold",
+    ),
+)
+MESSAGES = tuple(message for topic in TOPICS for message in topic.messages)
+
+
+def topic_of(message: Message) -> Topic:
+    """The topic that has records of this kind."""
+    return next(topic for topic in TOPICS if message in topic.messages)

@@ -1,13 +1,15 @@
 """Names of the `MARQUEE_…` variables and secret files: which are settings, which are misspelt, which Kubernetes made."""
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import get_origin
+from typing import Any, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from schemas.errors import SettingsError
 
@@ -170,3 +172,24 @@ def _is_object(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except ValueError:
         return False
+
+
+class Variables(EnvSettingsSource):
+    """The environment, without service links of Kubernetes that have the name of a group."""
+
+    def __init__(self, settings: type[BaseSettings]) -> None:
+        super().__init__(settings)
+        fields = settings.model_fields
+        links = {name.lower() for name, value in os.environ.items() if is_link_of_group(name, value, fields)}
+        self.env_vars = {name: value for name, value in self.env_vars.items() if name not in links}
+        check_json(self.env_vars, fields)
+
+
+class SecretFiles(EnvSettingsSource):
+    """A folder with one file a setting, as Kubernetes mounts it; pydantic's own source opens every file in it."""
+
+    def __init__(self, settings: type[BaseSettings], folder: Any) -> None:
+        super().__init__(settings)
+        fields = settings.model_fields
+        self.env_vars = secret_files(Path(folder), fields) if folder else {}
+        check_json(self.env_vars, fields, f"{folder}")

@@ -12,7 +12,7 @@ from ops.commands.train import interruptible, progress
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from schemas.evaluation import Evaluation, Figure, Protocol
+    from schemas.manifest import Evaluation, Figure, Protocol
 
 SPLITS = ("leave-one-out", "global-time", "users", "cold-movies", "random")
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from schemas.topic_table import PROCESSES, ROLES, TOPICS, Role
-from schemas.topics import Names
+from schemas.names import Names
+from schemas.topics import PROCESSES, ROLES, TOPICS, Role
 
 __all__ = ["ROLES", "Right", "Role", "commands", "rights"]
 

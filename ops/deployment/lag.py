@@ -11,7 +11,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from schemas.watermarks import watermarks
+from schemas.kafka import watermarks
 
 _RETRY_SECONDS = 0.1
 
@@ -38,7 +38,7 @@ def group_on(
 
     `consumer` has the group's name, joins it not, and is asked for the offsets. Not the admin client: in librdkafka 2.16 its
     `list_consumer_group_offsets` ends the process where the coordinator has just moved (confluent-kafka-javascript issue 374),
-    and its `list_offsets` too (`schemas.watermarks`).
+    and its `list_offsets` too (`schemas.kafka`).
 
     Raises:
         KafkaException: Kafka did not answer within `timeout_s`.

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from producer.outcomes import GroupOf, added_up, outcomes
-from schemas.feedback import RankOutcomes
-from schemas.intervals import Interval, difference, wilson
+from schemas.feedback import Interval, RankOutcomes, difference, wilson
 from schemas.settings import Settings
 
 _SURE = 0.05

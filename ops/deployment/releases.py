@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from schemas.errors import MarqueeError
-from schemas.evaluation import Evaluation
-from schemas.manifest import Manifest
+from schemas.manifest import Evaluation, Manifest
 from schemas.release import TrialRecord, WorkerRecord, now
 from schemas.releases import ReleasesView
 from schemas.settings import Settings

@@ -11,8 +11,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_settings import TomlConfigSettingsSource
 
 from schemas.settings import Settings, config_file
-from schemas.sources import SecretFiles, Variables
-from schemas.variables import SECRETS_VARIABLE, unknown, variable
+from schemas.variables import SECRETS_VARIABLE, SecretFiles, Variables, unknown, variable
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,7 @@ from ops.training.loop import Progress
 from ops.training.next_movie import SequenceHyperparameters
 from ops.training.train import RANDOM, Resuming, Source, train_fusion, train_sequence
 from schemas.errors import MarqueeError
-from schemas.evaluation import Evaluation, EvaluationResult, Protocol
-from schemas.manifest import Manifest
+from schemas.manifest import Evaluation, EvaluationResult, Manifest, Protocol
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 

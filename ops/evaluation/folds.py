@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from ops.training.holdout import FOLDS
-from schemas.evaluation import Evaluation, Figure, Protocol
+from schemas.manifest import Evaluation, Figure, Protocol
 
 Figures = dict[str, Figure]
 

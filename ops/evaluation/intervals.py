@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.evaluation import Figure
+from schemas.manifest import Figure
 
 RESAMPLES = 1_000
 _LOW, _HIGH = 2.5, 97.5  # percentiles: 95 % between them

@@ -3,7 +3,7 @@
 import re
 from html import escape
 
-from schemas.evaluation import Evaluation, Figure, Protocol
+from schemas.manifest import Evaluation, Figure, Protocol
 
 Figures = dict[str, Figure]
 

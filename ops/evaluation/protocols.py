@@ -14,7 +14,7 @@ from ops.evaluation.published import published
 from ops.evaluation.rankings import rankings
 from ops.evaluation.recommend import Recommender
 from ops.training.holdout import LIKED_STARS, Holdout
-from schemas.evaluation import Figure, Protocol
+from schemas.manifest import Figure, Protocol
 from schemas.profile import AGE_GROUPS, GENDERS
 
 Rows = NDArray[np.int64]

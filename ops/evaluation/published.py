@@ -3,7 +3,7 @@
 from ops.data.movielens import MovieLens
 from ops.training.holdout import Holdout
 from ops.training.leave_one_out import LEAVE_ONE_OUT_FILE
-from schemas.evaluation import Figure
+from schemas.manifest import Figure
 
 _USERS, _RATINGS = 6_040, 1_000_209
 

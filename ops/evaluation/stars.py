@@ -9,8 +9,7 @@ from ops.evaluation.recommend import AT_A_TIME, Recommender
 from ops.training.baselines import baselines, rmse
 from ops.training.holdout import Case
 from ops.training.split import random_split
-from schemas.evaluation import Figure, Protocol
-from schemas.manifest import Stars
+from schemas.manifest import Figure, Protocol, Stars
 
 RMSE = "random.rmse"
 

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from ops.faults.checker import Outcome
 from ops.faults.records import bytes_of, digest_of, outcome_of
-from schemas.watermarks import watermarks
+from schemas.kafka import watermarks
 
 Place = tuple[str, int]  # topic and partition
 _READER = "marquee-faults"  # the client asks for a group; nothing is committed under it

@@ -17,8 +17,8 @@ from producer.cluster import Refusal, partitions, unreachable
 from schemas import dead_letter, kafka
 from schemas.errors import MarqueeError
 from schemas.headers import mended
+from schemas.names import Names
 from schemas.settings import Settings
-from schemas.topics import Names
 from worker.events.batch import Answer, Event
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from schemas.feedback import (
     RankOutcomes,
 )
 from schemas.manifest import Manifest
-from schemas.messages import HEADERS
+from schemas.names import DEFAULT_PARTITIONS, Names
 from schemas.profile import AGE_GROUPS, OCCUPATIONS, Filter, ProfileEvent
 from schemas.recommendation import Recommendation, RecommendedMovie, Source
 from schemas.release import (
@@ -40,8 +40,7 @@ from schemas.release import (
     WorkerRecord,
 )
 from schemas.settings import Settings
-from schemas.topic_table import TOPICS, Topic
-from schemas.topics import DEFAULT_PARTITIONS, Names
+from schemas.topics import HEADERS, TOPICS, Topic
 from schemas.withdrawal import Withdrawal
 from worker.stream.memory import COMPRESSION, bound_table
 

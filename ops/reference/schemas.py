@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from schemas.compatibility import incompatibilities
-from schemas.messages import Compatibility
 from schemas.profile import MAX_GENRE_LENGTH, MAX_GENRES
 from schemas.published import Json, asyncapi, json_schemas
-from schemas.topic_table import MESSAGES
+from schemas.topics import MESSAGES, Compatibility
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "schemas"

@@ -14,8 +14,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 from ops.deployment.finding import Finding
 from ops.deployment.servers import servers
 from schemas import kafka
+from schemas.names import Names
 from schemas.settings import Settings
-from schemas.topics import Names
 from tests.commands import marquee
 from tests.processes import wait_for
 from worker.indexer.ownership import owner_of

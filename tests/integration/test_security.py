@@ -33,10 +33,10 @@ from producer.profiles import publish_one
 from producer.recommendations import DeadLetter, OutcomeReader, Result
 from schemas import kafka
 from schemas.errors import SettingsError
+from schemas.names import Names
 from schemas.recommendation import Recommendation
 from schemas.release import ReleaseCommand
 from schemas.settings import Settings, load_settings
-from schemas.topics import Names
 from tests.commands import marquee
 from tests.integration.kafka_acls import carry_out
 from tests.integration.secure_kafka import PASSWORD, SecureKafka, secure_kafka

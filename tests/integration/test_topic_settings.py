@@ -16,7 +16,7 @@ from ops.deployment.overview import overview
 from schemas import kafka
 from schemas.errors import SettingsError
 from schemas.settings import Settings
-from schemas.topic_table import CLEANUP, MAX_BYTES, TIMESTAMPS
+from schemas.topics import CLEANUP, MAX_BYTES, TIMESTAMPS
 from tests.commands import marquee
 from tests.integration.test_doctor import configure
 from tests.integration.test_topics import create, states

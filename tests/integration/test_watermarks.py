@@ -8,8 +8,8 @@ from ops.faults.reading import cluster_state
 from producer.cluster import Refusal, ends
 from schemas import kafka
 from schemas.errors import UnreachableError
+from schemas.kafka import watermarks
 from schemas.settings import Settings
-from schemas.watermarks import watermarks
 from worker.kafka import compacted
 from worker.kafka.compacted import CompactedReader
 

@@ -11,7 +11,7 @@ from schemas import registry
 from schemas.errors import MarqueeError
 from schemas.published import json_schemas
 from schemas.settings import Settings, load_settings
-from schemas.topic_table import MESSAGES
+from schemas.topics import MESSAGES
 from tests.system.apicurio import apicurio
 
 

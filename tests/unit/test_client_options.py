@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas import kafka
-from schemas.client_options import REFUSED
+from schemas.connection_settings import REFUSED
 from schemas.errors import SettingsError
 from schemas.settings import Settings, load_settings
 

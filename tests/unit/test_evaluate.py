@@ -17,7 +17,7 @@ from ops.evaluation.recommend import Recommender
 from ops.offline.diff import Profile
 from ops.offline.release import OfflineRelease
 from ops.training.holdout import hold_out
-from schemas.evaluation import Evaluation
+from schemas.manifest import Evaluation
 from schemas.profile import ProfileEvent
 from schemas.settings import load_settings
 from tests.releases import small_sequence

@@ -11,7 +11,7 @@ from ops.evaluation.folds import ALL_FOLDS, of_all_folds, with_all_folds
 from ops.evaluation.intervals import mean_figure
 from ops.evaluation.published import published
 from ops.training.holdout import FOLDS, hold_out
-from schemas.evaluation import Evaluation, Figure, Protocol
+from schemas.manifest import Evaluation, Figure, Protocol
 
 NAME = "users.ndcg@10"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.intervals import difference, wilson
+from schemas.feedback import difference, wilson
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from schemas.names import DEFAULT_PARTITIONS, Names
 from schemas.settings import load_settings
-from schemas.topics import DEFAULT_PARTITIONS, Names
 
 ROLES = ("worker", "indexer", "outcomes-worker")
 ROOT = Path(__file__).parent.parent.parent

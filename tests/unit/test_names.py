@@ -5,7 +5,7 @@ from itertools import permutations
 
 import pytest
 
-from schemas.topics import Names
+from schemas.names import Names
 
 RELEASE = "20261121T101500-3f9c2a"
 NEIGHBOURS = ["", "marquee.", "marquee-", "marquee_", "marquee", "marquee.test.", "shop.", "shop-", "shop_", "shop",

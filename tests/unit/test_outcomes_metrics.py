@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from schemas.intervals import wilson
+from schemas.feedback import wilson
 from worker.monitoring import outcomes_metrics
 from worker.monitoring.outcomes_metrics import OutcomesMetrics
 from worker.outcomes.join import WINDOW_MS, Join

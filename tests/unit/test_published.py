@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from ops.reference.schemas import broken_since_release
 from schemas.compatibility import incompatibilities
-from schemas.messages import Compatibility
 from schemas.profile import ProfileEvent
 from schemas.published import asyncapi, json_schemas
+from schemas.topics import Compatibility
 from tests.integration.stub_worker import a_recommendation
 
 # See tests/data/README.md.

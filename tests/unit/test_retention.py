@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
+from schemas.names import Names
 from schemas.release import ActiveRecord, ReleaseRecord, ReleaseState, WorkerRecord, now
 from schemas.releases import ReleasesView
-from schemas.topics import Names
 from worker.indexer.retention import forgotten_workers, has_our_name, releases_to_retire, unneeded_collections
 
 NAMES = Names("marquee.")

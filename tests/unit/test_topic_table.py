@@ -7,11 +7,10 @@ import pytest
 
 from ops.deployment.acls import ROLES, rights
 from ops.reference.pages import contract_page
-from schemas.messages import Message
+from schemas.names import Names
 from schemas.published import asyncapi
 from schemas.release import ReleaseCommand
-from schemas.topic_table import LARGEST_BYTES, MAX_BYTES, MESSAGES, TOPICS, Role, Topic
-from schemas.topics import Names
+from schemas.topics import LARGEST_BYTES, MAX_BYTES, MESSAGES, TOPICS, Message, Role, Topic
 from worker.kafka.topic_admin import TopicState
 from worker.kafka.topic_checks import Fault, faults, unreadable, waiting
 from worker.kafka.topics import planned_topics
@@ -51,7 +50,7 @@ def test_a_topic_that_is_added_to_the_table_is_everywhere(monkeypatch: pytest.Mo
     )
     monkeypatch.setattr(Names, "histories", property(lambda names: f"{names.prefix}histories"), raising=False)
     for module in (
-        "schemas.topic_table",
+        "schemas.topics",
         "schemas.published",
         "ops.deployment.acls",
         "ops.reference.pages",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from schemas.evaluation import EvaluationResult
+from schemas.manifest import EvaluationResult
 from schemas.profile import AGE_GROUPS, OCCUPATIONS, ProfileEvent
 from worker.release.release import Release
 from worker.release.vectors import StoredIndex, unit_length

@@ -4,9 +4,9 @@ import logging
 from typing import Literal
 
 from schemas.errors import SettingsError
+from schemas.names import Names
 from schemas.release import TRIAL_KEY, ReleaseCommand, ReleaseRecord, release_key
 from schemas.releases import ReleasesView
-from schemas.topics import Names
 from worker.errors import AbandonedError, MilvusError, ReleaseError
 from worker.indexer import admission, transitions
 from worker.indexer.candidates import Candidate, Candidates, RefusedCommandError

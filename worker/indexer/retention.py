@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from schemas.names import Names
 from schemas.release import (
     DEAD_AFTER_SECONDS,
     ActiveRecord,
@@ -13,7 +14,6 @@ from schemas.release import (
     worker_key,
 )
 from schemas.releases import ReleasesView
-from schemas.topics import Names
 from worker.indexer.ownership import named
 from worker.indexer.transitions import retired
 from worker.release.integrity import RELEASE_NAME

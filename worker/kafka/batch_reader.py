@@ -22,7 +22,7 @@ from typing import Any, TypedDict
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from schemas.headers import headers_of
-from schemas.watermarks import watermarks
+from schemas.kafka import watermarks
 from worker.kafka.undecodable import undecodable_at
 
 _POLL_SECONDS = 0.2

@@ -14,8 +14,8 @@ from confluent_kafka import (
 
 from schemas import kafka
 from schemas.errors import FatalKafkaError, SettingsError, UnreachableError
+from schemas.kafka import watermarks
 from schemas.settings import Settings
-from schemas.watermarks import watermarks
 from worker.kafka.calls import close_aside
 from worker.kafka.undecodable import undecodable_at
 

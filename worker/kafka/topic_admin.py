@@ -22,7 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 from schemas import kafka
 from schemas.errors import SettingsError, UnreachableError
 from schemas.settings import Settings
-from schemas.topic_table import MAX_BYTES
+from schemas.topics import MAX_BYTES
 
 log = logging.getLogger(__name__)
 

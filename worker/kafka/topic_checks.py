@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.topic_table import CLEANUP, MAX_BYTES, PROCESSES, TIMESTAMPS, TOPICS, Role, Topic
-from schemas.topics import Names
+from schemas.names import Names
+from schemas.topics import CLEANUP, MAX_BYTES, PROCESSES, TIMESTAMPS, TOPICS, Role, Topic
 from worker.kafka.topic_admin import TopicState
 
 # A promise is broken: processes wait. Something is lost or miscounted at the edges: said. As good as a provider allows.

@@ -6,7 +6,7 @@ from typing import Self
 
 from schemas.errors import MarqueeError, UnreachableError
 from schemas.settings import Settings
-from schemas.topic_table import Role
+from schemas.topics import Role
 from worker.kafka.aside import AdminProcess
 from worker.kafka.topic_checks import UNREAD_REMEDY, faults, unreadable, waiting
 from worker.kafka.topics import TopicState, ensure_topics, topic_states

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from schemas.errors import SettingsError
+from schemas.names import Names
 from schemas.settings import Settings
-from schemas.topic_table import MAX_BYTES, TOPICS, Topic
-from schemas.topics import Names
+from schemas.topics import MAX_BYTES, TOPICS, Topic
 from worker.kafka.topic_admin import Cluster, NewState, TopicState
 from worker.kafka.topic_checks import Fault, faults
 

@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from schemas.errors import UnreachableError
-from schemas.watermarks import watermarks
+from schemas.kafka import watermarks
 from worker.events.batch import Place, place_of
 
 log = logging.getLogger(__name__)

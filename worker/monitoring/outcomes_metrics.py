@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
-from schemas.feedback import OutcomesRecord, RankOutcomes
-from schemas.intervals import wilson
+from schemas.feedback import OutcomesRecord, RankOutcomes, wilson
 from worker.monitoring.threads import ThreadMetrics
 from worker.outcomes.join import Counts, Join
 

@@ -14,9 +14,9 @@ from schemas import kafka
 from schemas.errors import UnreachableError
 from schemas.feedback import OutcomesPositions, OutcomesRecord
 from schemas.headers import mended
+from schemas.names import Names
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
-from schemas.topics import Names
 from worker.errors import UndoneError
 from worker.events.batch import Event, Place, Record, place_of
 from worker.events.decode import Rejection, decode_feedback

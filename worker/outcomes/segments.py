@@ -9,9 +9,9 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas import kafka
+from schemas.kafka import watermarks
 from schemas.profile import AGE_GROUPS, age_group
 from schemas.settings import Settings
-from schemas.watermarks import watermarks
 from worker.errors import UndoneError
 from worker.kafka.publish import raise_if_final
 from worker.kafka.undecodable import Skipping, undecodable_at

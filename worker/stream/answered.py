@@ -14,8 +14,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from schemas import dead_letter, kafka
 from schemas.headers import headers_of
+from schemas.kafka import watermarks
 from schemas.settings import Settings
-from schemas.watermarks import watermarks
 from worker.events.batch import Place, place_of
 from worker.kafka.publish import raise_if_final
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
+from schemas.kafka import watermarks
 from schemas.release import TopicRecord
 from schemas.settings import Settings
-from schemas.watermarks import watermarks
 from worker.kafka.calls import close_aside
 from worker.kafka.publish import raise_if_final
 from worker.stream.answered import Answered, AnsweredReader, Reading

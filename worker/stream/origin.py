@@ -13,9 +13,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from schemas import kafka
 from schemas.errors import UnreachableError
+from schemas.kafka import watermarks
 from schemas.release import TopicRecord, topic_key
 from schemas.settings import Settings
-from schemas.watermarks import watermarks
 from worker.events.batch import Place
 from worker.kafka.aside import AdminProcess
 from worker.kafka.records import read_releases
