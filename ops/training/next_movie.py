@@ -23,8 +23,7 @@ from ops.training.shares import best_shares, shortened
 from ops.training.tables import Tables
 from ops.training.tastes import Hiding, Tastes, sittings_of
 from ops.training.windows import batches, epoch_windows, padded
-from worker.release.features import Features
-from worker.release.lengths import RECENT, embed_by_length
+from worker.release.features import RECENT, Features, embed_by_length
 from worker.release.paddle_engine import paddle
 
 Rows = NDArray[np.int64]

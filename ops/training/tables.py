@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from ops.data.movielens import MovieLens, Users
 from schemas.manifest import TensorInput
 from schemas.profile import ProfileEvent
-from worker.release.features import Features, Vocabularies
-from worker.release.lengths import RECENT
+from worker.release.features import RECENT, Features, Vocabularies
 
 Rows = NDArray[np.int64]
 

@@ -11,7 +11,8 @@ from worker.indexer.build import build_collection
 from worker.indexer.checks import check_collection, probe_queries
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
-from worker.release.vectors import StoredIndex, VectorsFile
+from worker.release.vectors import VectorsFile
+from worker.retrieval.exact import StoredIndex
 from worker.retrieval.milvus import Ids, Milvus, Scores, Vectors
 
 DIMENSION = 8
@@ -57,7 +58,7 @@ def index(release: Release, folder: Path) -> int:
 
 
 def test_more_movies_take_no_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.release.vectors._BLOCK_ROWS", BATCH)
+    monkeypatch.setattr("worker.retrieval.exact._BLOCK_ROWS", BATCH)
     held = {}
     for movies in (20_000, 60_000):
         folder = tmp_path / str(movies)

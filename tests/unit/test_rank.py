@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from schemas.profile import Filter
 from worker.release.catalogue import Catalogue
-from worker.retrieval.device_index import DeviceIndex
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.filters import Filters
 from worker.retrieval.lists import NOTHING, Ids, Lists, Pick, Vectors, Wish
@@ -33,7 +32,6 @@ class Movies:
         self.filters = Filters(self.catalogue)
         vectors = (rng.integers(0, levels, (movies, 1)) / levels).astype(np.float32)
         self.index = ExactIndex(ids, vectors)
-        self.device_index = DeviceIndex(ids, vectors, "cpu")
         self.queries = rng.choice([-1.0, 1.0], (movies, 1)).astype(np.float32)
         self.asked: list[tuple[int, int]] = []
 
@@ -113,20 +111,6 @@ def test_milvus_and_exact_together_equal_fetching_everything(
         movies.everything(query, wish) for query, wish in zip(queries, wanted, strict=True)
     ]
     assert set(found.exact) >= {i for i, wish in enumerate(wanted) if wish.filter and exact_too}
-
-
-@settings(max_examples=40)
-@given(movies=catalogues, wanted=wishes, withheld=st.frozensets(st.integers(1, 300), max_size=20))
-def test_exact_search_on_a_device_equals_exact_search(
-    movies: Movies, wanted: list[Wish], withheld: frozenset[int]
-) -> None:
-    queries = np.resize(movies.queries, (len(wanted), 1))
-
-    found = movies.device_index.best(
-        queries, wanted, scale=SCALE, asked=movies.filters.asked, withheld=withheld
-    )
-
-    assert found.picks() == movies.exactly(queries, wanted, withheld).picks()
 
 
 @settings(max_examples=40)

@@ -9,8 +9,7 @@ from ops.data.movielens import MovieLens, load
 from ops.training.holdout import hold_out
 from schemas.profile import ProfileEvent
 from tests.releases import small_sequence
-from worker.release.features import Features, Vocabularies
-from worker.release.lengths import LENGTHS, RUN_MOVIES, embed_by_length
+from worker.release.features import LENGTHS, RUN_MOVIES, Features, Vocabularies, embed_by_length
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 

@@ -16,8 +16,7 @@ from schemas.errors import SettingsError
 from schemas.manifest import MANIFEST_FILE
 from tests.activation import keep_vectors
 from worker.errors import ReleaseError, StoreAwayError, UnreadableReleaseError
-from worker.release.files import StoreFiles
-from worker.release.integrity import parse_manifest
+from worker.release.files import StoreFiles, parse_manifest
 from worker.release.store import ReleaseStore
 
 pytestmark = pytest.mark.paddle

@@ -13,8 +13,8 @@ from schemas.profile import ProfileEvent
 from worker import interpreter
 from worker.errors import ForeignVectorsError
 from worker.release.release import Release
-from worker.release.sentinels import Sentinels
 from worker.release.store import ReleaseStore
+from worker.release.tower import Sentinels
 
 pytestmark = pytest.mark.paddle
 

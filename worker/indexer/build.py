@@ -5,9 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from worker.indexer.checks import CheckError
-from worker.release.known import KnownVectors
 from worker.release.release import Release
-from worker.release.vectors import VectorsFile, unit_length
+from worker.release.vectors import KnownVectors, VectorsFile, unit_length
 from worker.retrieval.milvus import Milvus
 
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from schemas.manifest import EvaluationResult
 from schemas.profile import AGE_GROUPS, OCCUPATIONS, ProfileEvent
 from worker.release.release import Release
-from worker.release.vectors import StoredIndex, unit_length
-from worker.retrieval.exact import ExactIndex
+from worker.release.vectors import unit_length
+from worker.retrieval.exact import ExactIndex, StoredIndex
 from worker.retrieval.milvus import EF_MIN, Ids, IndexType, Milvus, Scores, Vectors
 
 Exact = ExactIndex | StoredIndex

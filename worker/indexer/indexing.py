@@ -19,7 +19,8 @@ from worker.indexer.transitions import begun
 from worker.monitoring.http import Health
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
-from worker.release.vectors import StoredIndex, VectorsFile
+from worker.release.vectors import VectorsFile
+from worker.retrieval.exact import StoredIndex
 from worker.retrieval.milvus import Milvus, warm
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from schemas.release import (
 from schemas.releases import ReleasesView
 from worker.indexer.ownership import named
 from worker.indexer.transitions import retired
-from worker.release.integrity import RELEASE_NAME
+from worker.release.files import RELEASE_NAME
 
 # A worker that stood still for a minute may come back; nobody needs its record for longer than this.
 FORGET_SECONDS = 10 * DEAD_AFTER_SECONDS

@@ -6,8 +6,8 @@ from schemas.manifest import CATALOGUE_FILE, VOCABULARIES_FILE, Manifest
 from schemas.releases import ReleasesView
 from worker.errors import ReleaseError
 from worker.release.catalogue import Catalogue
-from worker.release.known import KnownVectors
 from worker.release.store import ReleaseStore
+from worker.release.vectors import KnownVectors
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ In every vocabulary row 0 is what is not known; in `genres` and `title` it is pa
 """
 
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -16,6 +16,7 @@ from schemas.profile import AGE_GROUPS, GENDERS, OCCUPATIONS, ProfileEvent, age_
 from worker.release.catalogue import Catalogue
 
 Rows = NDArray[np.int64]
+Vectors = NDArray[np.float32]
 Entry = TypeVar("Entry", bound=Hashable)
 
 MAX_AGE = 120
@@ -30,6 +31,12 @@ GENDERS_SIZE, AGES_SIZE, OCCUPATIONS_SIZE = len(GENDERS) + 1, len(AGE_GROUPS) + 
 # Row of the first year that has a row of its own; what came before shares it.
 FIRST_YEAR, LAST_YEAR = 1900, 2050
 YEARS_SIZE = LAST_YEAR - FIRST_YEAR + 2
+
+RECENT = "recent"
+# A history is padded to the next of these; attention costs by the square of the length.
+LENGTHS = (1, 4, 8, 16, 32, 64, 128, 200)
+# Movies, padding among them, of one run of a tower: what attention keeps of them stays below 20 MB.
+RUN_MOVIES = 8_192
 
 SENTINELS = 24  # more than occupations, the largest of the small vocabularies
 
@@ -177,3 +184,30 @@ def _padded(texts: Sequence[Sequence[Entry]], vocabulary: Mapping[Entry, int], l
         known = [vocabulary[entry] for entry in text if entry in vocabulary][:length]
         row[: len(known)] = known
     return rows
+
+
+def embed_by_length(
+    embed: Callable[[Mapping[str, Rows]], Vectors], inputs: Mapping[str, Rows], dimension: int
+) -> Vectors:
+    """Vectors, float32 [n, dimension], of inputs of n rows whose `recent` [n, l] is padded with 0 at the end."""
+    vectors = np.empty((len(inputs[RECENT]), dimension), np.float32)
+    for places, length in _groups(np.count_nonzero(inputs[RECENT], axis=1)):
+        part = {name: rows[places] for name, rows in inputs.items()}
+        vectors[places] = embed(part | {RECENT: _cut(part[RECENT], length)})
+    return vectors
+
+
+def _groups(lengths: Rows) -> Iterator[tuple[Rows, int]]:
+    """Places of the rows that go into one run, and the length they are padded to."""
+    padded = np.searchsorted(LENGTHS, lengths)
+    for group in np.unique(padded).tolist():
+        places, length = np.flatnonzero(padded == group), LENGTHS[group]
+        at_a_time = max(1, RUN_MOVIES // length)
+        for start in range(0, len(places), at_a_time):
+            yield places[start : start + at_a_time], length
+
+
+def _cut(recent: Rows, length: int) -> Rows:
+    """`recent` with `length` columns."""
+    missing = length - recent.shape[1]
+    return np.pad(recent, ((0, 0), (0, missing))) if missing > 0 else np.ascontiguousarray(recent[:, :length])

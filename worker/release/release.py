@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from schemas.manifest import CATALOGUE_FILE, VOCABULARIES_FILE, Manifest
 from schemas.profile import ProfileEvent
 from worker.release.catalogue import Catalogue
-from worker.release.features import Features, Unknowns, Vocabularies
-from worker.release.known import KnownVectors
-from worker.release.lengths import RECENT, embed_by_length
+from worker.release.features import RECENT, Features, Unknowns, Vocabularies, embed_by_length
 from worker.release.tower import Device, Tower
+from worker.release.vectors import KnownVectors
 
 logger = logging.getLogger(__name__)
 

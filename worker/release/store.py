@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from schemas.manifest import CATALOGUE_FILE, MANIFEST_FILE, FileEntry, Manifest
 from worker.errors import ReleaseError
 from worker.release.catalogue import Catalogue
-from worker.release.files import StoreFiles
-from worker.release.integrity import (
+from worker.release.files import (
     RELEASE_NAME,
     RESTORE,
+    StoreFiles,
     check_file,
     digest,
     manifest_bytes,

@@ -14,7 +14,6 @@ from worker.monitoring.threads import start_vital
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.release.vectors import unit_length
-from worker.retrieval.device_index import DeviceIndex
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.lists import Vectors
 from worker.retrieval.milvus import EF_MIN, Milvus, warm
@@ -85,10 +84,7 @@ class ReleaseLoader:
         manifest, worker = release.manifest, self._settings.worker
         size = manifest.movies * manifest.dimension * np.dtype(np.float32).itemsize
         if size <= worker.exact_max_mb * 1_000_000:
-            ids, vectors = release.catalogue.movie_ids, self._vectors(release, sha256)
-            # On a CPU Paddle takes several times as long as what is made for one.
-            on_gpu = release.user_tower.device == "gpu"
-            return DeviceIndex(ids, vectors, "gpu") if on_gpu else ExactIndex(ids, vectors)
+            return ExactIndex(release.catalogue.movie_ids, self._vectors(release, sha256))
         for needs, what, instead in (
             (worker.retrieval == "exact", "exact retrieval", "RETRIEVAL to milvus"),
             (worker.diversity > 0, "diversity", "DIVERSITY to 0"),
