@@ -22,7 +22,7 @@ from ops.bench.release import USERS, bench_store
 from ops.data.titles import GENRES
 from schemas.settings import Settings, load_settings
 from worker import interpreter
-from worker.events.batch import Event
+from worker.events import Event
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation

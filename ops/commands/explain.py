@@ -21,6 +21,7 @@ from ops.commands.options import (
 from ops.data.seed_codes import table
 from schemas.errors import MarqueeError
 from schemas.profile import ProfileEvent
+from worker.events import Rejection, decode
 
 if TYPE_CHECKING:
     from ops.offline.explain import Explanation, Pull
@@ -81,8 +82,6 @@ def explain(
 def _read(text: str) -> ProfileEvent:
     """An event, read as the worker reads it."""
     import sys
-
-    from worker.events.decode import Rejection, decode
 
     decoded = decode(sys.stdin.buffer.read() if text == "-" else text.encode())
     if isinstance(decoded, Rejection):

@@ -13,7 +13,7 @@ from schemas.errors import MarqueeError
 from schemas.headers import Headers
 from schemas.profile import AGE_GROUPS, OCCUPATIONS
 from schemas.settings import Settings
-from worker.events.batch import Answer
+from worker.events import Answer
 
 TOP = 5
 _BATCH = 256

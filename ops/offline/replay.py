@@ -19,7 +19,7 @@ from schemas.errors import MarqueeError
 from schemas.headers import mended
 from schemas.names import Names
 from schemas.settings import Settings
-from worker.events.batch import Answer, Event
+from worker.events import Answer, Event
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from schemas.errors import MarqueeError
 from schemas.profile import GENDERS, OCCUPATIONS, ProfileEvent
-from worker.events.decode import Rejection, decode
+from worker.events import Rejection, decode
 
 USERS_FILE = "users.dat"
 _USER = re.compile(rb"(\d{1,18})::([FM])::(\d{1,3})::(\d{1,2})(::.*)?")

@@ -8,7 +8,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 import worker.kafka.publish
 import worker.stream.loop
 import worker.stream.offsets
-from worker.events.batch import Event, positions_after
+from worker.events import Event, positions_after
 
 ExactlyOnce: Any = worker.kafka.publish.ExactlyOnce
 Positions: Any = worker.stream.offsets.Positions

@@ -10,7 +10,7 @@ from schemas import kafka as clients
 from schemas.settings import Settings
 from tests.activation import activate
 from tests.processes import Process, wait_for
-from worker.events.decode import MAX_EVENT_BYTES
+from worker.events import MAX_EVENT_BYTES
 from worker.stream.memory import COMPRESSION, bound
 
 MEBIBYTE = 2**20

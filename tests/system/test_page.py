@@ -16,7 +16,7 @@ from tests.activation import activate
 from tests.processes import Process
 from tests.system.browser import Browser
 from tests.unit.events import PolledEvent
-from worker.events.batch import Answer, Record
+from worker.events import Answer, Record
 from worker.monitoring.http import Health, HttpServer, serve
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics

@@ -15,7 +15,7 @@ from schemas.recommendation import Retrieval
 from tests.unit.events import PolledEvent
 from tests.unit.lists import found
 from worker.errors import AbandonedError, ForeignVectorsError, SupersededError
-from worker.events.batch import Event, Record
+from worker.events import Event, Record
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation
 from worker.release.features import Unknowns

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.dead_letter import REASONS, Reason
 from schemas.profile import Filter, ProfileEvent, age_group
-from worker.events.decode import MAX_EVENT_BYTES, Rejection, decode
+from worker.events import MAX_EVENT_BYTES, Rejection, decode
 
 
 def test_reads_every_field() -> None:

@@ -11,10 +11,10 @@ from schemas.profile import ProfileEvent
 from schemas.recommendation import Recommendation
 from tests.unit.events import PolledEvent
 from tests.unit.lists import lists_of
-from worker.events.decode import Rejection
-from worker.events.encode import RecommendationEncoder, encode_dead_letter
+from worker.events import Rejection, encode_dead_letter
 from worker.release.catalogue import Catalogue
 from worker.retrieval.lists import Pick
+from worker.serving.encoder import RecommendationEncoder
 
 CATALOGUE = Catalogue(
     np.array([1, 3030], dtype=np.int64),

@@ -11,8 +11,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from ops.faults.raw import Pairs, RawProducer
 from schemas.headers import headers_of, mended
-from worker.events.decode import decode
-from worker.events.encode import encode_dead_letter
+from worker.events import decode, encode_dead_letter
 from worker.stream.answered import answered_by
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.release import TrialRecord
 from tests.unit.events import PolledEvent
-from worker.events.batch import Event
+from worker.events import Event
 from worker.serving.lineup import Trial, share_of
 
 KEYS = [str(user).encode() for user in range(1, 10_001)]

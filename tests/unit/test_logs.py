@@ -11,10 +11,7 @@ from ops.deployment import logs
 from schemas.dead_letter import Reason
 from schemas.settings import LogSettings
 from tests.unit.events import PolledEvent
-from worker.events.batch import Answer, Record
-from worker.events.decode import Rejection
-from worker.events.encode import encode_dead_letter
-from worker.events.report import place, report_dead_letters
+from worker.events import Answer, Record, Rejection, encode_dead_letter, log_fields, report_dead_letters
 
 SECRET = "gender F, watched 1193"
 
@@ -48,7 +45,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 def test_a_machine_gets_the_place_as_fields(capsys: pytest.CaptureFixture[str]) -> None:
     log = set_up("json")
 
-    log.error("cannot answer", extra=place(PolledEvent(), "20261121T101500-3f9c2a"))
+    log.error("cannot answer", extra=log_fields(PolledEvent(), "20261121T101500-3f9c2a"))
 
     (line,) = lines(capsys)
     assert (line["level"], line["logger"], line["message"]) == ("ERROR", "worker.test", "cannot answer")

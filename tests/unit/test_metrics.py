@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from schemas.dead_letter import Reason
 from schemas.release import ReleaseRecord, ReleaseState, now
 from tests.unit.events import PolledEvent
-from worker.events.batch import Answer, Record
+from worker.events import Answer, Record
 from worker.monitoring.histogram import BatchHistogram
 from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.monitoring.lag_metrics import LagMetrics

@@ -19,9 +19,7 @@ from schemas.dead_letter import Reason
 from schemas.errors import SettingsError
 from schemas.settings import HttpSettings, load_settings
 from tests.unit.events import PolledEvent
-from worker.events.batch import Answer, Record
-from worker.events.decode import Rejection, decode
-from worker.events.encode import encode_dead_letter
+from worker.events import Answer, Record, Rejection, decode, encode_dead_letter
 from worker.monitoring.http import Health, HttpServer, serve
 from worker.monitoring.latest import KEPT, Latest
 from worker.monitoring.metrics import Metrics

@@ -12,7 +12,7 @@ from schemas.dead_letter import Reason
 from schemas.errors import FatalKafkaError
 from tests.unit.events import PolledEvent
 from worker.errors import RefusedError, UndoneError
-from worker.events.batch import Answer, Event, Record, positions_after
+from worker.events import Answer, Event, Record, positions_after
 from worker.kafka.calls import CallWatch
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics

@@ -10,7 +10,7 @@ from schemas import kafka
 from schemas.settings import Settings, load_settings
 from tests.unit.events import PolledEvent
 from worker.errors import RefusedError, UndoneError
-from worker.events.batch import Answer, Record
+from worker.events import Answer, Record
 from worker.kafka.publish import AtLeastOnce, ExactlyOnce, Publisher
 from worker.kafka.refusals import refusal, refused_at_once
 

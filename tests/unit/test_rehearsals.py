@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from schemas.dead_letter import Reason
 from schemas.settings import load_settings
-from worker.events.decode import decode
+from worker.events import decode
 from worker.monitoring.metrics import Metrics
 from worker.serving.answer import Answerer
 from worker.stream import rehearsal, rehearsals

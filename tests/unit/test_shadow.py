@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from schemas.release import TrialRecord
 from tests.unit.events import PolledEvent
 from tests.unit.lists import found
-from worker.events.batch import Answer, Event, Record
+from worker.events import Answer, Event, Record
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation
 from worker.release.features import Unknowns

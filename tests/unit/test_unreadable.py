@@ -11,8 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from schemas.dead_letter import Reason
 from schemas.settings import load_settings
-from worker.events.aside import unreadable_event
-from worker.events.decode import Rejection, decode
+from worker.events import Rejection, decode, unreadable_event
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.serving.answer import Answerer

@@ -21,7 +21,7 @@ from schemas import kafka
 from schemas.errors import FatalKafkaError, SettingsError
 from schemas.settings import Settings
 from worker.errors import RefusedError, UndoneError
-from worker.events.batch import Answer, Record, positions_after
+from worker.events import Answer, Record, positions_after
 from worker.kafka.calls import CallWatch
 from worker.kafka.refusals import (
     REFUSED_FOR_WHAT_THEY_ARE,

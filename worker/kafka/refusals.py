@@ -3,7 +3,7 @@
 from confluent_kafka import KafkaError, Message
 
 from worker.errors import RefusedError, UndoneError
-from worker.events.batch import Record
+from worker.events import Record
 
 # `_INVALID_DIFFERENT_RECORD` is of records that were sent together with one that is INVALID_RECORD.
 REFUSED_FOR_WHAT_THEY_ARE = frozenset(

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from schemas.errors import UnreachableError
 from schemas.kafka import watermarks
-from worker.events.batch import Place, place_of
+from worker.events import Partition, partition_of
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +35,17 @@ class Strikes:
     """Counts errors of one batch in a row, partition by partition."""
 
     def __init__(self) -> None:
-        self._seen: dict[Place, tuple[int, int]] = {}
+        self._seen: dict[Partition, tuple[int, int]] = {}
 
     def out(self, message: Message) -> bool:
         """Whether the batch that this error is about was seen `STRIKES` times."""
-        place, offset = place_of(message), message.offset() or 0
+        place, offset = partition_of(message), message.offset() or 0
         before, times = self._seen.get(place, (offset, 0))
         times = times + 1 if before == offset else 1
         self._seen[place] = offset, times
         return times >= STRIKES
 
-    def forget(self, place: Place) -> None:
+    def forget(self, place: Partition) -> None:
         self._seen.pop(place, None)
 
 
@@ -64,7 +64,7 @@ class Skipping:
             UnreachableError: Kafka does not tell where the batch ends.
             KafkaException: as the client's.
         """
-        place = place_of(message)
+        place = partition_of(message)
         if not self._strikes.out(message):
             return None
         begin, end = extent_of_batch(self._config, place, first, _SECONDS)
@@ -77,7 +77,7 @@ class Skipping:
         return begin, end
 
 
-def extent_of_batch(config: dict[str, Any], place: Place, first: int, seconds: float) -> tuple[int, int]:
+def extent_of_batch(config: dict[str, Any], place: Partition, first: int, seconds: float) -> tuple[int, int]:
     """The first offset of a batch that cannot be decoded, and the one after it; `first` is what the client reports.
 
     Retention may have removed the batch's beginning: the first offset is one that is still there.
@@ -106,7 +106,7 @@ def extent_of_batch(config: dict[str, Any], place: Place, first: int, seconds: f
         consumer.close()
 
 
-def _fails_at(consumer: Consumer, place: Place, offset: int, deadline: float) -> int | None:
+def _fails_at(consumer: Consumer, place: Partition, offset: int, deadline: float) -> int | None:
     """The offset that the client reports where it fails to read here; None where it reads, or is past the end."""
     consumer.assign([TopicPartition(*place, offset)])
     while time.monotonic() < deadline:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from schemas import dead_letter
-from worker.events.batch import Answer, source_of
+from worker.events import Answer, source_of
 
 KEPT = 8  # of each
 # More of a dead letter's bytes nobody reads on a page.

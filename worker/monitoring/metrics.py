@@ -13,7 +13,7 @@ import numpy as np
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from schemas.dead_letter import Reason
-from worker.events.batch import Answer, Trigger
+from worker.events import Answer, Trigger
 from worker.monitoring.histogram import BatchHistogram
 from worker.monitoring.kafka_metrics import KafkaMetrics
 from worker.monitoring.lag_metrics import LagMetrics

@@ -18,10 +18,16 @@ from schemas.names import Names
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
 from worker.errors import UndoneError
-from worker.events.batch import Event, Place, Record, place_of
-from worker.events.decode import Rejection, decode_feedback
-from worker.events.encode import encode_dead_letter
-from worker.events.taken import size_of
+from worker.events import (
+    Event,
+    Partition,
+    Record,
+    Rejection,
+    decode_feedback,
+    encode_dead_letter,
+    partition_of,
+    size_of,
+)
 from worker.kafka.aside import AdminProcess
 from worker.kafka.publish import CALL_SECONDS, raise_if_final
 from worker.kafka.topic_ids import topic_ids
@@ -62,8 +68,8 @@ class Joining:
         self._names = settings.names
         self._join = join
         self._keep_place, self._stopping, self._left_out = keep_place, stopping, left_out
-        self._next: dict[Place, int] = {}
-        self._read_to_ms: dict[Place, float] = {}  # inf at a partition's end
+        self._next: dict[Partition, int] = {}
+        self._read_to_ms: dict[Partition, float] = {}  # inf at a partition's end
         self.letters: list[Record] = []
         """What could not be read since the last commit."""
         self._letters_bytes = 0
@@ -81,7 +87,7 @@ class Joining:
         )
         self._consumer = Consumer(config)
         self._skipping = Skipping(config, self._consumer)
-        self._skipped_to: dict[Place, int] = {}
+        self._skipped_to: dict[Partition, int] = {}
 
     def begin(self, positions: OutcomesPositions | None, records: Iterable[OutcomesRecord]) -> None:
         """Stand where whoever committed these stood; at the topics' beginnings where nobody has.
@@ -104,7 +110,7 @@ class Joining:
         """Count what has come; waits a moment where nothing has."""
         records = self._read(self._consumer.consume(_BATCH, _POLL_SECONDS), new=True)
         for message in records:
-            self._next[place_of(message)] = (message.offset() or 0) + 1
+            self._next[partition_of(message)] = (message.offset() or 0) + 1
         self.dirty = self.dirty or bool(records)
 
     @property
@@ -142,7 +148,7 @@ class Joining:
         self._consumer.close()
         self._segments.close()
 
-    def _places(self, positions: OutcomesPositions | None) -> dict[Place, int]:
+    def _places(self, positions: OutcomesPositions | None) -> dict[Partition, int]:
         """Every partition of both topics and where to go on counting."""
         seen = self._consumer.list_topics(timeout=CALL_SECONDS).topics
         self._ids = self._seen_ids()
@@ -165,7 +171,7 @@ class Joining:
         with AdminProcess() as admin:
             return admin.call(topic_ids, self._settings, names, CALL_SECONDS, seconds=CALL_SECONDS)
 
-    def _read_again(self, places: dict[Place, int], since_ms: int) -> None:
+    def _read_again(self, places: dict[Partition, int], since_ms: int) -> None:
         """Read what was read before, of the last day and as much as is remembered; nothing of it counts again."""
         asked = [TopicPartition(*place, since_ms) for place in places]
         found = self._consumer.offsets_for_times(asked, timeout=CALL_SECONDS)
@@ -184,9 +190,11 @@ class Joining:
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > _QUIET_SECONDS:
                 raise UndoneError("the last day could not be read again")
-            old = [m for m in messages if m.error() is not None or (m.offset() or 0) < places[place_of(m)]]
+            old = [
+                m for m in messages if m.error() is not None or (m.offset() or 0) < places[partition_of(m)]
+            ]
             self._read(old, new=False)
-            unread -= {place_of(m) for m in messages if (m.offset() or 0) >= places[place_of(m)] - 1}
+            unread -= {partition_of(m) for m in messages if (m.offset() or 0) >= places[partition_of(m)] - 1}
             unread -= {place for place in unread if self._skipped_to.get(place, 0) >= places[place]}
         self._read_to_ms.clear()
 
@@ -198,7 +206,7 @@ class Joining:
         for message in records:
             if message.topic() == self._names.feedback:
                 self._take_feedback(message, new)
-            self._read_to_ms[place_of(message)] = message.timestamp()[1]
+            self._read_to_ms[partition_of(message)] = message.timestamp()[1]
         return records
 
     def _is_record(self, message: Message) -> bool:
@@ -206,7 +214,7 @@ class Joining:
         if error is None:
             return True
         if error.code() == KafkaError._PARTITION_EOF:
-            self._read_to_ms[place_of(message)] = float("inf")
+            self._read_to_ms[partition_of(message)] = float("inf")
         elif (first := undecodable_at(message)) is not None:
             self._skip(message, first)
         else:
@@ -216,7 +224,7 @@ class Joining:
 
     def _skip(self, message: Message, first: int) -> None:
         """Raises as `Skipping.skip`."""
-        skipped, place = self._skipping.skip(message, first), place_of(message)
+        skipped, place = self._skipping.skip(message, first), partition_of(message)
         if skipped is None:
             return
         begin, end = skipped

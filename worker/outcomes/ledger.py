@@ -18,7 +18,7 @@ from schemas.feedback import (
 )
 from schemas.settings import Settings
 from worker.errors import RefusedError, UndoneError
-from worker.events.batch import Record
+from worker.events import Record
 from worker.indexer.state import sorted_out
 from worker.kafka.compacted import CompactedReader
 from worker.kafka.publish import CALL_SECONDS, raise_if_final

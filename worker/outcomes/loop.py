@@ -14,8 +14,7 @@ from schemas.errors import UnreachableError
 from schemas.feedback import OutcomesPositions, OutcomesRecord, UnreadableOutcomesError
 from schemas.settings import Settings
 from worker.errors import RefusedError, UndoneError
-from worker.events.batch import Record
-from worker.events.encode import without_its_value
+from worker.events import Record, without_its_value
 from worker.kafka.leader import Turn
 from worker.kafka.publish import raise_if_final
 from worker.kafka.topic_watch import TopicWatch

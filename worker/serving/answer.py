@@ -10,11 +10,16 @@ from schemas.errors import MarqueeError
 from schemas.headers import Headers
 from schemas.profile import DEFAULT_K, ProfileEvent
 from worker.errors import AbandonedError, MixedReleasesError, SupersededError
-from worker.events.aside import EventAside
-from worker.events.batch import Answer, Event, source_of
-from worker.events.decode import Rejection, decode
-from worker.events.encode import encode_dead_letter
-from worker.events.report import place
+from worker.events import (
+    Answer,
+    CopiedEvent,
+    Event,
+    Rejection,
+    decode,
+    encode_dead_letter,
+    log_fields,
+    source_of,
+)
 from worker.monitoring.failpoints import failpoint
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation
@@ -145,7 +150,7 @@ class Answerer:
             "the result of %s was not made by release %s alone",
             source_of(answer.event),
             served.name,
-            extra=place(answer.event, served.name),
+            extra=log_fields(answer.event, served.name),
         )
         rejection = Rejection(
             Reason.PROCESSING_FAILED, f"the result was not made by release {served.name} alone"
@@ -154,7 +159,7 @@ class Answerer:
 
     def _dead_letter(self, event: Event, rejection: Rejection, served: ServedRelease) -> Answer:
         about: Headers = []
-        if isinstance(event, EventAside) and event.rejection is not None:
+        if isinstance(event, CopiedEvent) and event.rejection is not None:
             rejection, about = event.rejection, event.about_value
         record = encode_dead_letter(self._dead_letters, event, rejection, served.name)
         record.headers += about
@@ -183,7 +188,7 @@ class Answerer:
                 "cannot answer %s with release %s",
                 source_of(event),
                 served.name,
-                extra=place(event, served.name),
+                extra=log_fields(event, served.name),
             )
             if isinstance(error, MixedReleasesError):
                 self._metrics.release.mismatch(1)

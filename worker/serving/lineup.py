@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from schemas.release import TrialRecord
-from worker.events.batch import Event, source_of
+from worker.events import Event, source_of
 from worker.monitoring.threads import Cancellation
 from worker.serving.served import ServedRelease
 

@@ -9,7 +9,6 @@ from threadpoolctl import threadpool_limits
 from schemas.profile import ProfileEvent
 from schemas.settings import Settings
 from worker.errors import MilvusError, ReleaseError
-from worker.events.encode import RecommendationEncoder
 from worker.monitoring.threads import start_vital
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
@@ -18,6 +17,7 @@ from worker.retrieval.exact import ExactIndex
 from worker.retrieval.lists import Vectors
 from worker.retrieval.milvus import EF_MIN, Milvus, warm
 from worker.serving.cache import ListCache
+from worker.serving.encoder import RecommendationEncoder
 from worker.serving.served import ServedRelease
 
 log = logging.getLogger(__name__)

@@ -6,14 +6,14 @@ from functools import cached_property
 import numpy as np
 import orjson
 
-from worker.events.batch import Record
-from worker.events.encode import RecommendationEncoder
+from worker.events import Record
 from worker.release.release import Release
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.filters import Filters
 from worker.retrieval.lists import Lists, Vectors
 from worker.retrieval.milvus import EF_MIN
 from worker.serving.cache import ListCache
+from worker.serving.encoder import RecommendationEncoder
 
 # Between what a server computes and what we do, relatively; two releases are further apart.
 _SCORES_WITHIN = 1e-3

@@ -13,7 +13,7 @@ import orjson
 
 from schemas.errors import SettingsError
 from schemas.profile import ProfileEvent
-from worker.events.batch import Answer, Event
+from worker.events import Answer, Event
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation, start_side
 from worker.serving.lineup import Trial

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from schemas.dead_letter import Reason
 from worker.errors import RefusedError
-from worker.events.batch import Answer, source_of
+from worker.events import Answer, source_of
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from schemas import dead_letter, kafka
 from schemas.headers import headers_of
 from schemas.kafka import watermarks
 from schemas.settings import Settings
-from worker.events.batch import Place, place_of
+from worker.events import Partition, partition_of
 from worker.kafka.publish import raise_if_final
 
 # Of each partition. Aborted records, the markers of transactions and the dead letters of feedback take offsets as well; where nothing
@@ -87,7 +87,7 @@ class AnsweredReader:
         return reading.last
 
     def look(
-        self, partitions: Iterable[int], timeout_s: float, since: Mapping[Place, int] | None = None
+        self, partitions: Iterable[int], timeout_s: float, since: Mapping[Partition, int] | None = None
     ) -> Reading:
         """As `last`, partition by partition; one without a leader keeps no other from being read.
 
@@ -111,10 +111,10 @@ class AnsweredReader:
             records, ends, problem = self._read([(*place, _TAIL_BASE - count) for place in left], deadline)
             if count <= _ENOUGH:
                 unread |= {partition: problem for _, partition in left - ends.keys()}
-            oldest_ms: dict[Place, int] = {}
-            seen: set[Place] = set()
+            oldest_ms: dict[Partition, int] = {}
+            seen: set[Partition] = set()
             for record in records:
-                place, partition = place_of(record), place_of(record)[1]
+                place, partition = partition_of(record), partition_of(record)[1]
                 oldest_ms.setdefault(place, record.timestamp()[1])
                 answered = answered_by(record, self._profiles)
                 if answered is not None and (record.offset() or 0) >= since.get(place, 0):
@@ -169,10 +169,10 @@ class AnsweredReader:
 
     def _read(
         self, begin: Sequence[tuple[str, int, int]], deadline: float, *, enough: float = float("inf")
-    ) -> tuple[list[Message], Mapping[Place, int], KafkaError]:
+    ) -> tuple[list[Message], Mapping[Partition, int], KafkaError]:
         """Records from these offsets on, up to the end of each partition, or `enough` of them; those ends; and why one is missing."""
         records: list[Message] = []
-        ends: dict[Place, int] = {}
+        ends: dict[Partition, int] = {}
         problem = KafkaError(KafkaError._TIMED_OUT)
         self._consumer.assign([TopicPartition(*place) for place in begin])
         try:
@@ -184,7 +184,7 @@ class AnsweredReader:
                     if error is None:
                         records.append(message)
                     elif error.code() == KafkaError._PARTITION_EOF:
-                        ends[place_of(message)] = message.offset() or 0
+                        ends[partition_of(message)] = message.offset() or 0
                     else:
                         raise_if_final(error)
                         problem = error

@@ -35,8 +35,7 @@ from schemas.errors import FatalKafkaError, MarqueeError, UnreachableError
 from schemas.headers import mended
 from schemas.settings import Settings
 from worker.errors import UndoneError
-from worker.events.batch import Event, Trigger
-from worker.events.taken import Taken
+from worker.events import Event, PolledEvents, Trigger
 from worker.kafka.aside import AdminProcess
 from worker.kafka.publish import TRANSACTION_SECONDS, AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
 from worker.kafka.reconciliation import Reconciliation
@@ -149,7 +148,7 @@ class Stream:
         self._pipeline = Pipeline(
             answerer.answer, answerer.last_resort, self._publisher, metrics, latest, batch_bytes
         )
-        self._taken = Taken(settings.worker.batch_events, batch_bytes)
+        self._taken = PolledEvents(settings.worker.batch_events, batch_bytes)
         self._taken_at = 0.0
         self._rewinding = False
         self._paused = False

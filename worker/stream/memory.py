@@ -4,7 +4,7 @@ tests/integration/test_memory.py."""
 from schemas import kafka
 from schemas.profile import MAX_EXCLUDE, MAX_K, MAX_RECENT
 from schemas.settings import Settings
-from worker.events.decode import MAX_EVENT_BYTES
+from worker.events import MAX_EVENT_BYTES
 from worker.serving.cache import ENTRY_BYTES
 from worker.serving.shadow import HELD
 from worker.stream.pipeline import ANSWERERS, DEPTH

@@ -16,7 +16,7 @@ from schemas.errors import UnreachableError
 from schemas.kafka import watermarks
 from schemas.release import TopicRecord, topic_key
 from schemas.settings import Settings
-from worker.events.batch import Place
+from worker.events import Partition
 from worker.kafka.aside import AdminProcess
 from worker.kafka.records import read_releases
 from worker.kafka.topic_ids import topic_ids
@@ -33,7 +33,7 @@ _NEVER = 2**62
 class Seen:
     """What is known of `profiles` at one moment."""
 
-    since: dict[Place, int] = field(default_factory=dict)
+    since: dict[Partition, int] = field(default_factory=dict)
     """Offsets of the topics of answers: what lies before them answers events of another `profiles`."""
     known: bool = False
     """Whether everything after these offsets answers events of this very topic; else timestamps tell."""
@@ -119,7 +119,7 @@ class Origin:
             and all(record.answers.get(topic) == ids.get(topic) for topic in self._answers)
         )
 
-    def _unknown(self, ids: dict[str, str], record: TopicRecord) -> dict[Place, int]:
+    def _unknown(self, ids: dict[str, str], record: TopicRecord) -> dict[Partition, int]:
         anew = [topic for topic in self._answers if ids.get(topic) != record.answers.get(topic)]
         return {(topic, number): _NEVER for topic in anew for number in range(1_000)}
 
@@ -145,7 +145,7 @@ class Origin:
         )
 
 
-def _since(record: TopicRecord) -> dict[Place, int]:
+def _since(record: TopicRecord) -> dict[Partition, int]:
     return {
         (topic, number): end for topic, ends in record.ends.items() for number, end in enumerate(ends) if end
     }

@@ -18,8 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from worker.errors import AbandonedError, RefusedError, UndoneError
-from worker.events.batch import Answer, Batch, Event, Trigger
-from worker.events.report import report_dead_letters
+from worker.events import Answer, Batch, Event, Trigger, report_dead_letters
 from worker.kafka.publish import Publisher
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics

@@ -15,9 +15,7 @@ from confluent_kafka import KafkaException
 from schemas import kafka
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
-from worker.events.aside import EventAside, read_event, unreadable_event
-from worker.events.batch import Place
-from worker.events.decode import MAX_EVENT_BYTES
+from worker.events import MAX_EVENT_BYTES, CopiedEvent, Partition, read_event, unreadable_event
 from worker.kafka.batch_reader import Order
 from worker.kafka.undecodable import extent_of_batch
 from worker.monitoring.threads import start_vital
@@ -45,7 +43,7 @@ _one = threading.Lock()
 class Aside:
     """What was read: the events, in order, and the offset at which the worker's own client goes on."""
 
-    events: Sequence[EventAside]
+    events: Sequence[CopiedEvent]
     next_offset: int
 
 
@@ -69,7 +67,7 @@ class _DiedError(Exception):
 class ReadAside:
     """One batch, read in a thread of its own."""
 
-    def __init__(self, settings: Settings, place: Place, position: int, first: int) -> None:
+    def __init__(self, settings: Settings, place: Partition, position: int, first: int) -> None:
         """`position` is the first offset that is wanted, or OFFSET_BEGINNING; `first` the one reported for the batch."""
         self._settings, self._place = settings, place
         self._position, self._first = position, first

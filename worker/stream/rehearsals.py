@@ -11,9 +11,7 @@ from confluent_kafka import TopicPartition
 
 from schemas.dead_letter import Reason
 from schemas.settings import Settings
-from worker.events.aside import EventAside
-from worker.events.batch import Event
-from worker.events.decode import Rejection
+from worker.events import CopiedEvent, Event, Rejection
 from worker.monitoring.metrics import Metrics
 from worker.stream.attempts import ENDS
 from worker.stream.pipeline import DEPTH
@@ -100,10 +98,10 @@ class Rehearsals:
     def _is_condemned(self, event: Event) -> bool:
         return event.offset() in self.condemned.get(event.partition(), ())
 
-    def _dead(self, event: Event) -> EventAside:
+    def _dead(self, event: Event) -> CopiedEvent:
         how = self.condemned[event.partition()][event.offset()]
         error = f"a process that tried the event {how}, {DEATHS} times, after workers had ended at it"
-        return EventAside(
+        return CopiedEvent(
             (event.topic(), event.partition()),
             event.offset(),
             event.key(),

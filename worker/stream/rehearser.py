@@ -33,7 +33,7 @@ from schemas.release import ActiveRecord, TrialRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings, load_settings
 from worker.errors import AbandonedError
-from worker.events.batch import Answer, Event
+from worker.events import Answer, Event
 from worker.kafka.records import read_releases
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from schemas.settings import Settings
-from worker.events.aside import EventAside
-from worker.events.batch import Place, place_of
+from worker.events import CopiedEvent, Partition, partition_of
 from worker.kafka.undecodable import Strikes, undecodable_at
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
@@ -43,21 +42,21 @@ class Unreadable:
     def __init__(self, settings: Settings, consumer: Consumer, health: Health, metrics: Metrics) -> None:
         self._settings, self._consumer = settings, consumer
         self._health, self._metrics = health, metrics
-        self._begun: dict[Place, int] = {}
+        self._begun: dict[Partition, int] = {}
         self._strikes = Strikes()
-        self._held: dict[Place, _Held] = {}
-        self._after: dict[Place, int] = {}  # where batches that were read aside end
+        self._held: dict[Partition, _Held] = {}
+        self._after: dict[Partition, int] = {}  # where batches that were read aside end
 
     def without(self, messages: Sequence[Message]) -> list[Message]:
         """Messages of one poll up to the first error of each partition that is a batch's; those errors are counted."""
-        failed: set[Place] = set()
+        failed: set[Partition] = set()
         left = []
         for message in messages:
             if undecodable_at(message) is not None:
-                if place_of(message) not in failed:
+                if partition_of(message) not in failed:
                     self._strike(message)
-                failed.add(place_of(message))
-            elif message.error() is not None or place_of(message) not in failed:
+                failed.add(partition_of(message))
+            elif message.error() is not None or partition_of(message) not in failed:
                 left.append(message)
         return left
 
@@ -76,7 +75,7 @@ class Unreadable:
         """Those that may be resumed."""
         return [p for p in assignment if (p.topic, p.partition) not in self._held]
 
-    def take(self) -> list[EventAside]:
+    def take(self) -> list[CopiedEvent]:
         """Events of one partition that was read aside, which goes on behind them; called while nothing is taken."""
         for place, held in list(self._held.items()):
             reading = held.reading
@@ -97,7 +96,7 @@ class Unreadable:
                 held.reading.cancel()
 
     def _strike(self, message: Message) -> None:
-        place, first, error = place_of(message), undecodable_at(message), message.error()
+        place, first, error = partition_of(message), undecodable_at(message), message.error()
         assert first is not None and error is not None
         if place in self._held:
             return
@@ -118,7 +117,7 @@ class Unreadable:
         self._held[place] = _Held(position, first, ReadAside(self._settings, place, position, first))
         self._metrics.read_aside()
 
-    def _position(self, place: Place, first: int) -> int:
+    def _position(self, place: Partition, first: int) -> int:
         """The next offset that is wanted: the batch's first, unless reading has begun inside the batch."""
         begun = self._begun.get(place, first)
         if begun >= 0:
@@ -127,8 +126,8 @@ class Unreadable:
         return first if read_before else begun
 
     def _go_on(
-        self, place: Place, held: _Held, events: Sequence[EventAside], next_offset: int
-    ) -> list[EventAside]:
+        self, place: Partition, held: _Held, events: Sequence[CopiedEvent], next_offset: int
+    ) -> list[CopiedEvent]:
         log.warning(
             "read %s-%d@%d aside: %d events, going on at %d", *place, held.first, len(events), next_offset
         )
@@ -138,7 +137,7 @@ class Unreadable:
         go_to(self._consumer, [position])
         return list(events)
 
-    def _wait(self, place: Place, held: _Held, problem: str | None) -> None:
+    def _wait(self, place: Partition, held: _Held, problem: str | None) -> None:
         sentence = f"the batch at {place[0]}-{place[1]}@{held.first} cannot be decoded, and reading it in another process failed: {problem}"
         log.warning(sentence)
         self._health.set(_PART, sentence)

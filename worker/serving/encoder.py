@@ -1,35 +1,25 @@
-"""From lists and reasons to records: JSON recommendations, and dead letters with the event's own bytes."""
+"""JSON recommendations of ranked lists."""
 
-import hashlib
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from itertools import repeat
 from typing import get_args
 
 import numpy as np
 import orjson
 
-from schemas import dead_letter
-from schemas.dead_letter import RESERVED_HEADER_PREFIX
-from schemas.headers import Headers
 from schemas.manifest import Stars
 from schemas.profile import MAX_K, ProfileEvent
 from schemas.recommendation import Retrieval
-from worker.events.aside import EventAside
-from worker.events.batch import Event, Record, source_of
-from worker.events.decode import Rejection
+from worker.events import Event, Record, copied_headers, source_of
 from worker.release.catalogue import Catalogue
 from worker.retrieval.lists import Lists, Scores
 
-# What stands before the movie of a rank, by rank less 1: the end of the one before it, and its own beginning.
+# By rank less 1, the bytes before a movie: the end of the movie before it, and its rank.
 _RANKS = [b'{"rank":1,'] + [b'},{"rank":%d,' % rank for rank in range(2, MAX_K + 1)]
-
-# A person reads it, and a reader's memory pays for it.
-MAX_ERROR_CHARACTERS = 1_000
 
 
 class RecommendationEncoder:
-    """Writes the recommendations of one release; what never changes about a movie is encoded once."""
+    """Writes the recommendations of one release. The constant fields of each movie are encoded once."""
 
     def __init__(
         self, topic: str, release: str, collection: str, catalogue: Catalogue, stars: Stars | None
@@ -50,10 +40,10 @@ class RecommendationEncoder:
         self._sources: dict[tuple[str, int], bytes] = {}  # as many as there are partitions
 
     def movies(self, lists: Lists) -> list[bytes]:
-        """Each list as it stands in `movies`, without its brackets.
+        """Each list as the content of `movies`, without the brackets.
 
-        The pieces of all lists are laid out in one, column by column, and joined list by list: nothing in between is
-        built for a movie.
+        The pieces of all lists are laid out in one list, column by column, and joined list by list: no object is built
+        for a movie.
         """
         total = len(lists.movie_ids)
         if total == 0:
@@ -79,7 +69,7 @@ class RecommendationEncoder:
         ]
 
     def encode(self, event: Event, profile: ProfileEvent, movies: bytes, retrieval: Retrieval) -> Record:
-        """The recommendation that answers `event`, as the design writes it; `movies` as above."""
+        """The recommendation for `event`, with `movies` as the method of that name returns them."""
         partition = event.partition()
         value = b"".join((
             b'{"event_id":', orjson.dumps(profile.event_id if profile.event_id is not None else source_of(event)),
@@ -98,46 +88,5 @@ class RecommendationEncoder:
 
 
 def _texts(numbers: Scores) -> list[bytes]:
-    """Each number as JSON has it."""
+    """Each number in JSON."""
     return orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
-
-
-def encode_dead_letter(
-    topic: str, event: Event, rejection: Rejection, release: str | None, *, without_value: bool = False
-) -> Record:
-    """The dead letter of an event: its key, bytes and headers untouched, and why in headers of our own.
-
-    `release` is the one that served when the event failed, so that what a release broke can be found again; None for what
-    no release has a part in.
-    `without_value` is for one that no broker takes: the value's length and sha256 stand for it.
-    """
-    value = event.kept_value if isinstance(event, EventAside) else event.value()
-    headers = copied_headers(event)
-    headers += [
-        (dead_letter.REASON, rejection.reason.encode()),
-        (dead_letter.ERROR, rejection.error[:MAX_ERROR_CHARACTERS].encode(errors="replace")),
-        (dead_letter.SOURCE, source_of(event).encode()),
-        (dead_letter.FAILED_AT, datetime.now(UTC).isoformat(timespec="milliseconds").encode()),
-    ]
-    if release is not None:
-        headers.append((dead_letter.RELEASE, release.encode()))
-    letter = Record(topic, event.partition(), event.key(), value, headers)
-    return without_its_value(letter) if without_value else letter
-
-
-def without_its_value(letter: Record) -> Record:
-    """A dead letter whose value's length and sha256 stand for the value, in headers."""
-    value = letter.value
-    if value is None:
-        return letter
-    length_and_digest: Headers = [
-        (dead_letter.VALUE_LENGTH, str(len(value)).encode()),
-        (dead_letter.VALUE_SHA256, hashlib.sha256(value).hexdigest().encode()),
-    ]
-    return Record(letter.topic, letter.partition, letter.key, None, [*letter.headers, *length_and_digest])
-
-
-def copied_headers(event: Event) -> Headers:
-    """An event's headers but for those that are reserved for us."""
-    headers = event.headers()
-    return [pair for pair in headers if not pair[0].startswith(RESERVED_HEADER_PREFIX)] if headers else []
