@@ -108,7 +108,7 @@ class Report:
             "",
             "A gap of a run on Kafka 4.3.1 is not to be set beside one on 4.2.2: with 4.3.1 a KIP-848 group could be stable with",
             "partitions that nobody had, and on either a lone broker's group coordinator that loads twice can keep dead members in a",
-            "group for good ([what a deployment has to see to](exactly-once.md#what-is-left-to-you)); a partition then stands still",
+            "group for good ([your part](exactly-once.md#your-part)); a partition then stands still",
             "until the group changes next.",
             "",
             f"Machine: {', '.join(f'{name} {value}' for name, value in machine().items())}.",
