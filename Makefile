@@ -26,7 +26,7 @@ SYSTEM_PACKAGES := ca-certificates chromium-headless-shell debootstrap docker.io
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-system lock
+.PHONY: help demo test test-system bench faults lock
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,12 @@ test-system: $(VENV)/.installed  ## Containers, kcat, Prometheus, Chromium: test
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null
 	$(VENV)/bin/python -m pytest tests/system $(ENGINE_BESIDE)
 
+bench: $(VENV)/.installed  ## Speed beside limits and other systems; make -s bench ARGS='--quick --json' prints JSON alone
+	@$(VENV)/bin/python -m tests.bench $(ARGS)
+
+faults: $(VENV)/.installed  ## Exactly once under faults; ARGS='--list', ARGS='--scenario kill9 --scale full'
+	@$(VENV)/bin/python -m tests.faults $(ARGS)
+
 # Paddle 2.6 imports setuptools, which Python brings along up to 3.11 alone, and does not ask for it.
 lock: $(VENV)/.installed  ## Resolve the dependencies again into ops/locks; versions stay where they still fit
 	$(LOCK) $(EVERY_PYTHON) pyproject.toml --extra cpu --extra local --group dev -o $(LOCKS)/dev.txt
@@ -61,20 +67,21 @@ lock: $(VENV)/.installed  ## Resolve the dependencies again into ops/locks; vers
 
 # The package itself is linked, not copied, so this runs again only when its metadata changes.
 $(VENV)/.installed $(PADDLE26)/.installed: %/.installed: %/.locked pyproject.toml
-	@$*/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$*/bin/python -m pip install --quiet --no-deps --no-build-isolation -e . >&2
 	@touch $@
 
 $(VENV)/.locked: $(LOCKS)/dev.txt
 $(PADDLE26)/.locked: $(LOCKS)/paddle26.txt
 
 # Always from nothing: what an interrupted set-up left behind looks installed to pip, and is not.
+# All output goes to stderr, because stdout is the command's that needed the environment.
 %/.locked:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
 		{ echo "Marquee runs on Python 3.11 to 3.13, and $(PYTHON) is none of these: make PYTHON=python3.11" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$(PYTHON) cannot make environments: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 2; }
-	@echo "Setting up $* from $<, once: some minutes and about 2 GB"
+	@echo "Setting up $* from $<, once: some minutes and about 2 GB" >&2
 	@rm -rf $*
 	@$(PYTHON) -m venv $*
-	@$*/bin/python -m pip install --require-hashes -r $<
+	@$*/bin/python -m pip install --require-hashes -r $< >&2
 	@touch $@

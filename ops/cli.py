@@ -41,9 +41,8 @@ COMMANDS = (
     "acls",
     "config",
     "doctor",
-    "faults",
-    "bench",
     "demo",
+    "moved",
 )
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.faults.scenario import Result, Scenario
-from ops.faults.suite import Suite
+from tests.faults.scenario import Result, Scenario
+from tests.faults.suite import Suite
 
 EVENTS = 2_000
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from ops.faults import network
-from ops.faults.scenario import Size
-from ops.faults.scenarios import SCENARIOS
-from ops.faults.scenarios.nodes import cut_off
-from ops.faults.servers import Servers
-from ops.faults.suite import run_scenario
-from ops.faults.trial import Trial
+from tests.faults import network
 from tests.faults.kept import EVENTS, assert_kept, is_not_run
+from tests.faults.scenario import Size
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.scenarios.nodes import cut_off
+from tests.faults.servers import Servers
+from tests.faults.suite import run_scenario
+from tests.faults.trial import Trial
 
 pytestmark = pytest.mark.timeout(1_200)
 

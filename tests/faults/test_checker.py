@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ops.faults.checker import Outcome, Sent, Truth, check
+from tests.faults.checker import Outcome, Sent, Truth, check
 
 TOPIC = "profiles"
 SENT = [

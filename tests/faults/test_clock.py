@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.faults.scenarios.clock import HOUR_SECONDS, obstacle, wrong_clock
+from tests.faults.scenarios.clock import HOUR_SECONDS, obstacle, wrong_clock
 
 # Waits of Python's locks, of librdkafka's conditions and of the Milvus client's gRPC, each with a deadline of its own kind.
 WAITS = """

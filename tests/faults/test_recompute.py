@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ops.faults.checker import Outcome, Sent
-from ops.faults.latency import latencies
-from ops.faults.recompute import Sample, differences
 from ops.offline.diff import generated_profiles
 from ops.offline.release import OfflineRelease
 from schemas.settings import load_settings
+from tests.faults.checker import Outcome, Sent
+from tests.faults.latency import latencies
+from tests.faults.recompute import Sample, differences
 from worker.release.store import ReleaseStore
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ops.faults import release
 from ops.local.process import ChildProcess
 from producer import commands
 from schemas.errors import MarqueeError
 from schemas.release import CommandOutcome, ReleaseCommand
 from schemas.settings import load_settings
+from tests.faults import release
 
 
 def test_an_indexer_that_ended_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

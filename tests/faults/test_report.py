@@ -3,11 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from ops.faults.budget import Wait, may
-from ops.faults.report import BEYOND, Report, budget_of, published
-from ops.faults.scenario import Result
-from ops.faults.scenarios import SCENARIOS
-from ops.faults.suite import Suite
+from tests.faults.budget import Wait, may
+from tests.faults.report import BEYOND, Report, budget_of, published
+from tests.faults.scenario import Result
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.suite import Suite
 
 BROKER = Result("broker", "kept", "full", 1, "standalone", events=7, injected={"kill -9": 2}, date="then")
 
@@ -15,7 +15,7 @@ BROKER = Result("broker", "kept", "full", 1, "standalone", events=7, injected={"
 def test_what_has_no_result_here_keeps_the_published_one(tmp_path: Path) -> None:
     suite = Suite(tmp_path, "full")
     small = replace(BROKER, scenario="swap", scale="small")
-    Report("marquee faults", [BROKER, small]).write(tmp_path / "faults")
+    Report("make faults", [BROKER, small]).write(tmp_path / "faults")
 
     found = suite.kept([SCENARIOS["broker"], SCENARIOS["swap"]], published(tmp_path / "faults"))
 
@@ -45,7 +45,7 @@ def test_a_gap_beyond_the_budget_is_marked_and_explained_and_the_verdict_stays()
     assert budget is not None
     over = replace(BROKER, longest_gap_s=budget.seconds + 7, remark="the disk was slow")
 
-    text = Report("marquee faults", [over]).markdown()
+    text = Report("make faults", [over]).markdown()
 
     row = next(line for line in text.splitlines() if line.startswith("| broker | 2 "))
     assert f"| kept | {budget.seconds:g} | {budget.seconds + 7:.1f} {BEYOND} |" in row
@@ -54,7 +54,7 @@ def test_a_gap_beyond_the_budget_is_marked_and_explained_and_the_verdict_stays()
 
 
 def test_a_gap_within_the_budget_is_not_marked() -> None:
-    text = Report("marquee faults", [replace(BROKER, longest_gap_s=1.0)]).markdown()
+    text = Report("make faults", [replace(BROKER, longest_gap_s=1.0)]).markdown()
 
     assert f"1.0 {BEYOND}" not in text
     assert "beyond the budget of" not in text

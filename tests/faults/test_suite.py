@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from ops.faults.orders import POINTS, Order
-from ops.faults.scenario import Result, Scenario, Size
-from ops.faults.scenarios import SCENARIOS
-from ops.faults.scenarios.poison import poisoned
-from ops.faults.scenarios.stalls import stop_at
-from ops.faults.scenarios.unknown_outcome import Outcome, withhold
-from ops.faults.servers import Servers
-from ops.faults.suite import run_scenario
-from ops.faults.trial import Trial
 from tests.faults.kept import EVENTS, assert_kept
+from tests.faults.orders import POINTS, Order
+from tests.faults.scenario import Result, Scenario, Size
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.scenarios.poison import poisoned
+from tests.faults.scenarios.stalls import stop_at
+from tests.faults.scenarios.unknown_outcome import Outcome, withhold
+from tests.faults.servers import Servers
+from tests.faults.suite import run_scenario
+from tests.faults.trial import Trial
 
 QUICK = {
     "MARQUEE_WORKER__MAX_POLL_INTERVAL_MS": "10000",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.faults.scenarios.withdraw import Result, Window, broken_promises
+from tests.faults.scenarios.withdraw import Result, Window, broken_promises
 
 WINDOW = Window(frozenset({7}), events={0: 10, 1: 0}, results={0: 30, 1: 5})
 

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from ops.bench.contenders import MARQUEE
-from ops.bench.deployment import Servers, deploy
-from ops.bench.events import drafts
-from ops.bench.reference import Reference
-from ops.bench.release import bench_store
-from ops.bench.trial import Pace, measure
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import MilvusLite
+from tests.bench.contenders import MARQUEE
+from tests.bench.deployment import Servers, deploy
+from tests.bench.events import drafts
+from tests.bench.reference import Reference
+from tests.bench.release import bench_store
+from tests.bench.trial import Pace, measure
 
 MOVIES = 300
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from ops.faults.raw import Pairs, RawProducer
-from ops.faults.records import outcome_of
 from producer.history import history
 from producer.recommendations import DeadLetter, OutcomeReader, Result
 from schemas.headers import headers_of
 from schemas.settings import Settings
 from tests.activation import activate
 from tests.commands import marquee
+from tests.faults.raw import Pairs, RawProducer
+from tests.faults.records import outcome_of
 from tests.processes import Process, wait_for
 from worker.stream.answered import AnsweredReader
 

@@ -4,12 +4,12 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from ops.faults.reading import cluster_state
 from producer.cluster import Refusal, ends
 from schemas import kafka
 from schemas.errors import UnreachableError
 from schemas.kafka import watermarks
 from schemas.settings import Settings
+from tests.faults.reading import cluster_state
 from worker.kafka import compacted
 from worker.kafka.compacted import CompactedReader
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ops.faults.network import Network
+from tests.faults.network import Network
 
 pytestmark = pytest.mark.system
 

@@ -11,25 +11,25 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from ops.bench import growth, suite
-from ops.bench.contenders import EXACT, EXACT_PEER, MARQUEE, PEERS, SEED, Contender
-from ops.bench.cores import cores_of
-from ops.bench.deployment import Deployment
-from ops.bench.events import drafts, endless
-from ops.bench.figures import BOUNDS, TARGETS, spreads
-from ops.bench.limits import Ceiling, Limits
-from ops.bench.live import due
-from ops.bench.plots import write_plots
-from ops.bench.profile import costs
-from ops.bench.report import Report
-from ops.bench.results import Point, Results, Round
-from ops.bench.schedule import QUICK, interleaved
-from ops.bench.statistics import Spread, between, quantile_ms, ratios, steady_window
-from ops.bench.summary import rows
-from ops.bench.trial import Latency, Measured
 from ops.local.process import ChildProcess
 from schemas.errors import MarqueeError
 from schemas.profile import ProfileEvent
+from tests.bench import growth, suite
+from tests.bench.contenders import EXACT, EXACT_PEER, MARQUEE, PEERS, SEED, Contender
+from tests.bench.cores import cores_of
+from tests.bench.deployment import Deployment
+from tests.bench.events import drafts, endless
+from tests.bench.figures import BOUNDS, TARGETS, spreads
+from tests.bench.limits import Ceiling, Limits
+from tests.bench.live import due
+from tests.bench.plots import write_plots
+from tests.bench.profile import costs
+from tests.bench.report import Report
+from tests.bench.results import Point, Results, Round
+from tests.bench.schedule import QUICK, interleaved
+from tests.bench.statistics import Spread, between, quantile_ms, ratios, steady_window
+from tests.bench.summary import rows
+from tests.bench.trial import Latency, Measured
 
 
 def test_a_rate_leaves_out_the_warming_up_and_the_end() -> None:
@@ -190,11 +190,11 @@ def test_events_without_a_result_leave_no_latency(results: Results) -> None:
 def test_the_report_says_figures_command_and_failures(results: Results, tmp_path: Path) -> None:
     results.failures["shared, round 1: bytewax"] = "it could not be installed"
 
-    Report("marquee bench --quick", results, "2026-11-22T07:00:00+00:00", 300.0).write(tmp_path / "speed")
+    Report("make bench ARGS=--quick", results, "2026-11-22T07:00:00+00:00", 300.0).write(tmp_path / "speed")
 
     written = json.loads((tmp_path / "speed.json").read_text())
     assert written["over_best_peer"] == 4.0
-    assert written["command"] == "marquee bench --quick"
+    assert written["command"] == "make bench ARGS=--quick"
     assert {"Python", "Kafka", "librdkafka", "paddlepaddle"} <= written["versions"].keys()
     text = (tmp_path / "speed.md").read_text()
     assert "| over_best_peer | 4 | 4–4 | 1 | ≥ 4 | yes |" in text
@@ -212,7 +212,7 @@ def test_a_new_report_keeps_what_was_written_by_hand(results: Results, tmp_path:
     page = tmp_path / "speed.md"
     page.write_text("old figures\n<!-- by hand -->\nwhy it is so\n")
 
-    Report("marquee bench", results, "2026-11-22T07:00:00+00:00", 300.0).write(tmp_path / "speed")
+    Report("make bench", results, "2026-11-22T07:00:00+00:00", 300.0).write(tmp_path / "speed")
 
     assert "old figures" not in page.read_text()
     assert page.read_text().endswith("\n\n<!-- by hand -->\nwhy it is so\n")

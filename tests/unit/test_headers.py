@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from ops.faults.raw import Pairs, RawProducer
 from schemas.headers import headers_of, mended
+from tests.faults.raw import Pairs, RawProducer
 from worker.events import decode, encode_dead_letter
 from worker.stream.answered import answered_by
 

@@ -83,6 +83,8 @@ def unknown(words: list[str]) -> list[str]:
             if word in at.commands:
                 at = at.commands[word]
                 options |= {name for parameter in at.params for name in parameter.opts}
+                if at.context_settings.get("ignore_unknown_options"):  # only names its successor
+                    break
                 continue
             if not word.startswith("-"):
                 wrong.append(word)

@@ -1,1 +1,0 @@
-"""`marquee bench`: Marquee beside its limits, the seed's way, and peers, in one run on one machine."""

@@ -1,1 +1,0 @@
-"""Faults that try to break the promise, and the checker that says whether they did."""

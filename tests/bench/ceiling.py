@@ -1,0 +1,80 @@
+"""Milvus' limit: `python -m tests.bench.ceiling RELEASE COLLECTION SECONDS EVENTS`, batched searches and nothing else.
+
+Through the worker's own client, which reads the answer's columns and makes no object of a hit. Prints one JSON object.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.profile import DEFAULT_K, ProfileEvent
+from schemas.settings import load_settings
+from tests.bench.events import drafts
+from tests.bench.limits import Ceiling, Limits
+from worker.release.store import ReleaseStore
+from worker.retrieval.milvus import Milvus
+
+CONCURRENCIES = (1, 2, 3)
+_QUERIES = 16_384
+# The least that settles a tie at the cut.
+_LIMIT = DEFAULT_K + 1
+_WARM_SECONDS = 1.0
+
+
+def main() -> None:
+    """Measure, and print."""
+    name, collection, seconds, events = sys.argv[1:5]
+    settings = load_settings()
+    release = ReleaseStore(settings.store).load(name, device="cpu")
+    pool = drafts(release.features.vocabularies.users, release.catalogue.movie_ids.tolist(), _QUERIES)
+    profiles = [ProfileEvent.model_validate_json(draft.value("limit")) for draft in pool]
+    size = int(events)
+    embedded = _timed(
+        lambda row: release.embed_profiles(profiles[row : row + size]), size, 1, float(seconds) / 2
+    )
+    vectors = np.concatenate(
+        [release.embed_profiles(profiles[row : row + 1_024]) for row in range(0, _QUERIES, 1_024)]
+    )
+    with closing(Milvus(settings.milvus)) as milvus:
+        search = _searcher(milvus, collection, vectors, size)
+        _timed(search, size, 2, _WARM_SECONDS)
+        ceilings = [_timed(search, size, concurrency, float(seconds)) for concurrency in CONCURRENCIES]
+    print(json.dumps(asdict(Limits(ceilings, embedded.cpu_us_per_event))))
+
+
+def _searcher(
+    milvus: Milvus, collection: str, vectors: NDArray[np.float32], size: int
+) -> Callable[[int], object]:
+    return lambda row: milvus.search(collection, vectors[row : row + size], _LIMIT)
+
+
+def _timed(call: Callable[[int], object], events: int, concurrency: int, seconds: float) -> Ceiling:
+    """Call it with rows of the pool, in so many threads, for so long."""
+    done: list[int] = []
+    began, cpu = time.perf_counter(), time.process_time()
+
+    def work(thread: int) -> None:
+        number = thread
+        while time.perf_counter() - began < seconds:
+            call(number * events % (_QUERIES - events + 1))
+            number += concurrency
+            done.append(events)
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(concurrency)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took, used = time.perf_counter() - began, time.process_time() - cpu
+    return Ceiling(events, concurrency, sum(done) / took, 1e6 * used / sum(done))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Where an event's microseconds go, without Kafka and Milvus: `python -m tests.bench.stages`.
+
+Batches of 1,024 are answered by exact search again and again, on one core; of each stage the least CPU is told that any
+took: on a machine that others use as well, that is the nearest to what the work itself takes.
+"""
+
+import random
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+import typer
+from confluent_kafka import Message
+from prometheus_client import CollectorRegistry
+
+from ops.data.titles import GENRES
+from schemas.settings import Settings, load_settings
+from tests.bench.release import USERS, bench_store
+from worker import interpreter
+from worker.events import Event
+from worker.monitoring.http import Health
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.threads import Cancellation
+from worker.release.store import ReleaseStore
+from worker.retrieval.milvus import Milvus
+from worker.retrieval.retriever import Retriever
+from worker.serving.answer import Answerer
+from worker.serving.lineup import Lineup
+from worker.serving.loader import ReleaseLoader
+from worker.serving.served import ServedRelease
+
+BATCH, BATCHES, ROUNDS = 1_024, 4, 10
+_SEED = 1
+
+
+class Stopwatch(Metrics):
+    """CPU seconds of each stage of each batch."""
+
+    def __init__(self) -> None:
+        super().__init__(CollectorRegistry())
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.process_time()
+        yield
+        self.seconds[name] += time.process_time() - began
+
+
+def events(kind: str, movies: int) -> list[Event]:
+    """Events of random people: `history` have seen 20 movies, `filter` want what nobody else does, `asking` both, and 10
+    movies less."""
+    rng = random.Random(_SEED)
+    made = []
+    for number in range(BATCH * BATCHES):
+        user, first = rng.randint(1, USERS), rng.randint(1920, 1990)
+        event: dict[str, Any] = {"event_id": f"{number:016x}", "user_id": user, "age": rng.randint(1, 80)}
+        if kind in ("history", "asking"):
+            event["recent"] = rng.sample(range(1, movies + 1), 20)
+        if kind == "asking":
+            event["exclude"] = rng.sample(range(1, movies + 1), 10)
+        if kind in ("filter", "asking"):
+            years = [first, first + rng.randint(1, 80)]
+            event["filter"] = {
+                "genres": rng.sample(GENRES, 2),
+                "not_genres": rng.sample(GENRES, 1),
+                "years": years,
+            }
+        message = Message(
+            topic="profiles",
+            partition=number % 12,
+            offset=number,
+            value=orjson.dumps(event),
+            key=b"%d" % user,
+        )
+        made.append(cast(Event, message))
+    return made
+
+
+def microseconds(settings: Settings, served: ServedRelease, polled: list[Event]) -> dict[str, float]:
+    """Of each stage, and of all, the fewest CPU microseconds an event that any batch took."""
+    metrics = Stopwatch()
+    retriever = Retriever(settings, Milvus(settings.milvus), Health(), metrics)
+    lineup = cast(Any, _Fixed(Lineup(served, 1)))
+    answerer = Answerer("dead-letters", lineup, retriever, metrics)
+    fewest: dict[str, float] = defaultdict(lambda: float("inf"))
+    interpreter.settle()
+    for start in list(range(0, len(polled), BATCH)) * ROUNDS:
+        metrics.seconds.clear()
+        with metrics.stage("all"):
+            answerer.answer(polled[start : start + BATCH], Cancellation())
+        for stage, seconds in metrics.seconds.items():
+            fewest[stage] = min(fewest[stage], seconds / BATCH * 1e6)
+    return fewest
+
+
+class _Fixed:
+    """What serves, for ever."""
+
+    def __init__(self, lineup: Lineup) -> None:
+        self.lineup = lambda: lineup
+
+
+def main() -> None:
+    """Print a line for each kind of events."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = bench_store(Path(folder))
+        for kind, cached in (("plain", 0), ("filter", 0), ("history", 0), ("asking", 0), ("plain", 100_000)):
+            worker = {"retrieval": "exact", "cached_lists": cached, "device": "cpu"}
+            settings = load_settings(store=store, worker=worker)
+            loader = ReleaseLoader(settings, Milvus(settings.milvus))
+            name = ReleaseStore(store).names()[-1]
+            served = loader.read(name, settings.names.collection(name, 1), None)
+            took = microseconds(settings, served, events(kind, served.release.manifest.movies))
+            stages = ", ".join(f"{stage} {us:.1f}" for stage, us in took.items() if stage != "all")
+            typer.echo(f"{kind}{', cache warm' if cached else ''}: {took['all']:.1f} µs an event ({stages})")
+
+
+if __name__ == "__main__":
+    main()

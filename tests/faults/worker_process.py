@@ -1,0 +1,138 @@
+"""One worker of the suite: started under orders, and seen from outside alone: its exit code, its port, its log."""
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from urllib.error import HTTPError
+
+from ops.local.ports import HOST, free_port
+from ops.local.process import ChildProcess
+from tests.faults.orders import STACKS_SIGNAL, Order, OrderFile
+
+_ANSWER_SECONDS = 2.0
+_STACKS_SECONDS = 1.0
+# A line of faulthandler's; the outer calls of a thread are always the same.
+_CALL = re.compile(r'File ".*?([^/"]+)", line (\d+) in (\S+)')
+_INNERMOST = 5
+_LINE = 200
+# Lines of its log that tell of a rebalance; there is one of each kind when it joins.
+_LOST = " lost "
+_REBALANCE_LINES = (" assigned ", " revoked ", _LOST)
+_UNDONE = "going back to the committed offsets"
+
+
+class WorkerProcess:
+    """`marquee worker` with a name that survives its restarts.
+
+    `wanted`: whether it is to run. `held`: whether it stands still by order, and answers nobody.
+    """
+
+    def __init__(self, name: str, folder: Path, variables: dict[str, str], patches: tuple[str, ...]) -> None:
+        self.name = name
+        self.wanted = True
+        self.held = False
+        self.port = free_port()
+        self.orders = OrderFile(folder / f"{name}.order")
+        self.orders.withdraw()
+        self.child = ChildProcess(
+            name,
+            [sys.executable, "-m", "tests.faults.saboteur", str(self.orders.path), *patches],
+            log=folder / f"{name}.log",
+            environment=variables
+            | {
+                "MARQUEE_WORKER__ID": name,
+                "MARQUEE_HTTP__HOST": HOST,
+                "MARQUEE_HTTP__PORT": str(self.port),
+            },
+        )
+
+    @property
+    def at_work(self) -> bool:
+        """Whether it has committed something since its start."""
+        return self.answered > 0
+
+    @property
+    def answered(self) -> float:
+        """Recommendations that it has committed since its start."""
+        return self.metric('marquee_events_total{outcome="recommendation"}')
+
+    @property
+    def undone(self) -> float:
+        """Transactions that it has undone since its start."""
+        return self.metric('marquee_transactions_total{outcome="undone"}')
+
+    def metric(self, sample: str) -> float:
+        """Value of a sample as /metrics prints it; 0 where there is none, or nobody answers."""
+        lines = self._get("/metrics").decode().splitlines()
+        return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{sample} ")), 0.0)
+
+    @property
+    def problems(self) -> dict[str, str] | None:
+        """What /health/ready says is wrong, by part; None where nobody answers."""
+        body = self._get("/health/ready")
+        return dict(json.loads(body)["problems"]) if body else None
+
+    def _get(self, path: str) -> bytes:
+        """What it answers, with 503 as with 200; nothing where nobody does."""
+        if not self.child.running:
+            return b""
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{self.port}{path}", timeout=_ANSWER_SECONDS) as page:
+                return bytes(page.read())
+        except HTTPError as refusal:
+            return refusal.read()
+        except OSError:
+            return b""
+
+    def order(self, order: Order) -> None:
+        """Have it act when a batch next comes by."""
+        self.orders.give(order)
+
+    def dismiss(self) -> None:
+        """SIGTERM, and not to be started again."""
+        self.wanted = False
+        self.child.terminate()
+
+    def wake(self) -> None:
+        """SIGCONT."""
+        self.held = False
+        if self.child.pid is not None:
+            os.kill(self.child.pid, signal.SIGCONT)
+
+    def state(self) -> str:
+        """What it says of itself, and the last line of its log."""
+        said = next((line for line in reversed(self.log.splitlines()) if line[:1].isdigit()), "nothing")
+        return f"{self.name}, process {self.child.pid}, {self.problems}, last said: {said[:_LINE]}"
+
+    def stacks(self) -> list[str]:
+        """Where each of its threads is, innermost call first: a line of its own for each."""
+        if not self.child.running:
+            return []
+        before = len(self.log)
+        self.child.send_signal(STACKS_SIGNAL)
+        time.sleep(_STACKS_SECONDS)
+        threads = re.split(r"^(?:Current t|T)hread .*$", self.log[before:], flags=re.MULTILINE)[1:]
+        calls = [_CALL.findall(thread)[:_INNERMOST] for thread in threads]
+        return [
+            f"{self.name}: " + " < ".join(f"{file}:{line} {name}" for file, line, name in thread)
+            for thread in calls
+        ]
+
+    @property
+    def log(self) -> str:
+        return self.child.log.read_text(errors="replace") if self.child.log.is_file() else ""
+
+    @property
+    def losses(self) -> int:
+        """How often it has dropped what it had in hand: undone by the broker, or with partitions that it had lost."""
+        return self.log.count(_LOST) + self.log.count(_UNDONE)
+
+    @property
+    def rebalances(self) -> int:
+        """How often its log tells of partitions that came or went."""
+        return sum(any(words in line for words in _REBALANCE_LINES) for line in self.log.splitlines())
