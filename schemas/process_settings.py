@@ -1,8 +1,8 @@
 """Settings of the three processes: worker, indexer and outcomes worker."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from schemas.connection_settings import LONGEST_S, Group
 
@@ -18,7 +18,10 @@ class WorkerSettings(Group):
         description="Name that survives a restart, part of `transactional.id`; if missing, the host name, a locked slot and a "
         "mark of the machine.",
     )
-    delivery: Literal["exactly-once", "at-least-once"] = "exactly-once"
+    delivery: Literal["exactly-once"] | None = Field(
+        None,
+        description="Deprecated: every result is published exactly once. The next version refuses this setting.",
+    )
     retrieval: Literal["milvus", "exact"] = Field(
         "milvus", description="Index to search: Milvus, or the worker's own copy of the vectors."
     )
@@ -101,6 +104,13 @@ class WorkerSettings(Group):
         le=256,
         description="CPU threads that Paddle uses to embed; more than one helps only large batches.",
     )
+
+    @field_validator("delivery", mode="before")
+    @classmethod
+    def _publishes_exactly_once(cls, said: Any) -> Any:
+        if isinstance(said, str) and said.lower() == "at-least-once":
+            raise ValueError("every result is published exactly once by now; remove this setting")
+        return said
 
     @property
     def transaction_timeout_ms(self) -> int:

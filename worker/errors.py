@@ -47,7 +47,7 @@ class NoNumberError(Exception):
     """A tower gave an event a vector that is no number: the event's own fault."""
 
 
-class UndoneError(Exception):
+class AbortedError(Exception):
     """What was published is undone, or nobody knows: read the positions back from Kafka and begin again there."""
 
 

@@ -35,6 +35,10 @@ def run_worker(settings: Settings) -> None:
         SettingsError: a wrong setting, or Kafka or Milvus refuse who we are.
         FatalKafkaError: Kafka ended this process for good; a new one can go on.
     """
+    if settings.worker.delivery is not None:
+        log.warning(
+            "MARQUEE_WORKER__DELIVERY is deprecated: every result is published exactly once; remove it"
+        )
     stopping = Stopping()
     on_signals(stopping.set)
     health, metrics = Health(), Metrics()

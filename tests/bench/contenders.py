@@ -60,23 +60,20 @@ def marquee(
     expected: int,
     *,
     retrieval: Literal["milvus", "exact"] = "milvus",
-    delivery: Literal["exactly-once", "at-least-once"] = "exactly-once",
     cache: bool = False,
     distinct: int | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> Contender:
     """`marquee worker` with some settings."""
-    said: Delivery = "exactly once" if delivery == "exactly-once" else "at least once"
     settings = {
         "MARQUEE_WORKER__RETRIEVAL": retrieval,
-        "MARQUEE_WORKER__DELIVERY": delivery,
         CACHE: CACHED_LISTS if cache else "0",
         "MARQUEE_HTTP__PORT": "0",
     } | dict(variables or {})
     return Contender(
         name,
         title,
-        said,
+        "exactly once",
         expected,
         lambda *_: [sys.executable, "-m", "ops", "worker"],
         settings,
@@ -132,11 +129,7 @@ EXACT_PEER = Contender(
     5_000,
     _peer("faststream", "faststream_batch", "exact"),
 )
-OTHERS = (
-    marquee("milvus-alo", "Marquee, Milvus, no cache", 8_000, delivery="at-least-once"),
-    marquee("exact-alo", "Marquee, exact, no cache", 15_000, retrieval="exact", delivery="at-least-once"),
-    marquee("milvus-cold", "Marquee, Milvus, cache cold", 8_000, cache=True),
-)
+COLD = marquee("milvus-cold", "Marquee, Milvus, cache cold", 8_000, cache=True)
 WARM = marquee("milvus-warm", "Marquee, Milvus, cache warm", 20_000, cache=True, distinct=REPEATED)
 # The first of `everybody`, whose ratios are the point.
 HEADLINE = 3
@@ -144,4 +137,4 @@ HEADLINE = 3
 
 def everybody(sample: Path, batch_events: int) -> list[Contender]:
     """All, in the order of the first round; `sample` holds what the echo answers."""
-    return [echo(sample, batch_events), MARQUEE, EXACT, *OTHERS, WARM, SEED, *PEERS, EXACT_PEER]
+    return [echo(sample, batch_events), MARQUEE, EXACT, COLD, WARM, SEED, *PEERS, EXACT_PEER]

@@ -1,16 +1,18 @@
 """Ways to break the worker that are no settings: the saboteur calls one of these before the worker starts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 
-import worker.kafka.publish
+import worker.kafka.producer
 import worker.stream.loop
 import worker.stream.offsets
+import worker.stream.publisher
 from worker.events import Event, positions_after
 
-ExactlyOnce: Any = worker.kafka.publish.ExactlyOnce
+Publisher: Any = worker.stream.publisher.Publisher
+Transaction: Any = worker.kafka.producer.Transaction
 Positions: Any = worker.stream.offsets.Positions
 Stream: Any = worker.stream.loop.Stream
 
@@ -18,7 +20,7 @@ Stream: Any = worker.stream.loop.Stream
 def metadata_of_a_stranger() -> None:
     """Offsets go under the metadata of a consumer that never joined the group, so the group fences nobody."""
 
-    def settle(itself: Any, **_: bool) -> None:
+    def note_member(itself: Any, **_: bool) -> None:
         if itself._group is None:
             group = itself._config["transactional.id"].rpartition(".")[0]
             servers = itself._config["bootstrap.servers"]
@@ -26,7 +28,7 @@ def metadata_of_a_stranger() -> None:
             itself._group = stranger.consumer_group_metadata()
             stranger.close()
 
-    ExactlyOnce.settle = settle
+    Publisher.note_member = note_member
 
 
 def positions_from_memory() -> None:
@@ -41,6 +43,18 @@ def positions_from_memory() -> None:
     Stream._rewind = rewind
 
 
+def results_before_offsets() -> None:
+    """Commit the records first, and the offsets in a transaction after them: at least once."""
+    produce = Transaction.produce
+
+    def produce_and_commit(itself: Any, records: Iterable[Any]) -> None:
+        produce(itself, records)
+        itself.commit()
+        itself.begin()
+
+    Transaction.produce = produce_and_commit
+
+
 def offsets_before_the_work() -> None:
     """Commit the offsets of what was polled at once, and nothing with the results."""
     take = Stream._take
@@ -51,7 +65,7 @@ def offsets_before_the_work() -> None:
             itself._consumer.commit(offsets=positions_after(events), asynchronous=False)
 
     Stream._take = take_and_commit
-    ExactlyOnce._send_offsets = lambda *_: None
+    Transaction.send_offsets = lambda *_: None
 
 
 def a_group_that_forgets() -> None:

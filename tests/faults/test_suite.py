@@ -111,15 +111,13 @@ def broken(
     folder: Path,
     *patches: str,
     workers: int = 1,
-    delivery: str = "exactly-once",
 ) -> Result:
     """What the suite says about workers that are broken on purpose, or whose servers are."""
     scenario = Scenario(
         "broken", "", run, Size(1, EVENTS), Size(1, EVENTS), protocols=("consumer",), workers=workers
     )
-    variables = {"MARQUEE_WORKER__DELIVERY": delivery}
     named = tuple(f"tests.faults.breakages:{patch}" for patch in patches)
-    return run_scenario(scenario, servers, store, folder, variables=variables, patches=named)
+    return run_scenario(scenario, servers, store, folder, patches=named)
 
 
 def kill_once(point: str) -> Callable[[Trial], None]:
@@ -130,10 +128,12 @@ def kill_once(point: str) -> Callable[[Trial], None]:
     return run
 
 
-def test_at_least_once_repeats(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
-    run = kill_once("after-first-produce")
+def test_results_before_their_offsets_repeat(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
+    run = kill_once("after-commit")
 
-    result = broken(run, servers, fusion_store, tmp_path, delivery="at-least-once")
+    # Offsets behind the results would be found out by the worker itself.
+    patches = "results_before_offsets", "the_group_s_word_alone"
+    result = broken(run, servers, fusion_store, tmp_path, *patches)
 
     assert result.verdict == "BROKEN"
     assert result.findings.keys() == {"duplicated"}

@@ -44,7 +44,7 @@ def configure(settings: Settings, topic: str, name: str, value: str) -> None:
 
 
 def outcomes(settings: Settings, count: int) -> list[Result | DeadLetter]:
-    """One outcome of each of so many events, in their order; at least once there may be more."""
+    """The outcomes of so many events, in the order of the events."""
     found: dict[tuple[int, int], Result | DeadLetter] = {}
     with OutcomeReader(settings, start="beginning") as reader:
 
@@ -56,13 +56,12 @@ def outcomes(settings: Settings, count: int) -> list[Result | DeadLetter]:
     return [found[source] for source in sorted(found)]
 
 
-@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
 def test_a_compacted_topic_that_takes_no_dead_letter_without_a_key_is_waited_for(
-    deployment: Settings, tmp_path: Path, delivery: str
+    deployment: Settings, tmp_path: Path
 ) -> None:
     topic = deployment.names.dead_letters
 
-    with Process("worker", deployment, tmp_path, MARQUEE_WORKER__DELIVERY=delivery) as worker:
+    with Process("worker", deployment, tmp_path) as worker:
         # A worker that starts waits for such a topic before it takes any event (test_topic_settings.py).
         worker.wait_ready()
         configure(deployment, topic, "cleanup.policy", "compact")

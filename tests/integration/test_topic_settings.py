@@ -21,7 +21,7 @@ from tests.commands import marquee
 from tests.integration.test_doctor import configure
 from tests.integration.test_topics import create, states
 from tests.processes import Process, wait_for
-from worker.errors import UndoneError
+from worker.errors import AbortedError
 from worker.indexer.membership import Membership
 from worker.kafka import topic_watch
 from worker.kafka.leader import Turn
@@ -162,7 +162,7 @@ def test_of_two_outcomes_workers_one_works_whatever_partitions_the_other_has(
 
     def shared() -> bool:
         for turn in turns:
-            with suppress(UndoneError):  # the first partition moves: a term ends, and another begins
+            with suppress(AbortedError):  # the first partition moves: a term ends, and another begins
                 turn.keep(0.1)
         assert sum(turn.ours and not turn._lost for turn in turns) <= 1
         return all(turn._consumer.assignment() for turn in turns)

@@ -372,15 +372,13 @@ def test_a_group_that_lost_its_offsets_goes_on_after_the_last_answers(
     assert "the group has lost these offsets: going on after the last answers: partition 1 none," in said
 
 
-def test_at_least_once_answers_every_event(lite_settings: Settings, tmp_path: Path) -> None:
-    activate(lite_settings)
-    sent = publish(lite_settings, [json.dumps({"user_id": i + 1}).encode() for i in range(1_000)])
-
-    with Process("worker", lite_settings, tmp_path, MARQUEE_WORKER__DELIVERY="at-least-once") as worker:
-        outcomes = everything(lite_settings, len(sent))
+def test_the_setting_of_the_only_delivery_is_accepted_with_a_warning(
+    lite_settings: Settings, tmp_path: Path
+) -> None:
+    with Process("worker", lite_settings, tmp_path, MARQUEE_WORKER__DELIVERY="exactly-once") as worker:
+        wait_for("the port", lambda: worker.get("/health/live")[0] == 200)
         assert worker.stop() == 0
-
-    assert_each_once(sent, outcomes)
+        assert "MARQUEE_WORKER__DELIVERY is deprecated" in worker.output
 
 
 def test_wrong_settings_end_it_with_one_sentence(kafka_settings: Settings, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from schemas.errors import FatalKafkaError, SettingsError
-from worker.kafka.publish import raise_if_final
+from worker.kafka.errors import raise_if_final
 
 
 def test_a_fatal_error_ends_the_process() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.settings import load_settings
-from worker.kafka.publish import NOTE_SECONDS, ExactlyOnce
+from worker.stream.publisher import NOTE_SECONDS, Publisher
 
 
 class Member:
@@ -25,19 +25,19 @@ def test_it_is_asked_after_a_change_and_as_often_as_the_protocol_needs(
     protocol: str, asked_later: int, clock: list[float]
 ) -> None:
     member = Member()
-    publisher = ExactlyOnce(load_settings(worker={"group_protocol": protocol}), "w", member)  # type: ignore[arg-type]
+    publisher = Publisher(load_settings(worker={"group_protocol": protocol}), "w", member)  # type: ignore[arg-type]
 
     for _ in range(3):  # not a member yet
-        publisher.settle(regrouped=False)
+        publisher.note_member(regrouped=False)
     assert member.asked == 3
 
     member.id = "us"
-    publisher.settle(regrouped=True)
-    publisher.settle(regrouped=False)
+    publisher.note_member(regrouped=True)
+    publisher.note_member(regrouped=False)
     assert member.asked == 4
 
     clock[0] += 2 * NOTE_SECONDS
-    publisher.settle(regrouped=False)
+    publisher.note_member(regrouped=False)
     assert member.asked == 4 + asked_later
-    publisher.settle(regrouped=True)
+    publisher.note_member(regrouped=True)
     assert member.asked == 5 + asked_later

@@ -11,14 +11,15 @@ from prometheus_client import CollectorRegistry
 from schemas.dead_letter import Reason
 from schemas.errors import FatalKafkaError
 from tests.unit.events import PolledEvent
-from worker.errors import RefusedError, UndoneError
+from worker.errors import AbortedError, RefusedError
 from worker.events import Answer, Event, Record, positions_after
-from worker.kafka.calls import CallWatch
+from worker.kafka.producer import WatchedCalls
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation
 from worker.stream import alone
 from worker.stream.pipeline import DEPTH, Pipeline
+from worker.stream.publisher import Publisher
 
 SECONDS = 5.0
 
@@ -36,7 +37,7 @@ def last_resort(answer: Answer, refusal: str) -> Answer:
     return Answer(answer.event, Record("dead-letters", 0, None, value, []), Reason.PROCESSING_FAILED)
 
 
-class FakePublisher:
+class FakePublisher(Publisher):
     """Takes what it is given, or fails as it is told."""
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class FakePublisher:
         self.gate = threading.Event()
         self.gate.set()
 
-        self.calls = CallWatch()
+        self.calls = WatchedCalls()
         self.starts = 0
         self.unanswered = 0  # times that Kafka does not give us our transactional id
 
@@ -54,20 +55,14 @@ class FakePublisher:
         self.starts += 1
         if self.unanswered:
             self.unanswered -= 1
-            raise UndoneError("no answer")
+            raise AbortedError("no answer")
 
-    def settle(self, *, regrouped: bool) -> None: ...
-
-    def forget(self) -> None: ...
-
-    def learn(self, topics: list[str], timeout_s: float) -> None: ...
-
-    def renew(self) -> None: ...
+    def discard(self) -> None: ...
 
     def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> list[TopicPartition]:
         self.gate.wait(SECONDS)
         if not is_ours():
-            raise UndoneError("not ours")
+            raise AbortedError("not ours")
         self.fail(answers)
         self.transactions += 1
         self.published += [(answer.event.offset(), answer.record.topic) for answer in answers]
@@ -181,7 +176,7 @@ def test_undone_ends_the_generation_and_asks_for_a_rewind(
 ) -> None:
     def once(answers: Sequence[Answer]) -> None:
         publisher.fail = lambda _: None
-        raise UndoneError("the commit timed out")
+        raise AbortedError("the commit timed out")
 
     publisher.fail = once
     publisher.gate.clear()
@@ -202,7 +197,7 @@ def test_what_was_undone_is_settled_before_anybody_goes_on(
 
     def once(answers: Sequence[Answer]) -> None:
         publisher.fail = lambda _: None
-        raise UndoneError("the commit timed out")
+        raise AbortedError("the commit timed out")
 
     publisher.fail = once
     publisher.unanswered = 2
@@ -235,7 +230,7 @@ def fenced() -> None:
 
 
 def undone() -> None:
-    raise UndoneError("timed out at last")
+    raise AbortedError("timed out at last")
 
 
 @pytest.mark.parametrize("end", [fenced, undone])
@@ -276,7 +271,7 @@ def test_what_was_polled_before_the_rewind_is_not_published(
 
     def once(answers: Sequence[Answer]) -> None:
         publisher.fail = lambda _: None
-        raise UndoneError("refused by the group")
+        raise AbortedError("refused by the group")
 
     publisher.fail = once
     pipeline.submit([event(0)], "size")

@@ -200,11 +200,6 @@ def test_one_that_changes_its_word_is_doubted_from_then_on(clock: list[float]) -
         offsets(positions)
 
 
-@pytest.mark.usefixtures("answers", "clock")
-def test_at_least_once_may_be_behind() -> None:
-    assert offsets(asked(Group([7]), delivery="at-least-once")) == [7]
-
-
 @pytest.mark.usefixtures("answers")
 def test_a_reader_that_gets_no_answer_is_replaced_once_it_had_its_time(
     monkeypatch: pytest.MonkeyPatch, clock: list[float]

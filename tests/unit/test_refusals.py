@@ -1,6 +1,6 @@
-"""What `produce` refuses at once is sorted as what a broker refuses, in both ways to publish."""
+"""A record that `produce` refuses at once is handled as one that a broker refuses."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,10 +9,10 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from schemas import kafka
 from schemas.settings import Settings, load_settings
 from tests.unit.events import PolledEvent
-from worker.errors import RefusedError, UndoneError
+from worker.errors import AbortedError, RefusedError
 from worker.events import Answer, Record
-from worker.kafka.publish import AtLeastOnce, ExactlyOnce, Publisher
-from worker.kafka.refusals import refusal, refused_at_once
+from worker.kafka.errors import refusal, refused_at_once
+from worker.stream.publisher import Publisher
 
 SECONDS = 30
 
@@ -26,25 +26,14 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     del broker
 
 
-def exactly_once(settings: Settings, consumer: Consumer) -> Publisher:
-    return ExactlyOnce(settings, "w", consumer)
-
-
-def at_least_once(settings: Settings, consumer: Consumer) -> Publisher:
-    return AtLeastOnce(settings, consumer)
-
-
 def answer(value: bytes, partition: int = 0) -> Answer:
     event: Any = PolledEvent(at=("events", 0, 1))
     return Answer(event, Record("results", partition, b"k", value, []))
 
 
-@pytest.mark.parametrize("made", [exactly_once, at_least_once])
-def test_a_record_larger_than_the_client_takes_is_refused_alone(
-    settings: Settings, made: Callable[[Settings, Consumer], Publisher]
-) -> None:
+def test_a_record_larger_than_the_client_takes_is_refused_alone(settings: Settings) -> None:
     consumer = Consumer(kafka.worker_consumer(settings))
-    publisher = made(settings, consumer)
+    publisher = Publisher(settings, "w", consumer)
     for _ in range(2):  # a producer that was left in a transaction would fail the second time in another way
         with pytest.raises(RefusedError, match="results"):
             publisher.publish([answer(b"small"), answer(b"x" * 3_000)], lambda: True)
@@ -53,7 +42,7 @@ def test_a_record_larger_than_the_client_takes_is_refused_alone(
 
 def test_a_partition_that_is_not_there_is_waited_for_by_name() -> None:
     error = refused_at_once(KafkaError(KafkaError._UNKNOWN_PARTITION), answer(b"").record)
-    assert isinstance(error, UndoneError)
+    assert isinstance(error, AbortedError)
     assert "results did not take a record" in str(error)
     assert "add partitions" in str(error)
 

@@ -135,15 +135,22 @@ def test_choices_are_taken_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARQUEE_LOG__LEVEL", "debug")
     monkeypatch.setenv("MARQUEE_MILVUS__EXACT_AFTER_S", "Never")
     monkeypatch.setenv("MARQUEE_KAFKA__SECURITY_PROTOCOL", "ssl")
-    monkeypatch.setenv("MARQUEE_WORKER__DELIVERY", "At-Least-Once")
+    monkeypatch.setenv("MARQUEE_WORKER__DELIVERY", "Exactly-Once")
     monkeypatch.setenv("MARQUEE_KAFKA__CREATE_TOPICS", "No")
     settings = load_settings(indexer={"index": "hnsw"})
     assert settings.log.level == "DEBUG"
     assert settings.milvus.exact_after_s == "never"
     assert settings.kafka.security_protocol == "SSL"
-    assert settings.worker.delivery == "at-least-once"
+    assert settings.worker.delivery == "exactly-once"
     assert settings.kafka.create_topics is False
     assert settings.indexer.index == "HNSW"
+
+
+def test_at_least_once_ends_the_process_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARQUEE_WORKER__DELIVERY", "At-Least-Once")
+    with pytest.raises(SettingsError, match=r"MARQUEE_WORKER__DELIVERY.*published exactly once") as refusal:
+        load_settings()
+    assert refusal.value.exit_code == 2
 
 
 @pytest.mark.parametrize("prefix", [".", "..", "-", "_", "9", "a" * 100])

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from schemas.settings import load_settings
-from worker.kafka import publish
-from worker.kafka.publish import ExactlyOnce
+from worker.kafka import producer
+from worker.stream.publisher import Publisher
 
 
 class Member:
@@ -45,16 +45,16 @@ now = [100.0]
 
 
 @pytest.fixture
-def publisher(monkeypatch: pytest.MonkeyPatch) -> ExactlyOnce:
+def publisher(monkeypatch: pytest.MonkeyPatch) -> Publisher:
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(publish, "Producer", SlowProducer)
+    monkeypatch.setattr(producer, "Producer", SlowProducer)
     monkeypatch.setattr(SlowProducer, "made", 0)
-    return ExactlyOnce(load_settings(kafka={"client": {"socket.timeout.ms": 2_000}}), "w", Member())  # type: ignore[arg-type]
+    return Publisher(load_settings(kafka={"client": {"socket.timeout.ms": 2_000}}), "w", Member())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("seconds", "producers"), [(0.01, 1), (1.9, 1), (2.0, 3), (3.5, 3)])
 def test_another_takes_the_id_after_a_commit_as_long_as_a_request_may_be(
-    publisher: ExactlyOnce, seconds: float, producers: int, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, seconds: float, producers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SlowProducer, "commit_seconds", seconds)
 

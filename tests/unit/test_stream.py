@@ -18,6 +18,7 @@ from worker.stream import loop as module
 from worker.stream import offsets as positions
 from worker.stream.answered import Reading
 from worker.stream.loop import Stream
+from worker.stream.publisher import Publisher
 
 PLACES = [TopicPartition("marquee.profiles", 0), TopicPartition("marquee.profiles", 1)]
 
@@ -98,7 +99,8 @@ def test_what_was_just_assigned_is_neither_paused_nor_resumed(
     monkeypatch.setattr(module, "Consumer", lambda _: group)
     monkeypatch.setattr(positions, "AnsweredReader", Answers)
     monkeypatch.setattr(AdminProcess, "call", lambda *_, **__: {})
-    settings = load_settings(worker={"delivery": "at-least-once"})
+    monkeypatch.setattr(Publisher, "start", lambda _: None)
+    settings = load_settings()
     stopping = Stopping()
     group.stop = stopping.set
     # When the stream runs

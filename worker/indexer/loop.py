@@ -4,7 +4,7 @@ import logging
 
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
-from worker.errors import UndoneError
+from worker.errors import AbortedError
 from worker.indexer.candidates import Candidates
 from worker.indexer.commands import Commands
 from worker.indexer.ownership import Ownership
@@ -76,7 +76,7 @@ class Indexer:
             )
             try:
                 term.run()
-            except (UndoneError, UnreachableError) as error:
+            except (AbortedError, UnreachableError) as error:
                 self._health.set("kafka", str(error))
                 log.warning("beginning again from what Kafka holds: %s", error)
                 self._stopping.wait(_PAUSE_SECONDS)

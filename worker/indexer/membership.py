@@ -6,8 +6,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from schemas import kafka
 from schemas.settings import Settings
-from worker.errors import UndoneError
-from worker.kafka.publish import raise_if_final
+from worker.errors import AbortedError
+from worker.kafka.errors import raise_if_final
 from worker.kafka.undecodable import undecodable_at
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
@@ -66,7 +66,7 @@ class Membership:
         """The next command, if there is one; never one while `pause` is in force.
 
         Raises:
-            UndoneError: the partition went to another indexer.
+            AbortedError: the partition went to another indexer.
             SettingsError, FatalKafkaError: as `raise_if_final`.
         """
         message = self.consumer.poll(seconds)
@@ -74,7 +74,7 @@ class Membership:
         if self._refused:
             raise_if_final(self._refused)
         if self._lost:
-            raise UndoneError("the commands went to another indexer")
+            raise AbortedError("the commands went to another indexer")
         error = message.error() if message is not None else None
         if message is not None and error is None and message.partition() != self._partition.partition:
             # Its offset would move the place among the commands; the check of the topics names the remedy.

@@ -61,7 +61,7 @@ class Term:
         """Take commands until stopped.
 
         Raises:
-            UndoneError, UnreachableError: the term is over, and another may begin.
+            AbortedError, UnreachableError: the term is over, and another may begin.
             SettingsError, FatalKafkaError
         """
         # 1. Fence a predecessor of this id.

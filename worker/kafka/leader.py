@@ -6,8 +6,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from schemas import kafka
 from schemas.settings import Settings
-from worker.errors import UndoneError
-from worker.kafka.publish import raise_if_final
+from worker.errors import AbortedError
+from worker.kafka.errors import raise_if_final
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +31,14 @@ class Turn:
         """Stay in the group, waiting up to `seconds` for a change; to be called again and again.
 
         Raises:
-            UndoneError: it was our turn, and is no more.
+            AbortedError: it was our turn, and is no more.
             SettingsError, FatalKafkaError: as `raise_if_final`.
         """
         message = self._consumer.poll(seconds)
         if message is not None and (error := message.error()) is not None:
             raise_if_final(error)
         if self._lost:
-            raise UndoneError("another outcomes worker took over")
+            raise AbortedError("another outcomes worker took over")
 
     def close(self) -> None:
         """Leave the group, so that a successor may begin at once."""

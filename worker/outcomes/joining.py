@@ -17,7 +17,7 @@ from schemas.headers import mended
 from schemas.names import Names
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
-from worker.errors import UndoneError
+from worker.errors import AbortedError
 from worker.events import (
     Event,
     Partition,
@@ -29,7 +29,8 @@ from worker.events import (
     size_of,
 )
 from worker.kafka.aside import AdminProcess
-from worker.kafka.publish import CALL_SECONDS, raise_if_final
+from worker.kafka.errors import raise_if_final
+from worker.kafka.producer import CALL_SECONDS
 from worker.kafka.topic_ids import topic_ids
 from worker.kafka.undecodable import Skipping, undecodable_at
 from worker.outcomes.join import WINDOW_MS, Join
@@ -93,7 +94,7 @@ class Joining:
         """Stand where whoever committed these stood; at the topics' beginnings where nobody has.
 
         Raises:
-            UndoneError: Kafka does not answer.
+            AbortedError: Kafka does not answer.
             KafkaException: as the client's.
         """
         places = self._places(positions)
@@ -135,14 +136,14 @@ class Joining:
         self.skipped = 0
 
     def look_for_partitions(self) -> None:
-        """Raises UndoneError where partitions were added, or a topic was made anew: only another beginning reads that."""
+        """Raises AbortedError where partitions were added, or a topic was made anew: only another beginning reads that."""
         seen = self._consumer.list_topics(timeout=CALL_SECONDS).topics
         topics = {topic for topic, _ in self._next} & seen.keys()
         if sum(len(seen[topic].partitions) for topic in topics) > len(self._next):
-            raise UndoneError("partitions were added")
+            raise AbortedError("partitions were added")
         with suppress(UnreachableError):  # looked for again
             if self._ids != self._seen_ids():
-                raise UndoneError("a topic was made anew")
+                raise AbortedError("a topic was made anew")
 
     def close(self) -> None:
         self._consumer.close()
@@ -189,7 +190,7 @@ class Joining:
             if messages:
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > _QUIET_SECONDS:
-                raise UndoneError("the last day could not be read again")
+                raise AbortedError("the last day could not be read again")
             old = [
                 m for m in messages if m.error() is not None or (m.offset() or 0) < places[partition_of(m)]
             ]

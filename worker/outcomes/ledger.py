@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from confluent_kafka import KafkaException, Producer
 from pydantic import BaseModel
 
 from schemas import kafka
@@ -17,18 +17,16 @@ from schemas.feedback import (
     read_positions,
 )
 from schemas.settings import Settings
-from worker.errors import RefusedError, UndoneError
+from worker.errors import RefusedError
 from worker.events import Record
-from worker.indexer.state import sorted_out
 from worker.kafka.compacted import CompactedReader
-from worker.kafka.publish import CALL_SECONDS, raise_if_final
-from worker.kafka.refusals import Deliveries, Undelivered, refusal, refused_at_once, undelivered_words
+from worker.kafka.producer import Transaction, TransactionalProducer
 
 log = logging.getLogger(__name__)
 
 _READ_SECONDS = 30.0
 _TRANSACTION_MS = 30_000
-_ROOM_SECONDS = 0.05
+_BY_KEY = -1  # feedback may have other partitions than dead letters
 
 
 class RefusedLetterError(RefusedError):
@@ -46,17 +44,12 @@ class Ledger:
         self._settings = settings
         self._topic = settings.names.outcomes
         self._warned = False
-        self._config = kafka.transactional_producer(
-            settings.kafka,
-            settings.names.outcomes_transactional_id,
-            _TRANSACTION_MS,
-            {"delivery.report.only.error": True},
+        self._producer = TransactionalProducer(
+            kafka.transactional_producer(
+                settings.kafka, settings.names.outcomes_transactional_id, _TRANSACTION_MS
+            )
         )
-        self._begin()
-
-    def take(self) -> None:
-        """Fence a predecessor: what is read after this is not changed by anybody else. Raises as `sorted_out`."""
-        sorted_out("init_transactions", lambda: self._producer.init_transactions(CALL_SECONDS))
+        self.start, self.close = self._producer.start, self._producer.discard
 
     def read(self) -> tuple[OutcomesPositions | None, list[OutcomesRecord]]:
         """How far was read, None where nobody has ever; and all that was counted.
@@ -89,79 +82,36 @@ class Ledger:
         Raises:
             RefusedLetterError: with `apart`, of a letter; nothing was committed, and the ledger can be written again.
             RefusedError: in the same way, of any record.
-            UndoneError: nothing was committed, or nobody knows: begin again from `read`, with another ledger.
-            SettingsError, FatalKafkaError: as `sorted_out`.
+            AbortedError: nothing was committed, or the outcome is unknown: begin again from `read`, with another ledger.
+            SettingsError, FatalKafkaError: as `raise_if_final`.
         """
-        sorted_out("begin_transaction", self._producer.begin_transaction)
         try:
-            for record in records:
-                self._hand_over(
-                    self._record(outcomes_key(record.since, record.release, record.segment), record)
-                )
-            self._hand_over(self._record(POSITIONS_KEY, positions))
-            self._hand_over_letters(letters, apart)
-            sorted_out("commit_transaction", lambda: self._producer.commit_transaction(CALL_SECONDS))
-        except (RefusedError, UndoneError) as error:
-            self._producer.poll(0)
-            undelivered = self._deliveries.take()
-            refused = error if isinstance(error, RefusedError) else refusal(undelivered)
-            if refused is None:
-                raise UndoneError(_words(error, undelivered)) from None
-            # A new producer aborts what the old one left: an aborted one may refuse the next transaction's records, too.
-            self._begin()
-            self.take()
-            raise refused from None
+            with self._producer.transaction() as transaction:
+                transaction.produce(self._counted(records, positions))
+                self._produce_letters(transaction, letters, apart)
+        except RefusedError:
+            # Before anything else: a successor that took the id meanwhile must fence this process.
+            self.start()
+            raise
 
-    def _begin(self) -> None:
-        self._deliveries = Deliveries()
-        self._producer = Producer(self._config | {"on_delivery": self._deliveries})
+    def _counted(self, records: Iterable[OutcomesRecord], positions: OutcomesPositions) -> Iterable[Record]:
+        for record in records:
+            yield self._record(outcomes_key(record.since, record.release, record.segment), record)
+        yield self._record(POSITIONS_KEY, positions)
 
-    def close(self) -> None:
-        """Let the producer go: an `init_transactions` that timed out would go on in it, and fence its successor."""
-        del self._producer
-
-    def _hand_over_letters(self, letters: Sequence[Record], apart: bool) -> None:
+    def _produce_letters(self, transaction: Transaction, letters: Sequence[Record], apart: bool) -> None:
         if apart:
-            self._deliver()
+            transaction.flush()
         for number, letter in enumerate(letters):
             try:
-                self._hand_over(letter)
+                transaction.produce([replace(letter, partition=_BY_KEY)])
                 if apart:
-                    self._deliver()
+                    transaction.flush()
             except RefusedError as refused:
                 raise RefusedLetterError(refused, number) from None
 
-    def _hand_over(self, record: Record) -> None:
-        """Raises RefusedError or UndoneError where the client itself does not take it, and as `raise_if_final`."""
-        while True:
-            try:
-                if record.topic == self._topic:
-                    self._producer.produce(record.topic, record.value, record.key, partition=record.partition)
-                else:  # where its key belongs: feedback may have other partitions than dead letters
-                    self._producer.produce(record.topic, record.value, record.key, headers=record.headers)
-                self._producer.poll(0)
-                return
-            except BufferError:  # the local queue is full: let it drain
-                self._producer.poll(_ROOM_SECONDS)
-            except KafkaException as exception:
-                raise_if_final(exception.args[0])
-                raise refused_at_once(exception.args[0], record) from None
-
-    def _deliver(self) -> None:
-        """Wait for what was handed over; raises as `_hand_over`."""
-        left = self._producer.flush(CALL_SECONDS)
-        undelivered = self._deliveries.take()
-        if refused := refusal(undelivered):
-            raise refused
-        if left or undelivered:
-            raise UndoneError(undelivered_words(undelivered) or "a record was not delivered in time")
-
     def _record(self, key: str, record: BaseModel) -> Record:
         return Record(self._topic, 0, key.encode(), record.model_dump_json().encode(), [])
-
-
-def _words(error: Exception, undelivered: list[Undelivered]) -> str:
-    return "; ".join(filter(None, (str(error), undelivered_words(undelivered))))
 
 
 class _Found:

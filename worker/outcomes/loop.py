@@ -13,10 +13,10 @@ from confluent_kafka import KafkaException
 from schemas.errors import UnreachableError
 from schemas.feedback import OutcomesPositions, OutcomesRecord, UnreadableOutcomesError
 from schemas.settings import Settings
-from worker.errors import RefusedError, UndoneError
+from worker.errors import AbortedError, RefusedError
 from worker.events import Record, without_its_value
+from worker.kafka.errors import raise_if_final
 from worker.kafka.leader import Turn
-from worker.kafka.publish import raise_if_final
 from worker.kafka.topic_watch import TopicWatch
 from worker.monitoring.http import Health
 from worker.monitoring.outcomes_metrics import OutcomesMetrics
@@ -61,7 +61,7 @@ class Outcomes:
             term = _Term(self._settings, self._health, self._metrics, self._stopping)
             try:
                 term.run()
-            except (UndoneError, UnreachableError, KafkaException) as error:
+            except (AbortedError, UnreachableError, KafkaException) as error:
                 if isinstance(error, KafkaException):
                     raise_if_final(error.args[0])
                 self._health.set("kafka", str(error))
@@ -78,7 +78,6 @@ class _Term:
         self, settings: Settings, health: Health, metrics: OutcomesMetrics, stopping: Stopping
     ) -> None:
         self._health, self._metrics, self._stopping = health, metrics, stopping
-        # The producer first: where the client refuses its options, no member has joined the group that would have to leave it.
         self._ledger = Ledger(settings)
         self._turn = Turn(settings)
         self._join = Join(settings.outcomes.remembered)
@@ -86,7 +85,7 @@ class _Term:
         self._committed_at = self._looked_at = time.monotonic()
 
     def run(self) -> None:
-        """Raises UndoneError, UnreachableError or KafkaException where another term may begin, and as `Outcomes.run`."""
+        """Raises AbortedError, UnreachableError or KafkaException where another term may begin, and as `Outcomes.run`."""
         # 1. Wait for our turn.
         self._health.begun()
         while not self._turn.ours:
@@ -94,7 +93,7 @@ class _Term:
                 return
             self._keep_place(_POLL_SECONDS)
         # 2. Fence a predecessor, so that what is read now is not changed any more.
-        self._ledger.take()
+        self._ledger.start()
         # 3. What was counted, and how far; then the last day again, counting nothing.
         counted = self._counted()
         if counted is None:

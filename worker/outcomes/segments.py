@@ -12,8 +12,8 @@ from schemas import kafka
 from schemas.kafka import watermarks
 from schemas.profile import AGE_GROUPS, age_group
 from schemas.settings import Settings
-from worker.errors import UndoneError
-from worker.kafka.publish import raise_if_final
+from worker.errors import AbortedError
+from worker.kafka.errors import raise_if_final
 from worker.kafka.undecodable import Skipping, undecodable_at
 
 UNKNOWN = "? ?"
@@ -60,7 +60,7 @@ class Segments:
         They are in ascending order within a partition, but where the topic was made anew.
 
         Raises:
-            UndoneError, UnreachableError: Kafka does not answer.
+            AbortedError, UnreachableError: Kafka does not answer.
         """
         return [segment for ascending in _ascending(places) for segment in self._of(ascending)]
 
@@ -98,7 +98,7 @@ class Segments:
         heard_at = time.monotonic()
         while missing := [p for p, offset in wanted.items() if p not in gone and self._next[p] <= offset]:
             if time.monotonic() > deadline:
-                raise UndoneError(f"{self._topic}-{missing[0]} could not be read up to {wanted[missing[0]]}")
+                raise AbortedError(f"{self._topic}-{missing[0]} could not be read up to {wanted[missing[0]]}")
             messages = self._consumer.consume(_BATCH, 0.05)
             ended = {self._take(message) for message in messages}
             if messages:
@@ -125,7 +125,7 @@ class Segments:
             )
         except KafkaException as exception:
             raise_if_final(exception.args[0])
-            raise UndoneError(f"the partitions of {self._topic}: {exception.args[0].str()}") from None
+            raise AbortedError(f"the partitions of {self._topic}: {exception.args[0].str()}") from None
         for partition in new & seen.keys():
             if self._ends_before(partition, first[partition]):
                 continue

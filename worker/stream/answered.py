@@ -17,7 +17,7 @@ from schemas.headers import headers_of
 from schemas.kafka import watermarks
 from schemas.settings import Settings
 from worker.events import Partition, partition_of
-from worker.kafka.publish import raise_if_final
+from worker.kafka.errors import raise_if_final
 
 # Of each partition. Aborted records, the markers of transactions and the dead letters of feedback take offsets as well; where nothing
 # else is found, more is read. Past `_ENOUGH` a topic that the deadline interrupts has no say, and past `_MOST` none has.

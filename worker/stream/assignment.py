@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
-from worker.kafka.publish import raise_if_final
+from worker.kafka.errors import raise_if_final
 from worker.monitoring.http import Health
 from worker.monitoring.lag_metrics import LagMetrics
 from worker.stream.attempts import Attempts

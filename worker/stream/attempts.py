@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from worker.kafka.publish import raise_if_final
+from worker.kafka.errors import raise_if_final
 
 log = logging.getLogger(__name__)
 

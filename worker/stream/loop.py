@@ -34,10 +34,10 @@ from schemas import kafka
 from schemas.errors import FatalKafkaError, MarqueeError, UnreachableError
 from schemas.headers import mended
 from schemas.settings import Settings
-from worker.errors import UndoneError
+from worker.errors import AbortedError
 from worker.events import Event, PolledEvents, Trigger
 from worker.kafka.aside import AdminProcess
-from worker.kafka.publish import TRANSACTION_SECONDS, AtLeastOnce, ExactlyOnce, Publisher, raise_if_final
+from worker.kafka.errors import raise_if_final
 from worker.kafka.reconciliation import Reconciliation
 from worker.monitoring.failpoints import failpoint
 from worker.monitoring.http import Health
@@ -52,6 +52,7 @@ from worker.stream.growth import Growth
 from worker.stream.offsets import Positions
 from worker.stream.origin import Origin
 from worker.stream.pipeline import Pipeline
+from worker.stream.publisher import TRANSACTION_SECONDS, Publisher
 from worker.stream.rehearsals import Rehearsals
 from worker.stream.tails import Tails
 from worker.stream.unreadable import Unreadable
@@ -116,11 +117,7 @@ class Stream:
         )
         self._unreadable = Unreadable(settings, self._consumer, health, metrics)
         self._rehearsals = Rehearsals(settings, metrics)
-        self._publisher: Publisher = (
-            ExactlyOnce(settings, worker_id, self._consumer)
-            if settings.worker.delivery == "exactly-once"
-            else AtLeastOnce(settings, self._consumer)
-        )
+        self._publisher = Publisher(settings, worker_id, self._consumer)
         # Not the member itself: another thread asks, and the client lets one at a time into a consumer.
         asker = Consumer(kafka.reader(settings.kafka, settings.names.worker_group))
         self._admin = AdminProcess()
@@ -130,7 +127,7 @@ class Stream:
             settings,
             self._consumer,
             self._positions,
-            Growth(settings, self._admin, self._publisher.learn),
+            Growth(settings, self._admin, self._publisher.refresh_partitions),
             self._unreadable,
             self._rehearsals,
             origin,
@@ -175,7 +172,7 @@ class Stream:
             try:
                 self._publisher.start()
                 break
-            except UndoneError as error:
+            except AbortedError as error:
                 self._health.set("publish", f"Kafka has not given us our transactional id yet: {error}")
                 self._stopping.wait(1.0)
         self._health.set("publish", None)
@@ -257,7 +254,7 @@ class Stream:
 
     def _settle(self) -> None:
         regrouped, self._regrouped = self._regrouped, False
-        self._publisher.settle(regrouped=regrouped)
+        self._publisher.note_member(regrouped=regrouped)
 
     def _watch_calls(self) -> None:
         """Leave a call behind that lasts although brokers are within reach (librdkafka issue 5456)."""
@@ -451,7 +448,6 @@ class Stream:
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._pipeline.abandon()
-        self._publisher.forget()
         self._positions.expect_others()
         self._rewinding = self._regrouped = True
         self._assignment.drop(partitions)

@@ -11,7 +11,7 @@ from schemas.kafka import watermarks
 from schemas.release import TopicRecord
 from schemas.settings import Settings
 from worker.kafka.calls import close_aside
-from worker.kafka.publish import raise_if_final
+from worker.kafka.errors import raise_if_final
 from worker.stream.answered import Answered, AnsweredReader, Reading
 from worker.stream.origin import Origin, Seen
 
@@ -44,7 +44,7 @@ class Told:
 
 
 class Positions:
-    """Asks the group, and exactly once also the answers; one for each worker. One thread at a time."""
+    """Asks the group and the answers; one for each worker. One thread at a time."""
 
     def __init__(self, settings: Settings, consumer: Consumer, origin: Origin | None = None) -> None:
         """`consumer` has the group's name, and is asked for its offsets; it need not be a member.
@@ -54,8 +54,6 @@ class Positions:
         self._origin = origin
         self._consumer = consumer
         self._settings = settings
-        # At least once, answers are delivered before their offsets: to be behind them is what a crash leaves.
-        self._crosses = settings.worker.delivery == "exactly-once"
         self._answered = AnsweredReader(settings)
         self._answered_since = time.monotonic()
         self._next: AnsweredReader | None = None
@@ -82,11 +80,10 @@ class Positions:
         told = Told(missing=dict(reading.missing))
         if any(place.partition == 0 for place in partitions):
             told.record = seen.record
-        if self._crosses:
-            told.waiting = {n: f"the last answers: {e.str()}" for n, e in reading.unread.items()}
+        told.waiting = {n: f"the last answers: {e.str()}" for n, e in reading.unread.items()}
         told.waiting |= {n: f"{topic} has no such partition" for n, topic in reading.missing.items()}
         for position in self._ask([p for p in partitions if p.partition not in told.waiting], told):
-            last = reading.last.get(position.partition) if self._crosses else None
+            last = reading.last.get(position.partition)
             if seen.stale and last is None:
                 position.offset = OFFSET_INVALID
             doubt = self._doubt(position, last, known=seen.known)

@@ -17,13 +17,13 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 
-from worker.errors import AbandonedError, RefusedError, UndoneError
+from worker.errors import AbandonedError, AbortedError, RefusedError
 from worker.events import Answer, Batch, Event, Trigger, report_dead_letters
-from worker.kafka.publish import Publisher
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation, start_vital
 from worker.stream.alone import Alone, Standstill
+from worker.stream.publisher import Publisher
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class Pipeline:
             self._generation += 1
             self._cancellation.cancel()
             self._undone.set()
-            self._publisher.renew()
+            self._publisher.discard()
         self.start()
 
     @property
@@ -279,7 +279,7 @@ class Pipeline:
         except RefusedError:
             self._metrics.transaction("refused")
             raise
-        except UndoneError as reason:
+        except AbortedError as reason:
             if hands is not self._hands:
                 return
             log.warning("going back to the committed offsets: %s", reason)
@@ -304,7 +304,7 @@ class Pipeline:
                 self._publisher.start()
                 self.waits_for = ""
                 return
-            except UndoneError as error:
+            except AbortedError as error:
                 self.waits_for = f"Kafka has not given us our transactional id yet: {error}"
                 log.warning(self.waits_for)
                 self._metrics.transaction("undone")

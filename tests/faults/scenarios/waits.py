@@ -3,7 +3,8 @@
 from tests.faults.budget import Wait
 from tests.faults.servers import CONSUMER_SESSION_SECONDS
 from tests.faults.trial import SESSION_SECONDS
-from worker.kafka.publish import CALL_SECONDS, TRANSACTION_SECONDS
+from worker.kafka.producer import CALL_SECONDS
+from worker.stream.publisher import TRANSACTION_SECONDS
 
 # As long as a broker waits for a silent worker, and as long as it takes to end the transaction of a dead one, which times out 10 s
 # earlier and is looked for every 10 s.
