@@ -14,8 +14,7 @@ from schemas.errors import MarqueeError
 from schemas.release import WorkerRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker.indexer.ownership import named
-from worker.indexer.retention import has_our_name
+from worker.indexer.retention import has_our_name, named_collections
 from worker.kafka.records import read_releases
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus
@@ -127,7 +126,7 @@ def _milvus(settings: Settings, view: ReleasesView, timeout_s: float) -> Part:
     server = Milvus(limited)
     try:
         there = server.collections("")
-        collections = {name for name in there if has_our_name(settings.names, name)} & named(view)
+        collections = {name for name in there if has_our_name(settings.names, name)} & named_collections(view)
         detail = f"{_counted(len(collections), 'collection')} at {settings.milvus.uri}"
         if view.active is None:
             return Part("milvus", detail)

@@ -96,8 +96,8 @@ def _brokers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
 
 
 def _milvus(settings: Settings, timeout_s: float) -> Iterator[Finding]:
-    from worker.indexer.ownership import named, owner_of
-    from worker.indexer.retention import has_our_name
+    from worker.indexer.ownership import owner_of
+    from worker.indexer.retention import has_our_name, named_collections
     from worker.kafka.records import read_releases
     from worker.retrieval.milvus import Milvus
 
@@ -118,9 +118,11 @@ def _milvus(settings: Settings, timeout_s: float) -> Iterator[Finding]:
     except MarqueeError:  # which is said of Kafka
         yield ok("milvus", f"{version} at {settings.milvus.uri}")
         return
-    ours = [name for name, found in owners.items() if found == owner or name in named(view)]
+    ours = [name for name, found in owners.items() if found == owner or name in named_collections(view)]
     yield ok("milvus", f"{version} at {settings.milvus.uri}, {len(ours)} collection(s) of ours")
-    if unmarked := [name for name, found in owners.items() if found == "" and name not in named(view)]:
+    if unmarked := [
+        name for name, found in owners.items() if found == "" and name not in named_collections(view)
+    ]:
         yield note(
             "collections",
             f"no owner is marked on {', '.join(unmarked)}, and no record names them: an earlier indexer may have left them half-built",

@@ -84,7 +84,7 @@ def test_a_store_that_stays_away_is_the_reason_for_a_refusal(
         raise StoreAwayError("no route to the store")
 
     monkeypatch.setattr(ReleaseStore, "verify", away)
-    monkeypatch.setattr("worker.indexer.patience.STORE_SECONDS", 1.0)
+    monkeypatch.setattr("worker.indexer.job._STORE_SECONDS", 1.0)
     outcome = carry_out(settings, "rollback")
     assert (outcome.outcome, outcome.reason) == ("refused", "no route to the store")
     assert "store" not in running.problems

@@ -11,7 +11,7 @@ from ops.offline.extend import SameMovieError, extend_release
 from schemas.release import ReleaseRecord, ReleaseState
 from schemas.releases import ReleasesView
 from tests.activation import keep_vectors
-from worker.indexer.reuse import known_vectors
+from worker.indexer.build import known_vectors
 from worker.release.catalogue import Catalogue
 from worker.release.store import ReleaseStore
 from worker.release.tower import Inputs

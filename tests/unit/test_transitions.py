@@ -58,11 +58,11 @@ def test_building_the_active_release_anew_keeps_the_one_to_go_back_to() -> None:
 
 
 def test_indexers_that_begin_for_a_command_are_counted() -> None:
-    first = transitions.tried_again(command(command_id="1"), "b", None)
+    first = transitions.started(command(command_id="1"), "b", None)
     assert (first.state, first.tries) == (ReleaseState.INDEXING, 1)
-    assert transitions.tried_again(command(command_id="1"), "b", first).tries == 2
-    assert transitions.tried_again(command(command_id="2"), "b", first).tries == 1
-    kept = transitions.tried_again(command(command_id="3"), "b", ready("b"))
+    assert transitions.started(command(command_id="1"), "b", first).tries == 2
+    assert transitions.started(command(command_id="2"), "b", first).tries == 1
+    kept = transitions.started(command(command_id="3"), "b", ready("b"))
     assert (kept.state, kept.collection) == (ReleaseState.READY, "b_1")
 
 
@@ -70,26 +70,26 @@ def test_only_what_a_command_itself_has_built_spares_it_the_building() -> None:
     earlier = ready("b", command_id="1", indexing_at=now(), ready_at=now())
     assert transitions.is_built_for(command(command_id="1"), earlier)
     assert not transitions.is_built_for(command(command_id="2"), earlier)
-    begun = transitions.begun(command(command_id="2"), "b", earlier)
+    begun = transitions.attempted(command(command_id="2"), "b", earlier)
     assert (begun.state, begun.collection) == (ReleaseState.READY, "b_1")
     assert not transitions.is_built_for(command(command_id="2"), begun)
     assert not transitions.is_built_for(command(command_id="2"), None)
 
 
 def test_a_new_attempt_has_a_new_number() -> None:
-    first = transitions.begun(command(), "b", None)
-    second = transitions.begun(command(), "b", first)
+    first = transitions.attempted(command(), "b", None)
+    second = transitions.attempted(command(), "b", first)
     assert (first.attempt, second.attempt) == (1, 2)
     assert second.state == ReleaseState.INDEXING
 
 
 def test_a_release_that_serves_goes_on_serving_while_it_is_built_anew() -> None:
-    record = transitions.begun(command(), "b", ready("b", state=ReleaseState.ACTIVE))
+    record = transitions.attempted(command(), "b", ready("b", state=ReleaseState.ACTIVE))
     assert (record.state, record.collection) == (ReleaseState.ACTIVE, "b_1")
 
 
 def test_a_refused_first_indexing_is_rejected_with_its_reason() -> None:
-    begun = transitions.begun(command(), "b", None)
+    begun = transitions.attempted(command(), "b", None)
     record = transitions.unchanged(command(command_id="1"), "b", begun, "refused", "corrupt")
     assert (record.state, record.reason) == (ReleaseState.REJECTED, "corrupt")
     assert [(each.command_id, each.outcome) for each in record.commands] == [("1", "refused")]
@@ -101,20 +101,20 @@ def test_a_refused_indexing_of_a_release_with_a_collection_leaves_its_state() ->
 
 
 def test_an_ignored_command_leaves_the_state() -> None:
-    begun = transitions.begun(command(), "b", None)
+    begun = transitions.attempted(command(), "b", None)
     record = transitions.unchanged(command(), "b", begun, "ignored", "seen")
     assert record.state == ReleaseState.INDEXING
 
 
 def test_force_is_recorded() -> None:
-    record = transitions.with_outcome(ready("b"), command(force=True), "done")
+    record = transitions.with_status(ready("b"), command(force=True), "done")
     assert record.commands[-1].forced
 
 
 def test_the_outcomes_that_are_kept_are_the_newest() -> None:
     record = ready("b")
     for number in range(60):
-        record = transitions.with_outcome(record, command(command_id=str(number)), "done")
+        record = transitions.with_status(record, command(command_id=str(number)), "done")
     assert [outcome.command_id for outcome in record.commands] == [str(n) for n in range(10, 60)]
 
 

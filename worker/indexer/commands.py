@@ -1,176 +1,190 @@
-"""What each release command does, step by step. Every step that others see is one transaction."""
+"""The effect of each release command. Every step that others see is one transaction."""
 
 import logging
 from typing import Literal
 
 from schemas.errors import SettingsError
 from schemas.names import Names
-from schemas.release import TRIAL_KEY, ReleaseCommand, ReleaseRecord, release_key
+from schemas.release import RECORD_FORMAT, TRIAL_KEY, WORKER_KEY_PREFIX, ReleaseCommand, release_key
 from schemas.releases import ReleasesView
 from worker.errors import AbandonedError, MilvusError, ReleaseError
-from worker.indexer import admission, transitions
-from worker.indexer.candidates import Candidate, Candidates, RefusedCommandError
+from worker.indexer import transitions
+from worker.indexer.build import Ready, RefusedCommandError, ReleaseBuilder
 from worker.indexer.checks import CheckError
 from worker.indexer.job import Job
 from worker.retrieval.milvus import Milvus
 
 log = logging.getLogger(__name__)
 
-Outcome = Literal["refused", "ignored"]
-
 
 class Commands:
     """Carries commands out, in the thread of a job."""
 
-    def __init__(self, names: Names, milvus: Milvus, candidates: Candidates) -> None:
+    def __init__(self, names: Names, milvus: Milvus, builder: ReleaseBuilder) -> None:
         self._names = names
         self._milvus = milvus
-        self._candidates = candidates
+        self._builder = builder
 
-    def carry_out(self, command: ReleaseCommand, view: ReleasesView, job: Job) -> None:
-        """Do what the command says, or nothing; either way its outcome is published with the place after it."""
-        # 1. Which release?
-        release, newer = admission.subject(command, view), admission.newer_records(view)
-        if release is None or admission.is_newer(release, view):
+    def carry_out(self, command: ReleaseCommand, job: Job) -> None:
+        """Carry a command out whole or not at all, and publish its status with the offset after it."""
+        # 1. Find the release.
+        release, newer = subject(command, job.view), newer_records(job.view)
+        if release is None or release_key(release) in job.view.newer:
             reason = newer or "no release is named, and none is active"
             log.warning("%s %s is skipped: %s", command.action, command.command_id, reason)
             job.publish({}, done=True)
-            return
-        # 2. Is there anything to be done?
-        ignored = admission.reason_to_ignore(command, view)
-        if newer or ignored:
-            outcome: Outcome = "refused" if newer else "ignored"
-            self._change_nothing(command, release, view, job, outcome, newer or ignored or "")
-            return
-        # 3. Do it.
+            return None
+        # 2. Refuse or ignore a command that must not change anything.
+        if newer:
+            return self._change_nothing(command, release, job, "refused", newer)
+        if reason_to_ignore := ignored_because(command, job.view):
+            return self._change_nothing(command, release, job, "ignored", reason_to_ignore)
+        # 3. Carry it out.
         try:
-            self._act(command, release, view, job)
+            self._act(command, release, job)
         except (AbandonedError, SettingsError):
             raise
         except (RefusedCommandError, CheckError, ReleaseError, OSError) as error:
-            self._change_nothing(command, release, job.publish({}), job, "refused", str(error))
+            self._change_nothing(command, release, job, "refused", str(error))
         except Exception as error:
-            # Paddle, for one, raises what it likes on a program that it cannot run: the next command may be well.
+            # Paddle raises all kinds of errors on a program that it cannot run; the next command may succeed.
             log.exception("%s %s", command.action, release)
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-            self._change_nothing(command, release, job.publish({}), job, "refused", reason)
+            self._change_nothing(command, release, job, "refused", reason)
 
-    def _act(self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job) -> None:
+    def _act(self, command: ReleaseCommand, release: str, job: Job) -> None:
         match command.action:
             case "index":
-                self._index(command, release, view, job)
+                self._index(command, release, job)
             case "activate":
-                record = self._candidates.again(release, view, job)
-                self._activate(
-                    command, record, view, job, self._candidates.evaluate(release, view, command.force, job)
-                )
+                record = self._builder.recheck(release, job)
+                self._activate(command, Ready(record, self._builder.compare(command, release, job)), job)
             case "rollback":
-                self._activate(command, self._candidates.again(release, view, job), view, job, "went back")
+                self._activate(command, Ready(self._builder.recheck(release, job), "went back"), job)
             case "retire":
-                self._retire(command, release, view, job)
+                self._retire(command, release, job)
             case "shadow" | "canary":
-                self._try(command, command.action, release, view, job)
+                self._try(command, command.action, release, job)
             case "end":
-                self._end(command, release, view, job)
+                self._end(command, release, job)
 
-    def _index(self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job) -> None:
-        # 1. A predecessor may have come as far as `ready` with this very command.
-        if transitions.is_built_for(command, view.releases.get(release)):
-            try:
-                record = self._candidates.again(release, view, job)
-            except RefusedCommandError as error:
-                log.warning("building %s again: %s", release, error)
-            else:
-                summary = self._candidates.evaluate(release, view, command.force, job)
-                self._activate(command, record, view, job, f"built and checked before a restart; {summary}")
-                return
-        # 2. Build and check.
-        built = self._candidates.build(
-            command, release, view, job, lambda: self._candidates.evaluate(release, view, command.force, job)
-        )
-        # 3. `active`, last.
-        self._activate(command, built.record, built.view, job, built.summary)
+    def _index(self, command: ReleaseCommand, release: str, job: Job) -> None:
+        """Build, then activate; a predecessor may have died between the two."""
+        built = transitions.is_built_for(command, job.view.releases.get(release))
+        make_ready = self._ready if built else self._builder.build
+        self._activate(command, make_ready(command, release, job), job)
+
+    def _ready(self, command: ReleaseCommand, release: str, job: Job) -> Ready:
+        """A release that has a collection as it is, any other one after a build."""
+        try:
+            record = self._builder.recheck(release, job)
+        except RefusedCommandError as error:
+            log.info("building %s for %s: %s", release, command.action, error)
+            return self._builder.build(command, release, job)
+        return Ready(record, self._builder.compare(command, release, job))
+
+    def _activate(self, command: ReleaseCommand, ready: Ready, job: Job) -> None:
+        """Publish `active`, then point the alias for people at the collection."""
+        record, view = ready.record, job.view
+        assert record.collection is not None
+        if view.active and view.active.collection == record.collection:
+            return self._change_nothing(command, record.release, job, "ignored", "it is active already")
+        job.publish(transitions.activated(command, record, view, ready.summary), done=True)
+        log.info("release %s is active, epoch %d: %s", record.release, job.view.epoch, ready.summary)
+        try:
+            self._milvus.point_alias(self._names.active_alias, record.collection)
+        except MilvusError as error:
+            log.warning("the alias for people still points at the previous collection: %s", error)
 
     def _try(
-        self,
-        command: ReleaseCommand,
-        kind: Literal["shadow", "canary"],
-        release: str,
-        view: ReleasesView,
-        job: Job,
+        self, command: ReleaseCommand, kind: Literal["shadow", "canary"], release: str, job: Job
     ) -> None:
-        """Put a release on trial beside the active one; it is built and checked first where it has no collection."""
+        """Put a candidate on trial beside the active release."""
+        active = job.view.active
         if command.share is None:
             raise RefusedCommandError(f"a {kind} needs a share")
-        if view.active is None:
+        if active is None:
             raise RefusedCommandError(f"no release is active for a {kind} to stand beside")
-        if view.active.release == release:
+        if active.release == release:
             raise RefusedCommandError(f"release {release} is active: only another one can be tried beside it")
-
-        def evaluate() -> str:
-            if kind == "shadow":
-                return "no evaluation is asked for where answers reach nobody"
-            return self._candidates.evaluate(release, view, command.force, job)
-
-        try:
-            ready = Candidate(self._candidates.again(release, view, job), view, evaluate())
-        except RefusedCommandError as error:
-            log.info("building %s for its %s: %s", release, kind, error)
-            ready = self._candidates.build(command, release, view, job, evaluate)
-        records = transitions.tried(command, kind, command.share, ready.record, ready.view, ready.summary)
+        ready = self._ready(command, release, job)
+        records = transitions.tried(command, kind, command.share, ready.record, job.view, ready.summary)
         job.publish(records, done=True)
         log.info("release %s is on trial: %s, share %g", release, kind, command.share)
 
-    def _end(self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job) -> None:
+    def _end(self, command: ReleaseCommand, release: str, job: Job) -> None:
         """End the trial; the candidate stays ready."""
-        if view.trial is None:
+        trial = job.view.trial
+        if trial is None:
             raise RefusedCommandError("no release is on trial")
-        if view.trial.release != release:
-            raise RefusedCommandError(f"release {release} is not on trial, {view.trial.release} is")
-        record = transitions.with_outcome(
-            view.releases[release], command, "done", f"its {view.trial.kind} has ended"
-        )
+        if trial.release != release:
+            raise RefusedCommandError(f"release {release} is not on trial, {trial.release} is")
+        reason = f"its {trial.kind} has ended"
+        record = transitions.with_status(job.view.releases[release], command, "done", reason)
         job.publish({release_key(release): record, TRIAL_KEY: None}, done=True)
-        log.info("the %s of release %s has ended", view.trial.kind, release)
+        log.info("the %s of release %s has ended", trial.kind, release)
 
-    def _activate(
-        self, command: ReleaseCommand, record: ReleaseRecord, view: ReleasesView, job: Job, summary: str
-    ) -> None:
-        """Publish that the release serves, then point the alias for people."""
-        collection = record.collection
-        assert collection is not None
-        if view.active and view.active.collection == collection:
-            self._change_nothing(command, record.release, view, job, "ignored", "it is active already")
-            return
-        view = job.publish(transitions.activated(command, record, view, summary), done=True)
-        log.info("release %s is active, epoch %d: %s", record.release, view.epoch, summary)
-        try:
-            self._milvus.point_alias(self._names.active_alias, collection)
-        except MilvusError as error:
-            log.warning("the alias for people stays behind: %s", error)
-
-    def _retire(self, command: ReleaseCommand, release: str, view: ReleasesView, job: Job) -> None:
-        """Give the collection up; the sweep that follows drops it when no live worker serves from it."""
-        record = view.releases.get(release)
+    def _retire(self, command: ReleaseCommand, release: str, job: Job) -> None:
+        """Give the collection up; the next sweep drops it once no live worker serves from it."""
+        view, record = job.view, job.view.releases.get(release)
         if record is None:
             raise RefusedCommandError(f"release {release} was never indexed")
         if view.active and view.active.release == release:
             raise RefusedCommandError(f"release {release} is active; activate another one first")
         if view.trial and view.trial.release == release:
             raise RefusedCommandError(f"release {release} is on trial; end that first")
-        gone = transitions.with_outcome(transitions.retired(record), command, "done")
-        job.publish({release_key(release): gone}, done=True)
+        retired = transitions.with_status(transitions.retired(record), command, "done")
+        job.publish({release_key(release): retired}, done=True)
         log.info("release %s is retired", release)
 
     def _change_nothing(
         self,
         command: ReleaseCommand,
         release: str,
-        view: ReleasesView,
         job: Job,
-        outcome: Outcome,
+        status: Literal["refused", "ignored"],
         reason: str,
     ) -> None:
-        log.warning("%s of release %s is %s: %s", command.action, release, outcome, reason)
-        record = transitions.unchanged(command, release, view.releases.get(release), outcome, reason)
+        log.warning("%s of release %s is %s: %s", command.action, release, status, reason)
+        record = transitions.unchanged(command, release, job.view.releases.get(release), status, reason)
         job.publish({release_key(release): record}, done=True)
+
+
+def subject(command: ReleaseCommand, view: ReleasesView) -> str | None:
+    """The release that a command names, or else the one on trial, before the active one, or active."""
+    if command.release:
+        return command.release
+    if command.action == "end" and view.trial:
+        return view.trial.release
+    if view.active is None:
+        return None
+    previous = view.active.previous if command.action == "rollback" else None
+    return previous or view.active.release
+
+
+def ignored_because(command: ReleaseCommand, view: ReleasesView) -> str | None:
+    """The reason to ignore a command: it was carried out before, or its epoch has passed."""
+    seen = view.outcome(command.command_id)
+    if seen:
+        record, status = seen
+        at = f"{status.at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"it was seen before, and {status.outcome} for release {record.release} at {at}"
+    if command.expected_epoch is not None and command.expected_epoch != view.epoch:
+        return f"it expected epoch {command.expected_epoch}, and epoch {view.epoch} is active"
+    if command.action == "rollback" and view.active and not (command.release or view.active.previous):
+        return "no release was active before this one"
+    return None
+
+
+def newer_records(view: ReleasesView, *, workers: bool = False) -> str | None:
+    """The reason not to write states of releases, or with `workers` not to drop a collection.
+
+    Records in a newer format may contain collections and epochs that no other record does.
+    """
+    newer = [key for key in view.newer if workers or not key.startswith(WORKER_KEY_PREFIX)]
+    if not newer:
+        return None
+    return (
+        f"a newer version has written {', '.join(sorted(newer))}, and this one reads format {RECORD_FORMAT}: "
+        "upgrade this indexer"
+    )

@@ -5,16 +5,14 @@ import logging
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
 from worker.errors import AbortedError
-from worker.indexer.candidates import Candidates
+from worker.indexer.build import ReleaseBuilder, ScratchFolders
 from worker.indexer.commands import Commands
 from worker.indexer.ownership import Ownership
-from worker.indexer.scratch import Scratch
 from worker.indexer.sweep import Sweep
 from worker.indexer.term import Term
 from worker.kafka.topic_watch import TopicWatch
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
-from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus
 from worker.stopping import Stopping
 
@@ -40,14 +38,13 @@ class Indexer:
         self._metrics = metrics
         self._stopping = stopping
         self._milvus = Milvus(settings.milvus)
-        self._scratch = Scratch(
+        self._scratch = ScratchFolders(
             f"{settings.kafka.bootstrap_servers} {settings.names.indexer_group} {indexer_id}"
         )
-        store = ReleaseStore(settings.store)
         self._ownership = ownership = Ownership(settings, self._milvus)
-        candidates = Candidates(settings, self._milvus, ownership, store, self._scratch, health)
-        self._commands = Commands(settings.names, self._milvus, candidates)
-        self._sweep = Sweep(settings, self._milvus, ownership, store, health)
+        builder = ReleaseBuilder(settings, self._milvus, ownership, self._scratch)
+        self._commands = Commands(settings.names, self._milvus, builder)
+        self._sweep = Sweep(settings, self._milvus, ownership, health)
 
     def run(self) -> None:
         """Work until `stopping` is set and the step under way has ended; the next indexer cleans up what is half-built.

@@ -1,4 +1,4 @@
-"""Which collections and records are still needed, and by whom. Decides only; the indexer acts on it."""
+"""The collections and records that are still needed. Pure functions; the sweep acts on them."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -14,18 +14,17 @@ from schemas.release import (
     worker_key,
 )
 from schemas.releases import ReleasesView
-from worker.indexer.ownership import named
 from worker.indexer.transitions import retired
 from worker.release.files import RELEASE_NAME
 
-# A worker that stood still for a minute may come back; nobody needs its record for longer than this.
+# A worker that hung for a minute may come back; after this its record is removed.
 FORGET_SECONDS = 10 * DEAD_AFTER_SECONDS
 
 
 def releases_to_retire(view: ReleasesView, names: Names, keep: int) -> dict[str, ReleaseRecord]:
-    """Records, by key, of releases whose collection may go: beyond the newest `keep`, and served by no live worker.
+    """Records, by key, of releases to retire: beyond the newest `keep`, and served by no live worker.
 
-    The active release, the one it replaced and the one on trial always stay.
+    The active release, the one it replaced and the candidate on trial always stay.
     """
     with_collection = sorted(
         (record for record in view.releases.values() if record.collection), key=_age, reverse=True
@@ -40,29 +39,35 @@ def releases_to_retire(view: ReleasesView, names: Names, keep: int) -> dict[str,
     }
 
 
-def unneeded_collections(view: ReleasesView, names: Names, there: Iterable[str]) -> list[str]:
-    """Collections with a name of ours that no record names and no live worker serves: half-built, replaced or retired ones.
+def unneeded_collections(view: ReleasesView, names: Names, existing: Iterable[str]) -> list[str]:
+    """Collections with a name of ours that no record names and no live worker serves.
 
-    The owner that each carries decides whether it is ours: `ownership`.
+    `Ownership.drop` checks whose they are.
     """
-    needed = named(view)
+    needed = named_collections(view)
     return [
         collection
-        for collection in there
+        for collection in existing
         if has_our_name(names, collection)
         and collection not in needed
         and not is_served(view, names, collection)
     ]
 
 
+def named_collections(view: ReleasesView) -> set[str]:
+    """The collections that records of `releases` name."""
+    records = [*view.releases.values(), view.active, view.trial]
+    return {record.collection for record in records if record and record.collection}
+
+
 def forgotten_workers(view: ReleasesView, at: datetime | None = None) -> list[str]:
-    """Keys of workers that have been dead for so long that their records can go."""
+    """Keys of workers that have been dead for long enough to remove their records."""
     oldest = (at or now()) - timedelta(seconds=FORGET_SECONDS)
     return [worker_key(name) for name, worker in view.workers.items() if worker.heartbeat_at < oldest]
 
 
 def has_our_name(names: Names, collection: str) -> bool:
-    """Whether the name is one that this deployment's indexer gives, or once gave."""
+    """Whether an indexer of this deployment gives this name, or an older version did."""
     attempt = names.attempt_at(collection)
     return attempt is not None and RELEASE_NAME.fullmatch(attempt[0].replace("_", "-")) is not None
 
@@ -79,7 +84,7 @@ def _serves(worker: WorkerRecord, active: ActiveRecord | None, names: Names, col
         return False
     if active and worker.epoch == active.epoch:
         return collection == active.collection
-    # A worker says which release it serves, not which attempt at indexing it.
+    # A worker of an older version reports its release, and not the attempt at indexing it.
     return names.is_collection_of(worker.release, collection)
 
 
@@ -91,6 +96,6 @@ def _in_service(view: ReleasesView) -> set[str]:
 
 
 def _age(record: ReleaseRecord) -> datetime:
-    """When it was last of use."""
+    """The last time that the release was indexed, ready or active."""
     times = (record.active_at, record.ready_at, record.indexing_at)
     return max((at for at in times if at), default=datetime.min.replace(tzinfo=now().tzinfo))

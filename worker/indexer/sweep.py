@@ -1,4 +1,4 @@
-"""Cleaning up: what nobody needs any more, and what indexers that died left half-built."""
+"""The sweep: drops unneeded collections and records, and half-built collections of indexers that died."""
 
 import logging
 
@@ -6,7 +6,7 @@ from schemas.release import ReleaseRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.errors import MilvusError, ReleaseError
-from worker.indexer.admission import newer_records
+from worker.indexer.commands import newer_records
 from worker.indexer.job import Job
 from worker.indexer.ownership import Ownership
 from worker.indexer.retention import forgotten_workers, releases_to_retire, unneeded_collections
@@ -18,55 +18,53 @@ log = logging.getLogger(__name__)
 
 
 class Sweep:
-    """Drops half-built collections, releases beyond those kept, records of dead workers; one run is one job."""
+    """Runs as a job between commands."""
 
-    def __init__(
-        self, settings: Settings, milvus: Milvus, ownership: Ownership, store: ReleaseStore, health: Health
-    ) -> None:
+    def __init__(self, settings: Settings, milvus: Milvus, ownership: Ownership, health: Health) -> None:
         self._names = settings.names
         self._keep = settings.indexer.keep_releases
         self._milvus = milvus
         self._ownership = ownership
-        self._store = store
+        self._store = ReleaseStore(settings.store)
         self._health = health
 
     def __call__(self, job: Job) -> None:
-        """What cannot be done now, the next one does."""
+        """Sweep once; the next sweep does the rest of one that fails."""
         try:
             self._sweep(job)
             self._health.set("milvus", None)
         except MilvusError as error:
             self._health.set("milvus", str(error))
-            log.warning("cleaning up is put off: %s", error)
+            log.warning("the sweep is put off: %s", error)
         except ReleaseError as error:
-            log.warning("cleaning up is put off: %s", error)
+            log.warning("the sweep is put off: %s", error)
 
     def _sweep(self, job: Job) -> None:
-        # 1. What is there, before asking who we are: what is listed was not made by a successor.
-        there = self._milvus.collections("")
-        # 2. Whether the commands are still ours, and everything that names a collection can be read.
-        view = job.publish({})
-        newer = newer_records(view, workers=True)
+        # 1. List the collections first: a collection on this list was not created by a successor.
+        existing = self._milvus.collections("")
+        # 2. Commit nothing, which fails once the commands are another indexer's; then read every record.
+        job.publish({})
+        newer = newer_records(job.view, workers=True)
         self._health.set("upgrade", newer)
         if newer:
-            log.warning("cleaning up is put off: %s", newer)
+            log.warning("the sweep is put off: %s", newer)
             return
-        # 3. What our records name is ours; those that they name no more are known by that mark.
-        self._ownership.adopt(view, there)
-        # 4. Take collections out of the records first, so that nobody goes back to what is being dropped.
-        gone: dict[str, ReleaseRecord | None] = dict.fromkeys(forgotten_workers(view))
-        gone |= releases_to_retire(view, self._names, self._keep)
+        # 3. Mark the collections that our records name, so that they are still ours when no record names them.
+        self._ownership.adopt(job.view, existing)
+        # 4. Remove collections from the records before they are dropped, so that no rollback can reach them.
+        gone: dict[str, ReleaseRecord | None] = dict.fromkeys(forgotten_workers(job.view))
+        gone |= releases_to_retire(job.view, self._names, self._keep)
         if gone:
-            view = job.publish(gone)
-        # 5. Drop what carries our mark.
-        for collection in unneeded_collections(view, self._names, there):
+            job.publish(gone)
+        # 5. Drop the collections that carry our mark, and half-written vectors.
+        for collection in unneeded_collections(job.view, self._names, existing):
             if self._ownership.drop(collection):
-                log.info("dropped the collection %s: nobody needs it", collection)
+                log.info("dropped the collection %s, which is no longer needed", collection)
         self._store.remove_partial_vectors(self._ownership.tag)
-        # 6. What serves goes on without its files; a worker that starts could not load it.
-        self._health.set("release", self._lost(view))
+        # 6. Report an active release without files: running workers go on, new ones could not load it.
+        self._health.set("release", self._missing_files(job.view))
 
-    def _lost(self, view: ReleasesView) -> str | None:
+    def _missing_files(self, view: ReleasesView) -> str | None:
         if view.active is None:
             return None
         release = view.active.release

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 from confluent_kafka import Message, TopicPartition
 from pydantic import ValidationError
@@ -83,12 +84,12 @@ class Term:
             self._serve_job()
             # 4. With nothing else to do, clean up: at first what a predecessor left behind.
             if self._job is None and self._place is not None and time.monotonic() >= self._sweep_at:
-                self._begin(Job("sweep", self._sweep))
+                self._begin("sweep", self._sweep)
 
     def close(self) -> None:
         """End the job, then leave the group."""
         if self._job is not None:
-            self._job.abandon(_END_SECONDS)
+            self._job.cancel(_END_SECONDS)
         self._metrics.ended()
         self._reader.close()
         self._membership.close()
@@ -105,22 +106,16 @@ class Term:
             self._metrics.unreadable()
             return
         self._reader.read_to_end(_READ_SECONDS, settled=True)
-        view = self._reader.view.snapshot()
         log.info("command %s: %s %s", command.command_id, command.action, command.release or "")
         self._command_id = command.command_id
         self._metrics.begun()
-        self._begin(
-            Job(
-                f"{command.action}-{command.release}",
-                lambda job: self._commands.carry_out(command, view, job),
-            )
-        )
+        self._begin(f"{command.action}-{command.release}", lambda job: self._commands.carry_out(command, job))
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, name: str, work: Callable[[Job], None]) -> None:
         self._membership.pause()
-        self._job = job
+        self._job = Job(name, work, self._reader.view.snapshot(), self._health)
         self._sweep_at = time.monotonic() + _SWEEP_SECONDS
-        job.start()
+        self._job.start()
 
     def _serve_job(self) -> None:
         job = self._job
@@ -132,7 +127,7 @@ class Term:
             if request.done:
                 self._sweep_at = 0.0
             self._reader.read_to_end(_READ_SECONDS, settled=True)
-            request.answer.set_result(self._reader.view.snapshot())
+            request.view.set_result(self._reader.view.snapshot())
         if job.ended:
             self._job = self._command_id = None
             self._metrics.ended()

@@ -1,4 +1,4 @@
-"""The life of a release as records: what each step writes to `releases`. Decides nothing, and calls nobody."""
+"""The life of a release as the records that each step writes to `releases`. Pure functions."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -20,22 +20,23 @@ from schemas.release import (
 from schemas.releases import ReleasesView
 from worker.indexer.checks import Checked
 
-Outcome = Literal["done", "refused", "ignored"]
-BUILDING = ("index", "shadow", "canary")  # actions that build a collection where there is none
+Status = Literal["done", "refused", "ignored"]
+_BUILDING = ("index", "shadow", "canary")  # actions that build a collection if there is none
 
-_OUTCOMES_KEPT = 50  # of a release: a command is known for seen as long as its outcome is kept
+# Statuses kept for a release: while its status is kept, a command that comes again is recognised.
+_STATUSES_KEPT = 50
 
 
-def tried_again(command: ReleaseCommand, release: str, before: ReleaseRecord | None) -> ReleaseRecord:
-    """One more indexer begins to build it for this command; what it was until then, it stays."""
+def started(command: ReleaseCommand, release: str, before: ReleaseRecord | None) -> ReleaseRecord:
+    """One more indexer starts to build for this command; the release keeps its state and collection."""
     record = before or ReleaseRecord(release=release, state=ReleaseState.INDEXING)
     tries = record.tries if record.command_id == command.command_id else 0
     begins = {"command_id": command.command_id, "tries": tries + 1, "indexing_at": now()}
     return _building(record).model_copy(update=begins)
 
 
-def begun(command: ReleaseCommand, release: str, before: ReleaseRecord | None) -> ReleaseRecord:
-    """A new attempt at indexing. A release with a collection keeps it and its state until the new one is ready."""
+def attempted(command: ReleaseCommand, release: str, before: ReleaseRecord | None) -> ReleaseRecord:
+    """A new attempt at indexing. A release with a collection keeps it, and its state, until the new one is ready."""
     record = before or ReleaseRecord(release=release, state=ReleaseState.INDEXING)
     changed = {
         "attempt": record.attempt + 1,
@@ -55,7 +56,7 @@ def _building(record: ReleaseRecord) -> ReleaseRecord:
 def ready(
     record: ReleaseRecord, collection: str, manifest: Manifest, checked: Checked, vectors_sha256: str
 ) -> ReleaseRecord:
-    """Built and checked: from here on it can be activated without being built."""
+    """Built and checked: from here on the release is activated without a build."""
     return record.model_copy(
         update={
             "state": ReleaseState.READY,
@@ -74,7 +75,7 @@ def ready(
 
 
 def is_built_for(command: ReleaseCommand, record: ReleaseRecord | None) -> bool:
-    """Whether this very command has come as far as `ready`; a collection of before it does not count."""
+    """Whether this command has reached `ready`; an older collection does not count."""
     if record is None or record.command_id != command.command_id or record.state != ReleaseState.READY:
         return False
     return bool(record.ready_at and record.indexing_at and record.ready_at >= record.indexing_at)
@@ -83,9 +84,9 @@ def is_built_for(command: ReleaseCommand, record: ReleaseRecord | None) -> bool:
 def activated(
     command: ReleaseCommand, record: ReleaseRecord, view: ReleasesView, summary: str
 ) -> Mapping[str, Record | None]:
-    """Records, by key, of a release that takes over: its own, that of the one it replaces, and `active` last.
+    """Records, by key, of an activation: the release's, the replaced release's, and `active` last.
 
-    A trial ends with it: what was compared with the candidate serves no more.
+    An activation ends the trial, because the candidate was compared with the replaced release.
     """
     assert record.collection is not None
     active, at = view.active, now()
@@ -98,7 +99,7 @@ def activated(
         }
     )
     records: dict[str, Record | None] = {
-        release_key(record.release): with_outcome(serving, command, "done", summary)
+        release_key(record.release): with_status(serving, command, "done", summary)
     }
     if view.trial:
         records[TRIAL_KEY] = None
@@ -125,21 +126,21 @@ def tried(
     view: ReleasesView,
     summary: str,
 ) -> Mapping[str, Record | None]:
-    """Records, by key, of a release that goes on trial beside the active one, in the place of any other trial."""
+    """Records, by key, of a candidate that goes on trial beside the active release; a trial replaces any other."""
     assert record.collection is not None
     trial = TrialRecord(
         kind=kind, release=record.release, collection=record.collection, share=share, epoch=view.epoch
     )
-    # One that served before and goes on trial again is ready to serve, and not retired.
+    # A retired release that goes on trial is ready again.
     ready_again = record.model_copy(update={"command_id": command.command_id, "state": ReleaseState.READY})
     return {
-        release_key(record.release): with_outcome(ready_again, command, "done", summary),
+        release_key(record.release): with_status(ready_again, command, "done", summary),
         TRIAL_KEY: trial,
     }
 
 
 def retired(record: ReleaseRecord) -> ReleaseRecord:
-    """Its collection is given up."""
+    """A release that gave its collection up."""
     return record.model_copy(update={"state": ReleaseState.RETIRED, "collection": None, "retired_at": now()})
 
 
@@ -147,37 +148,37 @@ def unchanged(
     command: ReleaseCommand,
     release: str,
     before: ReleaseRecord | None,
-    outcome: Literal["refused", "ignored"],
+    status: Literal["refused", "ignored"],
     reason: str,
 ) -> ReleaseRecord:
-    """The outcome of a command that changed nothing. A release without a collection to go back to is rejected."""
+    """The status of a command that changed nothing. A release that could not be built is rejected."""
     record = before or ReleaseRecord(release=release, state=ReleaseState.REJECTED)
-    unbuilt = command.action in BUILDING and record.collection is None and outcome == "refused"
+    unbuilt = command.action in _BUILDING and record.collection is None and status == "refused"
     if unbuilt or before is None:
         record = record.model_copy(
             update={"state": ReleaseState.REJECTED, "reason": reason, "rejected_at": now()}
         )
     elif record.collection is not None:
-        record = record.model_copy(update={"progress": 1.0})  # of the collection that it keeps
-    return with_outcome(record, command, outcome, reason)
+        record = record.model_copy(update={"progress": 1.0})  # the kept collection is whole
+    return with_status(record, command, status, reason)
 
 
-def with_outcome(
-    record: ReleaseRecord, command: ReleaseCommand, outcome: Outcome, reason: str | None = None
+def with_status(
+    record: ReleaseRecord, command: ReleaseCommand, status: Status, reason: str | None = None
 ) -> ReleaseRecord:
-    """The record with what became of one more command."""
+    """The record with the status of one more command."""
     entry = CommandOutcome(
         command_id=command.command_id,
         action=command.action,
-        outcome=outcome,
+        outcome=status,
         reason=reason,
         forced=command.force,
     )
-    return record.model_copy(update={"commands": [*record.commands, entry][-_OUTCOMES_KEPT:]})
+    return record.model_copy(update={"commands": [*record.commands, entry][-_STATUSES_KEPT:]})
 
 
 def _previous(active: ActiveRecord | None, release: str) -> str | None:
-    """The release to go back to; building the active one anew does not change it."""
+    """The release that a rollback activates; a new build of the active release does not change it."""
     if active is None:
         return None
     return active.previous if active.release == release else active.release

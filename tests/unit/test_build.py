@@ -1,0 +1,209 @@
+"""The release builder: from the store to a checked collection, with Milvus in memory."""
+
+import shutil
+import tempfile
+import tracemalloc
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from schemas.errors import SettingsError
+from schemas.release import ReleaseCommand, ReleaseState
+from schemas.settings import Settings, load_settings
+from tests.releases import write_untrained_release
+from tests.unit.jobs import OWNER, DirectJob, MemoryMilvus
+from worker.errors import AbandonedError, StoreAwayError
+from worker.indexer.build import ReleaseBuilder, ScratchFolders
+from worker.indexer.checks import CheckError
+from worker.indexer.ownership import Ownership
+from worker.release.store import ReleaseStore
+from worker.retrieval.exact import StoredIndex
+from worker.retrieval.milvus import Ids, Milvus, Scores, Vectors
+
+pytestmark = pytest.mark.paddle
+
+INDEX = ReleaseCommand(action="index", command_id="1")
+
+
+@pytest.fixture
+def settings(two_releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr("worker.indexer.ownership.owner_of", lambda _: OWNER)
+    store = shutil.copytree(two_releases, tmp_path / "store")
+    return load_settings(store=str(store), indexer={"batch_movies": 100, "probes": 16})
+
+
+@pytest.fixture
+def milvus(monkeypatch: pytest.MonkeyPatch) -> MemoryMilvus:
+    memory = MemoryMilvus()
+    monkeypatch.setattr("worker.indexer.build.Milvus", lambda _: memory)
+    return memory
+
+
+@pytest.fixture
+def release(settings: Settings) -> str:
+    return ReleaseStore(settings.store).names()[0]
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def builder_of(settings: Settings, milvus: MemoryMilvus) -> ReleaseBuilder:
+    client = cast(Milvus, milvus)
+    return ReleaseBuilder(settings, client, Ownership(settings, client), ScratchFolders("test"))
+
+
+def test_a_release_becomes_a_checked_collection_and_kept_vectors(
+    settings: Settings, milvus: MemoryMilvus, release: str
+) -> None:
+    job = DirectJob()
+    ready = builder_of(settings, milvus).build(INDEX, release, job)
+
+    record = job.view.releases[release]
+    assert ready.record == record
+    assert (record.state, record.attempt, record.tries, record.progress) == (ReleaseState.READY, 1, 1, 1.0)
+    assert record.collection == settings.names.collection(release, 1)
+    assert milvus.finished == [record.collection]
+    assert milvus.rows(record.collection) == record.rows
+    kept = ReleaseStore(settings.store).read_vectors(release, record.vectors_sha256 or "")
+    inserted = np.concatenate([vectors for _, vectors in milvus.contents[record.collection]])
+    assert np.array_equal(kept, inserted)
+    assert "agree with exact search" in ready.summary
+
+
+def test_a_collection_that_milvus_failed_to_fill_is_replaced_by_a_new_one(
+    settings: Settings, milvus: MemoryMilvus, release: str
+) -> None:
+    milvus.failures = 2
+    record = builder_of(settings, milvus).build(INDEX, release, DirectJob()).record
+    assert record.collection == settings.names.collection(release, 3)
+    assert list(milvus.contents) == [record.collection]
+
+
+def test_milvus_failing_in_every_attempt_fails_the_check(
+    settings: Settings, milvus: MemoryMilvus, release: str
+) -> None:
+    milvus.failures = 5
+    with pytest.raises(CheckError, match="5 attempts at building it; the last: no room"):
+        builder_of(settings, milvus).build(INDEX, release, DirectJob())
+    assert milvus.contents == {}
+
+
+def test_a_collection_that_fails_the_check_is_dropped(
+    settings: Settings, milvus: MemoryMilvus, release: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(milvus, "rows", lambda _: 3)
+    job = DirectJob()
+    with pytest.raises(CheckError, match="the collection has 3 rows"):
+        builder_of(settings, milvus).build(INDEX, release, job)
+    assert milvus.contents == {}
+    assert job.view.releases[release].collection is None
+
+
+def test_a_cancelled_build_ends_at_the_next_batch(
+    settings: Settings, milvus: MemoryMilvus, release: str
+) -> None:
+    job = DirectJob()
+    insert = milvus.insert
+
+    def cancel(*arguments: Any) -> None:
+        insert(*arguments)
+        job.cancel(0)
+
+    milvus.insert = cancel  # type: ignore[method-assign,assignment]
+    with pytest.raises(AbandonedError):
+        builder_of(settings, milvus).build(INDEX, release, job)
+    assert [len(content) for content in milvus.contents.values()] == [1]
+
+
+def test_a_release_that_killed_five_indexers_is_not_built_again(
+    settings: Settings, milvus: MemoryMilvus, release: str
+) -> None:
+    # Given five indexers that died while they built for one command
+    job = DirectJob()
+    for _ in range(5):
+        builder_of(settings, milvus)._count_start(INDEX, release, job)
+    # When a sixth starts, then it gives up
+    with pytest.raises(CheckError, match="5 indexers have begun"):
+        builder_of(settings, milvus).build(INDEX, release, job)
+    assert milvus.contents == {}
+
+
+def test_a_store_that_is_away_for_a_moment_is_asked_again(
+    settings: Settings, milvus: MemoryMilvus, release: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify, failures = ReleaseStore.verify, [StoreAwayError("no route"), StoreAwayError("no route")]
+
+    def away(store: ReleaseStore, name: str) -> None:
+        if failures:
+            raise failures.pop()
+        verify(store, name)
+
+    monkeypatch.setattr(ReleaseStore, "verify", away)
+    assert builder_of(settings, milvus).build(INDEX, release, DirectJob()).record.rows
+
+
+class Counting(MemoryMilvus):
+    """Keeps no vectors; its searches read the file of the build under way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: dict[str, int] = {}
+
+    def insert(self, collection: str, movie_ids: Ids, *_: Any) -> None:
+        self.counts[collection] = self.rows(collection) + len(movie_ids)
+
+    def rows(self, collection: str) -> int:
+        return self.counts.get(collection, 0)
+
+    def search(self, collection: str, queries: Vectors, limit: int, **_: int) -> tuple[Ids, Scores]:
+        (file,) = Path(tempfile.gettempdir()).glob("marquee-*/1.npy")
+        return StoredIndex(np.arange(1, self.rows(collection) + 1), file).search(queries, limit)
+
+
+def test_a_build_holds_one_batch_of_the_catalogue_in_memory(
+    settings: Settings, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.retrieval.exact._BLOCK_ROWS", 1_024)
+    batches = settings.indexer.model_copy(update={"batch_movies": 1_024})
+    held = {}
+    for movies in (20_000, 60_000):
+        store = write_untrained_release(temporary / str(movies), movies, 8)
+        large = settings.model_copy(update={"store": store, "indexer": batches})
+        held[movies] = peak_of_build(large, monkeypatch)
+
+    # A movie's title and genres alone would take 200 bytes, its vector 32.
+    assert held[60_000] - held[20_000] < 40_000 * 30, held
+
+
+def peak_of_build(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Bytes that a build holds at most, beside the release's vocabularies."""
+    milvus, store = Counting(), ReleaseStore(settings.store)
+    loaded = store.load(store.names()[0], device="cpu")
+    with monkeypatch.context() as patches:
+        patches.setattr("worker.indexer.build.Milvus", lambda _: milvus)
+        patches.setattr(ReleaseStore, "load", lambda *_, **__: loaded)
+        tracemalloc.start()
+        try:
+            builder_of(settings, milvus).build(INDEX, store.names()[0], DirectJob())
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+
+def test_folders_of_a_predecessor_are_removed_and_others_stay(temporary: Path) -> None:
+    left = Path(tempfile.mkdtemp(prefix=ScratchFolders("mine")._prefix))
+    others = Path(tempfile.mkdtemp(prefix=ScratchFolders("another")._prefix))
+    ScratchFolders("mine").clear()
+    assert list(temporary.iterdir()) == [others]
+    assert not left.exists()
+
+
+def test_a_temporary_folder_that_cannot_be_written_to_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/1")
+    with pytest.raises(SettingsError, match=r"/proc/1.*set TMPDIR"):
+        ScratchFolders("mine").clear()
