@@ -68,13 +68,43 @@ class Selection:
             and (self.until is None or at < self.until.timestamp())
         )
 
+    def names(self, letter: Letter) -> bool:
+        """Whether the letter's place or its reason is selected explicitly."""
+        return letter.place in self.places or letter.dead.reason in self.reasons
+
 
 @dataclass
 class Redriven:
-    """What a redrive did: letters published again, and places that it left because their bytes are lost."""
+    """Result of a redrive: the number of events published again, and the places left out, as in `Split`."""
 
     published: int = 0
     lost: list[str] = field(default_factory=list)
+    crashed: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Letters to publish again, and places left out: those without bytes, and `crashed` events that nothing names.
+
+    Workers ended at a `crashed` event. It is published again only if its reason or its place is selected.
+    """
+
+    wanted: list[Letter]
+    lost: list[str]
+    crashed: list[str]
+
+    @classmethod
+    def of(cls, letters: Iterable[Letter], selection: Selection) -> "Split":
+        """Split letters that were not redriven before."""
+        split = cls([], [], [])
+        for letter in letters:
+            if letter.dead.reason == Reason.CRASHED and not selection.names(letter):
+                split.crashed.append(letter.place)
+            elif letter.whole:
+                split.wanted.append(letter)
+            else:
+                split.lost.append(letter.place)
+        return split
 
 
 def letters(
@@ -145,10 +175,11 @@ class Redriver:
         found = letters(self._settings, selection, self._timeout_s, settled=True)
         fresh = (letter for letter in found if letter.redriven_at is None)
         while batch := list(islice(fresh, BATCH_LETTERS)):
-            whole = [letter for letter in batch if letter.whole]
-            self.commit(whole)
-            done.published += len(whole)
-            done.lost += [letter.place for letter in batch if not letter.whole]
+            split = Split.of(batch, selection)
+            self.commit(split.wanted)
+            done.published += len(split.wanted)
+            done.lost += split.lost
+            done.crashed += split.crashed
             yield done
 
     def commit(self, batch: Sequence[Letter]) -> None:

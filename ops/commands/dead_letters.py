@@ -1,4 +1,4 @@
-"""`marquee dead-letters`: what could not be answered and why, and its events once more."""
+"""`marquee dead-letters`: list and show dead letters, and publish their events again."""
 
 import base64
 import json
@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.commands.moments import moment
-from ops.commands.options import LONGEST_S, AsJson, BootstrapServers, Prefix, finite, settings_with
+from ops.commands.options import (
+    LONGEST_S,
+    AsJson,
+    BootstrapServers,
+    Prefix,
+    finite,
+    moment,
+    settings_with,
+)
 from schemas.dead_letter import REASONS
 from schemas.errors import MarqueeError
 
@@ -21,20 +28,21 @@ if TYPE_CHECKING:
 
 Reasons = Annotated[
     list[str] | None,
-    typer.Option("--reason", help=f"Only with this reason, several times for several: {', '.join(REASONS)}."),
+    typer.Option("--reason", help=f"Only this reason; may be repeated: {', '.join(REASONS)}."),
 ]
 Releases = Annotated[
     list[str] | None,
-    typer.Option("--release", help="Only those that failed under this release, several times for several."),
+    typer.Option("--release", help="Only letters that failed under this release; may be repeated."),
 ]
 Since = Annotated[
     datetime | None,
     typer.Option(
-        parser=moment, metavar="TIME", help="Only from then on: ISO 8601 (UTC), or ago: 90m, 24h, 7d."
+        parser=moment, metavar="TIME", help="Only since then: ISO 8601 (UTC), or ago: 90m, 24h, 7d."
     ),
 ]
 Until = Annotated[
-    datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only before then; as --since.")
+    datetime | None,
+    typer.Option(parser=moment, metavar="TIME", help="Only before then, in the form of --since."),
 ]
 Timeout = Annotated[
     float, typer.Option(help="Seconds to wait for Kafka.", min=0.1, max=LONGEST_S, callback=finite)
@@ -45,7 +53,7 @@ def register(app: typer.Typer) -> None:
     """Add the group of commands."""
     group = typer.Typer(
         name="dead-letters",
-        help="List, show and redrive what could not be answered. People's profiles are in it.",
+        help="List, show and redrive dead letters. They contain profiles of people.",
         no_args_is_help=True,
     )
     group.command("list")(list_letters)
@@ -59,13 +67,13 @@ def list_letters(
     release: Releases = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(help="Show at most so many.", min=1)] = 1_000,
+    limit: Annotated[int, typer.Option(help="Largest number of letters to show.", min=1)] = 1_000,
     timeout: Timeout = 30.0,
     bootstrap_servers: BootstrapServers = None,
     prefix: Prefix = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """List dead letters by their place, with reason, error, release, and whether they were redriven."""
+    """List dead letters by place, with reason, error, release, and the time of their redrive."""
     from producer.dead_letters import letters
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
@@ -77,18 +85,18 @@ def list_letters(
     else:
         _print_table(shown)
     if next(found, None) is not None:
-        typer.echo(f"There are more than {limit:,}: --limit shows them.", err=True)
+        typer.echo(f"There are more than {limit:,}: a larger --limit shows them.", err=True)
 
 
 def show(
-    place: Annotated[str, typer.Argument(help="As `list` names it; partition-offset is enough.")],
-    raw: Annotated[bool, typer.Option("--raw", help="Write the event's bytes alone, as they came.")] = False,
+    place: Annotated[str, typer.Argument(help="Place, as in `list`; partition-offset is enough.")],
+    raw: Annotated[bool, typer.Option("--raw", help="Write only the bytes of the event.")] = False,
     timeout: Timeout = 30.0,
     bootstrap_servers: BootstrapServers = None,
     prefix: Prefix = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one dead letter whole: why it is one, and the event's key, headers and bytes."""
+    """Show one dead letter: reason and error, and the event's key, headers and bytes."""
     from producer.dead_letters import letters
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
@@ -118,17 +126,15 @@ def show(
 
 def redrive(
     places: Annotated[
-        list[str] | None, typer.Argument(help="Places as `list` names them; partition-offset is enough.")
+        list[str] | None, typer.Argument(help="Places, as in `list`; partition-offset is enough.")
     ] = None,
     reason: Reasons = None,
     release: Releases = None,
     since: Since = None,
     until: Until = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="All of them, where no filter says which.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All letters, without a filter.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be published; publish nothing.")
+        bool, typer.Option("--dry-run", help="Show the events that would be published; publish nothing.")
     ] = False,
     timeout: Timeout = 30.0,
     bootstrap_servers: BootstrapServers = None,
@@ -137,7 +143,10 @@ def redrive(
 ) -> None:
     """Publish the events of dead letters again, each exactly once: as new events, with their key, bytes and headers.
 
-    A letter that was redriven before is left alone, also where that redrive was killed, or runs still.
+    A letter that was redriven before is left out, also if that redrive was killed or still runs.
+
+    `crashed` events are left out too, unless --reason crashed or their place selects them: workers ended at such an
+    event, and it may end them again.
     """
     from producer.dead_letters import Redriven, Redriver
 
@@ -145,7 +154,7 @@ def redrive(
     selection = _selection(settings, tuple(places or ()), reason, release, since, until)
     if not everything and not any((places, reason, release, since, until)):
         raise typer.BadParameter(
-            "say which letters: by place, --reason, --release, --since or --until, or --all of them"
+            "select letters by place, --reason, --release, --since or --until, or --all of them"
         )
     if dry_run:
         _print_dry_run(settings, selection, timeout, as_json)
@@ -155,38 +164,42 @@ def redrive(
         if sys.stderr.isatty():
             typer.echo(f"\r{done.published:,} published", err=True, nl=False)
     if as_json:
-        typer.echo(json.dumps({"published": done.published, "lost": done.lost}))
+        typer.echo(json.dumps({"published": done.published, "lost": done.lost, "crashed": done.crashed}))
     else:
         typer.echo(f"{_events(done.published)} published again to {settings.names.profiles}.")
-    _explain_lost(done.lost)
+    _explain(done.lost, done.crashed)
 
 
 def _print_dry_run(settings: "Settings", selection: "Selection", timeout: float, as_json: bool) -> None:
-    from producer.dead_letters import letters
+    from producer.dead_letters import Split, letters
 
     fresh = [letter for letter in letters(settings, selection, timeout) if letter.redriven_at is None]
-    whole = [letter for letter in fresh if letter.whole]
-    lost = [letter.place for letter in fresh if not letter.whole]
+    split = Split.of(fresh, selection)
     if as_json:
-        typer.echo(
-            json.dumps(
-                {"would_publish": len(whole), "places": [letter.place for letter in whole], "lost": lost}
-            )
-        )
+        places = [letter.place for letter in split.wanted]
+        shown = {"would_publish": len(places), "places": places, "lost": split.lost, "crashed": split.crashed}
+        typer.echo(json.dumps(shown))
     else:
-        _print_table(iter(whole))
-        typer.echo(f"{_events(len(whole))} would be published again to {settings.names.profiles}.")
-    _explain_lost(lost)
+        _print_table(iter(split.wanted))
+        typer.echo(f"{_events(len(split.wanted))} would be published again to {settings.names.profiles}.")
+    _explain(split.lost, split.crashed)
 
 
 def _events(number: int) -> str:
     return f"{number:,} event" if number == 1 else f"{number:,} events"
 
 
-def _explain_lost(lost: list[str]) -> None:
+def _explain(lost: list[str], crashed: list[str]) -> None:
+    """Print the places that were left out, and why."""
     if lost:
         typer.echo(
-            f"{len(lost):,} cannot be redriven, because their bytes fitted no topic and are lost: {', '.join(lost[:10])}",
+            f"{len(lost):,} cannot be redriven, because their bytes did not fit a topic and are lost: {', '.join(lost[:10])}",
+            err=True,
+        )
+    if crashed:
+        typer.echo(
+            f"{len(crashed):,} left out, because workers ended at them: {', '.join(crashed[:10])}; --reason crashed or a "
+            "place redrives them",
             err=True,
         )
 
@@ -216,12 +229,12 @@ def _selection(
 
 def _no_letter(places: frozenset[str]) -> MarqueeError:
     return MarqueeError(
-        f"there is no dead letter at {', '.join(places)}; `marquee dead-letters list` names those that there are"
+        f"there is no dead letter at {', '.join(places)}; `marquee dead-letters list` shows all"
     )
 
 
 def _summary(letter: "Letter") -> dict[str, object]:
-    """Everything but the event itself."""
+    """Summarize a letter without its event."""
     dead = letter.dead
     return {
         "place": letter.place,

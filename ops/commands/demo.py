@@ -35,7 +35,7 @@ def demo(
     """
     from rich.console import Console
 
-    from ops.demo import Demo
+    from ops.commands.demonstration import Demo
 
     progress = Console(stderr=True)
     with _ended_by_signals(), _folder(folder, keep) as place:

@@ -1,7 +1,9 @@
-"""Options that several commands share, and the settings that they make."""
+"""Options that several commands share, and the settings and events made of them."""
 
 import math
+import re
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -10,15 +12,18 @@ from ops.data.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_ye
 from schemas.profile import MAX_ID, MAX_K, MAX_RECENT, OCCUPATIONS, ProfileEvent
 from schemas.settings import Settings, load_settings
 
-# Of a wait, in seconds: a day. Python's timers and librdkafka's take no number that is much larger.
+# Longest wait, in seconds: a day. Python's timers and librdkafka's overflow at numbers that are much larger.
 LONGEST_S = 86_400.0
-# Of a count or an offset, and of a partition's number: what C takes.
+# Largest count or offset, and largest partition number: the limits of librdkafka's C types.
 MOST = sys.maxsize
 MOST_PARTITIONS = 2**31 - 1
+_AGO = re.compile(r"(\d+)([smhd])")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def finite(value: float | None) -> float | None:
-    """Refuse `nan` and `inf`, which are within every range that Typer checks, or seem so."""
+    """Refuse `nan` and `inf`, which pass every range check of Typer."""
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is no finite number")
     return value
@@ -56,7 +61,7 @@ Port = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait.", min=0.1, max=LONGEST_S, callback=finite)]
 
-# A profile, in the codes of the seed; `profile_with` makes an event of them.
+# Options of a profile, in the codes of the seed; `profile_with` makes an event of them.
 Age = Annotated[
     int | None,
     typer.Option("-a", "--age", help="Code of the age group.", min=0, max=len(AGE_NAMES) - 1),
@@ -79,6 +84,32 @@ Recent = Annotated[
 K = Annotated[int | None, typer.Option("-k", help="How many movies; 5 if missing.", min=1, max=MAX_K)]
 
 
+def moment(text: str) -> datetime:
+    """Parse `2026-11-21T10:15` (UTC unless it contains a zone), or `90m`: so long ago; units are s, m, h and d.
+
+    Raises:
+        typer.BadParameter: the text is neither.
+    """
+    try:
+        at = _parsed(text)
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is outside of the calendar") from None
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither ISO 8601 nor a time ago, as 90m, 24h or 7d") from None
+    if at < _EPOCH:  # Kafka reads a negative timestamp as the beginning or the end
+        raise typer.BadParameter(f"{text!r} is before 1970, and no record is that old")
+    return at
+
+
+def _parsed(text: str) -> datetime:
+    ago = _AGO.fullmatch(text)
+    if ago:
+        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    at = datetime.fromisoformat(text)
+    # Converted at once: a moment near the calendar's ends may not exist in another zone.
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
 def settings_with(
     *,
     bootstrap_servers: str | None = None,
@@ -89,12 +120,12 @@ def settings_with(
     indexer_id: str | None = None,
     port: int | None = None,
 ) -> Settings:
-    """The settings of this process, with what the command line says over them.
+    """Load the settings of this process; options of the command line win.
 
     Raises:
         SettingsError: a value is wrong.
     """
-    said = {
+    options = {
         "prefix": prefix,
         "store": store,
         "kafka": _given(bootstrap_servers=bootstrap_servers),
@@ -103,19 +134,19 @@ def settings_with(
         "indexer": _given(id=indexer_id),
         "http": _given(port=port),
     }
-    return load_settings(**(_given(**said) or {}))
+    return load_settings(**(_given(**options) or {}))
 
 
 def movie_ids(text: str) -> list[int]:
-    """Movie ids parted by commas, as `--recent` takes them."""
+    """Parse movie ids separated by commas, as in `--recent`."""
     try:
         ids = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise typer.BadParameter(
-            f"movie ids parted by commas are wanted, as in 1193,661, not {text!r}"
+            f"{text!r} is no list of movie ids separated by commas, such as 1193,661"
         ) from None
     if len(ids) > MAX_RECENT or not all(1 <= movie_id <= MAX_ID for movie_id in ids):
-        raise typer.BadParameter(f"at most {MAX_RECENT} movie ids, each from 1 to {MAX_ID}, are taken")
+        raise typer.BadParameter(f"at most {MAX_RECENT} movie ids are allowed, each from 1 to {MAX_ID}")
     return ids
 
 
@@ -129,7 +160,7 @@ def profile_with(
     k: int | None,
     event_id: str | None = None,
 ) -> ProfileEvent:
-    """The event that the options of a profile say; what is left out is unknown."""
+    """Make a profile event of the options; a field whose option is missing is unknown."""
     return ProfileEvent(
         event_id=event_id,
         user_id=user,
@@ -142,5 +173,5 @@ def profile_with(
 
 
 def _given(**values: Any) -> dict[str, Any] | None:
-    """Those that were said; None where none was."""
+    """Select the values that are set; None if none is."""
     return {name: value for name, value in values.items() if value is not None} or None

@@ -1,4 +1,4 @@
-"""A release command from the command line: sent, waited for with a progress bar, and told."""
+"""A release command that the command line sends, and the status that the indexer gives it."""
 
 import inspect
 from collections.abc import Callable
@@ -19,21 +19,21 @@ SEND_SECONDS = 10.0
 
 Release = Annotated[str, typer.Argument(help="Name of a release.")]
 Wait = Annotated[
-    bool, typer.Option("--wait/--no-wait", help="Wait for the outcome, and fail if it is refused.")
+    bool, typer.Option("--wait/--no-wait", help="Wait for the status, and fail if the command is refused.")
 ]
-OutcomeTimeout = Annotated[float, typer.Option(help="Seconds to wait for the outcome.", min=0.1)]
+StatusTimeout = Annotated[float, typer.Option(help="Seconds to wait for the status.", min=0.1)]
 Force = Annotated[
-    bool, typer.Option("--force", help="Although its evaluation is below the active release's; recorded.")
+    bool, typer.Option("--force", help="Accept an evaluation below the active release's; recorded.")
 ]
 ExpectedEpoch = Annotated[
     int | None,
-    typer.Option(help="Change nothing where another epoch is active by then.", min=0, show_default=False),
+    typer.Option(help="Change nothing if another epoch is active by then.", min=0, show_default=False),
 ]
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a command of `release_command` has the indexer do."""
+    """An action, its release, and the other fields of the command."""
 
     action: "Action"
     release: str | None
@@ -41,29 +41,21 @@ class Order:
 
 
 def release_command(timeout_s: float) -> Callable[[Callable[..., Order]], Callable[..., None]]:
-    """Turn what makes an order of its own options into a command that sends it, and has the options that all have.
+    """Decorate a function of its own options, which returns an order, into a command with the options that all share.
 
     Args:
-        timeout_s: how long the command waits for its outcome, unless --timeout says otherwise.
+        timeout_s: default of --timeout.
     """
 
     def shared(
         wait: Wait = True,
-        timeout: OutcomeTimeout = timeout_s,
+        timeout: StatusTimeout = timeout_s,
         bootstrap_servers: BootstrapServers = None,
         prefix: Prefix = None,
         as_json: AsJson = False,
     ) -> Callable[[Order], None]:
         settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
-        return lambda order: carry_out(
-            settings,
-            order.action,
-            order.release,
-            wait=wait,
-            timeout_s=timeout,
-            as_json=as_json,
-            **order.fields,
-        )
+        return lambda order: carry_out(settings, order, wait=wait, timeout_s=timeout, as_json=as_json)
 
     def decorate(make: Callable[..., Order]) -> Callable[..., None]:
         own = inspect.signature(make).parameters
@@ -74,67 +66,60 @@ def release_command(timeout_s: float) -> Callable[[Callable[..., Order]], Callab
             shared(**given)(order)
 
         parameters = [*own.values(), *inspect.signature(shared).parameters.values()]
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # Typer reads it
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return command
 
     return decorate
 
 
-def carry_out(
-    settings: "Settings",
-    action: "Action",
-    release: str | None,
-    *,
-    wait: bool,
-    timeout_s: float,
-    as_json: bool,
-    **fields: Any,
-) -> None:
-    """Send a command and, with `wait`, tell what became of it.
+def carry_out(settings: "Settings", order: Order, *, wait: bool, timeout_s: float, as_json: bool) -> None:
+    """Send a command, and with `wait` print its status.
 
     Raises:
-        MarqueeError: it was refused, or nothing became of it in time.
+        MarqueeError: the indexer refused it, or gave no status in time.
         UnreachableError: Kafka cannot be reached.
     """
     from producer.commands import send_command
 
-    if release is None:
-        _require_active(settings, action, min(timeout_s, SEND_SECONDS))
-    command = _command(action, release, fields)
+    if order.release is None:
+        _require_active(settings, order.action, min(timeout_s, SEND_SECONDS))
+    command = _command(order)
     send_command(settings, command, min(timeout_s, SEND_SECONDS))
     if not wait:
         _show_sent(command, as_json)
         return
-    outcome = _outcome(settings, command, timeout_s)
+    status = _status(settings, command, timeout_s)
     if as_json:
-        typer.echo(outcome.model_dump_json())
-    if outcome.outcome != "done":
-        raise MarqueeError(f"{_words(command)} was {outcome.outcome}: {outcome.reason}")
+        typer.echo(status.model_dump_json())
+    if status.outcome != "done":
+        raise MarqueeError(f"{_words(command)} was {status.outcome}: {status.reason}")
     if not as_json:
-        typer.echo(f"{_words(command)}: done{f' ({outcome.reason})' if outcome.reason else ''}")
+        typer.echo(f"{_words(command)}: done{f' ({status.reason})' if status.reason else ''}")
 
 
 def _require_active(settings: "Settings", action: str, timeout_s: float) -> None:
-    """What became of a command is told in the record of its release: one that is about none would never be answered."""
+    """Refuse a command without a release while none is active: no record would ever contain its status."""
     from worker.kafka.records import read_releases
 
     if read_releases(settings, timeout_s).active is None:
         raise MarqueeError(f"no release is active, so there is nothing to {action}; see `marquee releases`")
 
 
-def _command(action: "Action", release: str | None, fields: dict[str, Any]) -> "ReleaseCommand":
+def _command(order: Order) -> "ReleaseCommand":
     from schemas.release import ReleaseCommand
 
     try:
-        return ReleaseCommand.model_validate({"action": action, "release": release} | fields)
+        return ReleaseCommand.model_validate(
+            {"action": order.action, "release": order.release} | order.fields
+        )
     except ValueError:
         raise MarqueeError(
-            f"{release!r} is no name of a release: they look like 20261121T101500-3f9c2a"
+            f"{order.release!r} is no name of a release: names look like 20261121T101500-3f9c2a"
         ) from None
 
 
-def _outcome(settings: "Settings", command: "ReleaseCommand", timeout_s: float) -> "CommandOutcome":
+def _status(settings: "Settings", command: "ReleaseCommand", timeout_s: float) -> "CommandOutcome":
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

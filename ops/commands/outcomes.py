@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ops.commands.moments import moment
-from ops.commands.options import AsJson, BootstrapServers, Prefix, Timeout, settings_with
+from ops.commands.options import AsJson, BootstrapServers, Prefix, Timeout, moment, settings_with
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -73,7 +73,8 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Send one profile through Kafka and print the list that answers it."""
-    from ops.traffic.ask import ask, movie_table
+    from ops.commands.printing import movie_table
+    from ops.traffic.ask import ask
 
     if like is not None:
         if any(given is not None for given in (age, gender, job, user, recent)) or infer:
@@ -93,13 +94,13 @@ def recommend(
         typer.echo(result.value)
         return
     answer = result.recommendation
-    typer.echo(movie_table(answer))
+    typer.echo(movie_table(answer.movies))
     typer.echo(f"release {answer.release}, retrieval {answer.retrieval}, {latency_ms} ms", err=True)
 
 
 def _show_similar(settings: "Settings", like: list[int], k: int, timeout: float, as_json: bool) -> None:
+    from ops.commands.printing import movie_table
     from ops.offline.similar import similar_movies
-    from ops.traffic.ask import movies_table
 
     if not like:
         raise typer.BadParameter("it names no movie", param_hint="--like")
@@ -108,5 +109,5 @@ def _show_similar(settings: "Settings", like: list[int], k: int, timeout: float,
         found = [movie.model_dump(exclude_none=True) for movie in movies]
         typer.echo(json.dumps({"like": like, "release": release, "movies": found}))
         return
-    typer.echo(movies_table(movies))
+    typer.echo(movie_table(movies))
     typer.echo(f"release {release}, cosine", err=True)

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ops.deployment.releases import ReleaseRow, TrialReport
-
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def register(app: typer.Typer) -> None:
@@ -64,6 +61,8 @@ def _table(rows: "list[ReleaseRow]") -> "Table":
     from rich.markup import escape
     from rich.table import Column, Table
 
+    from ops.commands.printing import age, cell, size
+
     table = Table(
         Column("Release", no_wrap=True),
         "State",
@@ -81,9 +80,9 @@ def _table(rows: "list[ReleaseRow]") -> "Table":
         table.add_row(
             f"[bold]{row.release}[/bold]" if row.active else row.release,
             _state(row),
-            _cell(row.epoch),
+            cell(row.epoch),
             "" if row.movies is None else f"{row.movies:,}",
-            _cell(row.dimension),
+            cell(row.dimension),
             "\n".join(f"{name} {value:.4f}" for name, value in sorted(row.metrics.items())),
             "" if row.size is None else size(row.size),
             "" if row.age is None else age(row.age),
@@ -110,25 +109,3 @@ def _sentence(trial: "TrialReport") -> str:
         f"{head}: {trial.compared:,} answers compared, overlap@5 {trial.overlap_at_5:.3f}, score shift "
         f"{trial.score_shift or 0.0:+.4f}, {trial.candidate_ms:.1f} ms a batch beside {trial.active_ms:.1f} ms"
     )
-
-
-def size(content: float) -> str:
-    """Bytes, in the unit that a person would take."""
-    for unit in _UNITS[:-1]:
-        if content < 1_000:
-            return f"{content:.3g} {unit}"
-        content /= 1_000
-    return f"{content:.3g} {_UNITS[-1]}"
-
-
-def age(since: timedelta) -> str:
-    """A time span in its largest unit."""
-    seconds = int(since.total_seconds())
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else str(value)

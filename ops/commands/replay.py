@@ -16,6 +16,7 @@ from ops.commands.options import (
     Prefix,
     Store,
     Timeout,
+    moment,
     settings_with,
 )
 
@@ -99,8 +100,6 @@ def replay(
 
 
 def _place(text: str, default: str) -> int | datetime | None:
-    from ops.commands.moments import moment
-
     if text == default:
         return None
     if not text.isdecimal():

@@ -105,6 +105,8 @@ def _releases(seen: "Overview") -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
+    from ops.commands.printing import cell
+
     table = Table("Release", "State", "Epoch", "Movies", "Served by", "", box=None)
     for row in _rows(seen):
         state, progress = str(row["state"]), row["progress"]
@@ -114,10 +116,10 @@ def _releases(seen: "Overview") -> "Table":
         table.add_row(
             f"[bold]{row['release']}[/bold]" if row["active"] else str(row["release"]),
             state,
-            _cell(row["epoch"]),
-            _cell(row["rows"]),
+            cell(row["epoch"]),
+            cell(row["rows"]),
             ", ".join(served_by) if isinstance(served_by, list) else "",
-            escape(_cell(row["reason"])),
+            escape(cell(row["reason"])),
         )
     return table
 
@@ -129,7 +131,3 @@ def _groups(seen: "Overview") -> "Table":
     for group in seen.groups:
         table.add_row(group.name, group.topic, group.state, str(group.members), f"{group.total_lag:,}")
     return table
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""`marquee topics`: creates the deployment's topics and shows them."""
+"""`marquee topics` and `marquee acls`: the topics of a deployment, and the rights of each role on them."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
@@ -14,16 +14,17 @@ _SHOWN = ("cleanup.policy", "message.timestamp.type", "max.message.bytes")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("topics")(topics)
+    """Add the commands."""
+    app.command()(topics)
+    app.command()(acls)
 
 
 def topics(
     check: Annotated[
-        bool, typer.Option("--check", help="Create nothing; fail if something is missing.")
+        bool, typer.Option("--check", help="Create nothing; fail if a topic is missing.")
     ] = False,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Also set what breaks a promise on topics that are there.")
+        bool, typer.Option("--fix", help="Also correct settings of existing topics that break a promise.")
     ] = False,
     timeout: Annotated[
         float, typer.Option(help="Seconds to wait for Kafka.", min=0.1, max=LONGEST_S, callback=finite)
@@ -32,16 +33,16 @@ def topics(
     prefix: Prefix = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create the topics that are missing, make the others fit, and show them all.
+    """Create the topics that are missing, grow those that need it, and show all.
 
-    A topic that is kept in another way than Marquee needs is named, with the remedy: its partitions, its cleanup policy, the
-    clock of its timestamps, its largest record. --fix sets what can be set. Partitions cannot be taken away: the topic has to
-    be made anew, and what is lost with it is said.
+    Names each topic whose partitions, cleanup policy, timestamp type or record limit is not the one that Marquee needs,
+    with the remedy. --fix corrects all but partitions, which Kafka cannot remove: delete and create the topic again; the
+    remedy contains the loss.
 
     With MARQUEE_REGISTRY__URL, also register the schemas of the records there (with --check, look them up).
 
-    Exit code 2 where Kafka cannot be reached or refuses, where a topic's settings keep a process from its work, or, with
-    --check, where a topic is missing.
+    Exit code 2 if Kafka cannot be reached or refuses, if a topic's settings keep a process from its work, or, with
+    --check, if a topic is missing.
     """
     from schemas import registry
     from worker.kafka.topic_checks import faults
@@ -57,7 +58,15 @@ def topics(
     if fix:
         fix_topics(settings, timeout)
     states = topic_states(settings, timeout)
+    _show(states, as_json)
     found = faults(settings.names, {state.name: state for state in states})
+    for fault in found:
+        typer.echo(f"{fault}", err=True)
+    if any(fault.severity == "stops" for fault in found):
+        raise typer.Exit(2)
+
+
+def _show(states: "list[TopicState]", as_json: bool) -> None:
     if as_json:
         rows = [
             {
@@ -69,25 +78,46 @@ def topics(
             for state in states
         ]
         typer.echo(json.dumps(rows))
-    else:
-        _show(states)
-    for fault in found:
-        typer.echo(f"{fault}", err=True)
-    if any(fault.severity == "stops" for fault in found):
-        raise typer.Exit(2)
-
-
-def _show(states: "list[TopicState]") -> None:
+        return
     from rich.table import Table
 
     from ops.commands.printing import console
 
     table = Table("Topic", "Partitions", "Replicas", "Kept", "Timestamps", "Largest record", box=None)
     for state in states:
-        table.add_row(
-            state.name,
-            str(state.partitions),
-            str(state.replicas),
-            *(state.config.get(option, "?") for option in _SHOWN),
-        )
+        kept = (state.config.get(option, "?") for option in _SHOWN)
+        table.add_row(state.name, str(state.partitions), str(state.replicas), *kept)
     console().print(table)
+
+
+def acls(
+    role: Annotated[
+        list[str] | None,
+        typer.Argument(help="worker, indexer, outcomes, producer, reader or admin. By default all."),
+    ] = None,
+    principal: Annotated[
+        str, typer.Option(help="Principal that gets the rights; {role} is replaced by the role's name.")
+    ] = "User:{role}",
+    command_config: Annotated[
+        str, typer.Option(help="Kafka's properties file with which the commands reach the cluster.")
+    ] = "admin.properties",
+    bootstrap_servers: BootstrapServers = None,
+    prefix: Prefix = None,
+) -> None:
+    """Print the `kafka-acls.sh` commands that give each role the rights that it needs, and no others.
+
+    Only the admin may create topics: have it run `marquee topics`, and set MARQUEE_KAFKA__CREATE_TOPICS=false for worker,
+    indexer and outcomes worker. The producer runs publish, the reader watch; the admin runs every other command.
+    """
+    from ops.deployment.acls import ROLES, commands
+
+    settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)
+    wanted = role or list(ROLES)
+    unknown = set(wanted) - set(ROLES)
+    if unknown:
+        raise typer.BadParameter(f"no such role: {', '.join(sorted(unknown))}; there are {', '.join(ROLES)}")
+    arguments = f"--bootstrap-server {settings.kafka.bootstrap_servers} --command-config {command_config}"
+    for name in ROLES:
+        if name in wanted:
+            for command in commands(name, settings.names, principal.replace("{role}", name), arguments):
+                typer.echo(command)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.commands.moments import duration, moment
-from ops.commands.options import BootstrapServers, Prefix, finite, settings_with
+from ops.commands.options import BootstrapServers, Prefix, finite, moment, settings_with
+from ops.commands.printing import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

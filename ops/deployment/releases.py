@@ -2,7 +2,7 @@
 
 import re
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -87,6 +87,22 @@ def overview(settings: Settings, timeout_s: float) -> Overview:
     rows = [_row(name, view, store) for name in names]
     problems = {worker.worker: worker.problem for worker in view.live_workers() if worker.problem}
     return Overview(rows, _trial(view) if view.trial else None, problems)
+
+
+def active_titles(settings: Settings, timeout_s: float) -> Mapping[int, str] | None:
+    """Read the active release's titles by movie id; None if no release is active, or the store lacks its files.
+
+    Raises:
+        UnreachableError: Kafka did not answer within `timeout_s`.
+    """
+    active = read_releases(settings, timeout_s).active
+    if active is None:
+        return None
+    try:
+        catalogue = ReleaseStore(settings.store).catalogue(active.release)
+    except MarqueeError:
+        return None
+    return dict(zip(catalogue.movie_ids.tolist(), catalogue.titles, strict=True))
 
 
 def _row(name: str, view: ReleasesView, store: ReleaseStore) -> ReleaseRow:

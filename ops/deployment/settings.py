@@ -1,11 +1,11 @@
-"""Every setting that is in force, and where it came from; what is secret is hidden."""
+"""The settings in force, with their sources and without secrets; variables that look like settings and are none."""
 
 import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, SecretStr
 from pydantic_settings import TomlConfigSettingsSource
@@ -15,40 +15,47 @@ from schemas.variables import SECRETS_VARIABLE, SecretFiles, Variables, unknown,
 
 log = logging.getLogger(__name__)
 
+Origin = Literal["default", "variable", "secret", "file"]
 HIDDEN = "**********"
-# librdkafka's options that hold a secret themselves, not a file's name.
+# librdkafka's options that contain a secret, not a file name.
 _SECRET_OPTION = re.compile(r"password|secret|token|\.pem$|jaas|oauthbearer\.config", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: its variable, its value as it may be shown, and its origin in words."""
+    """A setting: its variable, its value with secrets hidden, and the source of the value."""
 
     variable: str
     value: object
-    origin: str
+    origin: Origin
 
 
 def in_force(settings: Settings) -> Iterator[Setting]:
-    """All settings, in the order of the reference page."""
-    sources = _Sources()
+    """Yield every setting, in the order of the reference page."""
+    sources = _sources()
+    for path, value in _flat(settings):
+        origins = (origin for origin, values in sources if _contains(values, path))
+        yield Setting(variable(path), _shown(value), next(origins, "default"))
+
+
+def _flat(settings: Settings) -> Iterator[tuple[tuple[str, ...], object]]:
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
             for inner in type(value).model_fields:
-                yield _setting(sources, (name, inner), getattr(value, inner))
+                yield (name, inner), getattr(value, inner)
         else:
-            yield _setting(sources, (name,), value)
+            yield (name,), value
 
 
 def unknown_variables() -> list[str]:
-    """Variables that look like settings and are none: nobody reads them."""
+    """List the variables that look like settings and are none."""
     return unknown(os.environ, Settings.model_fields)[0]
 
 
 def log_unread_variables() -> None:
-    """One line for the variables that nobody reads, and one for those that Kubernetes adds."""
+    """Log the variables that look like settings and are none, and those that Kubernetes adds."""
     unread, links = unknown(os.environ, Settings.model_fields)
     if unread:
         log.warning("ignored variables, no settings: %s", ", ".join(unread))
@@ -56,39 +63,17 @@ def log_unread_variables() -> None:
         log.info("ignored variables, service links of Kubernetes: %s", ", ".join(links))
 
 
-def _setting(sources: "_Sources", path: tuple[str, ...], value: object) -> Setting:
-    return Setting(variable(path), _shown(value), sources.origin(path))
+def _sources() -> list[tuple[Origin, Mapping[str, Any]]]:
+    """The values of each source, in the order in which sources win."""
+    return [
+        ("variable", Variables(Settings)()),
+        ("secret", SecretFiles(Settings, os.environ.get(SECRETS_VARIABLE))()),
+        ("file", TomlConfigSettingsSource(Settings, config_file())()),
+    ]
 
 
-class _Sources:
-    """What each source says, in the order in which they win."""
-
-    def __init__(self) -> None:
-        self._file = config_file()
-        self._secrets = os.environ.get(SECRETS_VARIABLE)
-        self._environment = {name.upper() for name in os.environ}
-        self._said: list[tuple[str, Mapping[str, Any]]] = [
-            ("variable", Variables(Settings)()),
-            ("secret", SecretFiles(Settings, self._secrets)()),
-            ("file", TomlConfigSettingsSource(Settings, self._file)()),
-        ]
-
-    def origin(self, path: tuple[str, ...]) -> str:
-        kind = next((kind for kind, said in self._said if _says(said, path)), "default")
-        name = variable(path)
-        match kind:
-            case "variable":
-                # A whole group can be one variable, as JSON.
-                return f"variable {name if name in self._environment else variable(path[:1])}"
-            case "secret":
-                return f"secret {self._secrets}/{name.lower()}"
-            case "file":
-                return f"file {self._file}"
-        return kind
-
-
-def _says(said: Mapping[str, Any], path: tuple[str, ...]) -> bool:
-    inner: object = said
+def _contains(values: Mapping[str, Any], path: tuple[str, ...]) -> bool:
+    inner: object = values
     for name in path:
         if not isinstance(inner, Mapping) or name not in inner:
             return False

@@ -1,32 +1,12 @@
 """The answer to one event: asked for, and as a person reads it."""
 
-from collections.abc import Sequence
-
 from producer.profiles import Profile, publish_one
 from producer.recommendations import DeadLetter, NoAnswerError, OutcomeReader, Result
 from schemas.errors import MarqueeError
-from schemas.recommendation import Recommendation, RecommendedMovie
 from schemas.settings import Settings
 
 # For the cause of a silence, each part of the deployment is looked at: on a busy machine that takes seconds.
 _LOOK_SECONDS = 10.0
-_COLUMNS = ("Top", "Ids", "Title", "Score")
-
-
-def movie_table(recommendation: Recommendation) -> str:
-    """As `movies_table`."""
-    return movies_table(recommendation.movies)
-
-
-def movies_table(movies: Sequence[RecommendedMovie]) -> str:
-    """The seed's table, `Top Ids Title Score`, counted from 0 as there; cells are parted by tabs and padded."""
-    rows = [(str(movie.rank - 1), str(movie.movie_id), movie.title, f"{movie.score:.6f}") for movie in movies]
-    widths = [max(len(row[column]) for row in [_COLUMNS, *rows]) for column in range(len(_COLUMNS))]
-    lines = [
-        "\t".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [_COLUMNS, *rows]
-    ]
-    return "\n".join(lines)
 
 
 def ask(settings: Settings, profile: Profile, timeout_s: float) -> tuple[Result, int]:

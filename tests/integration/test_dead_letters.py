@@ -198,6 +198,34 @@ def test_bytes_that_fitted_no_topic_are_lost_and_said_so(deployment: Settings, w
     assert [event.value() for event in profiles(deployment)] == [None]
 
 
+def test_crashed_events_are_redriven_only_by_reason_or_place(
+    deployment: Settings, worker: StubWorker
+) -> None:
+    worker.reject(0, 0, reason="crashed", error="SIGSEGV", value=b"first")
+    worker.reject(0, 1, reason="crashed", error="SIGSEGV", value=b"second")
+    worker.reject(0, 2, reason="invalid", error="age", value=b"third")
+    first, second, _ = (letter.place for letter in all_letters(deployment))
+
+    done = list(Redriver(deployment, TIMEOUT).redrive(ALL))[-1]
+    assert (done.published, done.crashed) == (1, [first, second])
+
+    assert redrive(deployment, Selection(places=frozenset({second})))[0] == 1
+    assert redrive(deployment, Selection(reasons=frozenset({"crashed"})))[0] == 1
+    assert [event.value() for event in profiles(deployment)] == [b"third", b"second", b"first"]
+
+
+def test_a_dry_run_names_the_crashed_events_that_it_leaves_out(
+    deployment: Settings, worker: StubWorker
+) -> None:
+    worker.reject(0, 0, reason="crashed", error="SIGSEGV")
+
+    dry = marquee(deployment, "dead-letters", "redrive", "--all", "--dry-run", "--json")
+
+    place = f"{deployment.names.dead_letters}-0-0"
+    assert json.loads(dry.stdout) == {"would_publish": 0, "places": [], "lost": [], "crashed": [place]}
+    assert "--reason crashed" in dry.stderr
+
+
 def filtered(settings: Settings, *options: str) -> list[str]:
     """The reasons that `list` shows."""
     done = marquee(settings, "dead-letters", "list", "--json", *options)
@@ -218,7 +246,7 @@ def test_filters_and_a_dry_run_from_the_command_line(deployment: Settings, worke
     assert json.loads(dry.stdout)["places"] == [f"{deployment.names.dead_letters}-0-2"]
     assert profiles(deployment) == []
     done = marquee(deployment, "dead-letters", "redrive", "--release", "b", "--json")
-    assert json.loads(done.stdout) == {"published": 1, "lost": []}
+    assert json.loads(done.stdout) == {"published": 1, "lost": [], "crashed": []}
     raw = marquee(deployment, "dead-letters", "show", "0-2", "--raw")
     assert raw.stdout == "{"
 

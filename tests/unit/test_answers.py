@@ -5,30 +5,24 @@ from types import SimpleNamespace
 
 import pytest
 
-from ops.traffic.ask import ask, movie_table
+from ops.commands.printing import movie_table
+from ops.traffic.ask import ask
 from producer.profiles import Delivery
 from producer.recommendations import NoAnswerError
 from schemas.errors import UnreachableError
-from schemas.recommendation import Recommendation, RecommendedMovie, Source
+from schemas.recommendation import RecommendedMovie
 from schemas.settings import Settings
 
 
-def recommendation(*movies: tuple[int, str, float]) -> Recommendation:
-    return Recommendation(
-        event_id="a",
-        movies=[
-            RecommendedMovie(rank=rank, movie_id=movie_id, title=title, genres=[], score=score)
-            for rank, (movie_id, title, score) in enumerate(movies, start=1)
-        ],
-        release="r",
-        collection="c",
-        retrieval="milvus",
-        source=Source(topic="t", partition=0, offset=0),
-    )
+def ranked(*movies: tuple[int, str, float]) -> list[RecommendedMovie]:
+    return [
+        RecommendedMovie(rank=rank, movie_id=movie_id, title=title, genres=[], score=score)
+        for rank, (movie_id, title, score) in enumerate(movies, start=1)
+    ]
 
 
 def test_the_table_is_the_seeds() -> None:
-    table = movie_table(recommendation((3030, "Yojimbo (1961)", 2.944493), (1, "Hud (1963)", 2.5)))
+    table = movie_table(ranked((3030, "Yojimbo (1961)", 2.944493), (1, "Hud (1963)", 2.5)))
     assert table.splitlines() == [
         "Top\tIds \tTitle         \tScore",
         "0  \t3030\tYojimbo (1961)\t2.944493",
@@ -37,7 +31,7 @@ def test_the_table_is_the_seeds() -> None:
 
 
 def test_an_empty_list_is_a_table_without_rows() -> None:
-    assert movie_table(recommendation()) == "Top\tIds\tTitle\tScore"
+    assert movie_table(ranked()) == "Top\tIds\tTitle\tScore"
 
 
 def test_a_silence_is_no_answer_though_its_cause_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
             raise error
 
         monkeypatch.setattr(work, fail)
-        monkeypatch.setattr("ops.deployment.schema_check.check_schemas", lambda _: None)
+        monkeypatch.setattr("ops.commands.processes.check_schemas", lambda _: None)
         monkeypatch.setattr("ops.deployment.logs.set_up", lambda *_: None)
         monkeypatch.setattr(sys, "argv", ["marquee", command])
         with pytest.raises(SystemExit) as end:

@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from ops.cli import build_app
-from ops.commands.moments import moment
+from ops.commands.options import moment
 
 
 @pytest.mark.parametrize(

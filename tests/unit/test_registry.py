@@ -8,10 +8,7 @@ from threading import Thread
 
 import pytest
 
-from ops.commands.indexer import indexer
-from ops.commands.outcomes_worker import outcomes_worker
-from ops.commands.worker import worker
-from ops.deployment.schema_check import check_schemas
+from ops.commands.processes import check_schemas, indexer, outcomes_worker, worker
 from schemas import registry
 from schemas.errors import MarqueeError, SettingsError, UnreachableError
 from schemas.settings import Settings, load_settings
@@ -92,7 +89,7 @@ def test_one_that_is_away_keeps_no_worker_from_beginning(caplog: pytest.LogCaptu
     with pytest.raises(UnreachableError):
         registry.check(settings("http://127.0.0.1:9"))
     check_schemas(settings("http://127.0.0.1:9"))
-    assert "without having checked" in caplog.text
+    assert "without a check of the schemas" in caplog.text
 
 
 def test_none_is_asked_where_none_is_named() -> None:

@@ -17,8 +17,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
     """What was carried out: action, release, and everything else that was said."""
     seen: list[Sent] = []
 
-    def carry_out(settings: Any, action: str, release: str | None, **said: Any) -> None:
-        seen.append((action, release, said | {"prefix": settings.prefix}))
+    def carry_out(settings: Any, order: release_commands.Order, **said: Any) -> None:
+        seen.append((order.action, order.release, order.fields | said | {"prefix": settings.prefix}))
 
     monkeypatch.setattr(release_commands, "carry_out", carry_out)
     return seen

@@ -17,10 +17,10 @@ from worker.release.store import ReleaseStore
 
 @pytest.fixture
 def app() -> typer.Typer:
-    from ops.commands import data, export, train
+    from ops.commands import data, release, train
 
     app = typer.Typer()
-    for command in (data, export, train):
+    for command in (data, release, train):
         command.register(app)
     return app
 

@@ -1,4 +1,4 @@
-"""The main job, shown: data, training, one machine, two profiles of the bootcamp, and a stream of everybody."""
+"""The demo: data, training, a deployment on this machine, two profiles of the bootcamp, and a stream of events."""
 
 import json
 import sys
@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ops.commands.moments import duration
+from ops.commands.printing import duration, movie_table
 from ops.data.generate import Sizes, generate
 from ops.data.movielens import MovieLens, load
 from ops.data.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years
 from ops.deployment.indexing import index
 from ops.local.process import ChildProcess
 from ops.local.up import UP_FILE
-from ops.traffic.ask import ask, movie_table
+from ops.traffic.ask import ask
 from ops.traffic.population import animation_watcher, profile_events
 from ops.traffic.stream import UNDER_WAY, Ledger, stream
 from ops.training.fit import use_threads
@@ -36,9 +36,9 @@ from worker.release.store import ReleaseStore
 # `-a 0 -g 1 -j 10` and `-a 6 -g 0 -j 16`, as in the README of the Milvus bootcamp's recommender.
 BOOTCAMP_PROFILES = ((0, 1, 10), (6, 0, 16))
 UP_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 60.0  # `marquee up` ends its children one after the other
+STOP_TIMEOUT_S = 60.0  # `marquee up` stops its children one after the other
 ANSWER_TIMEOUT_S = 60.0
-# Fewer than `marquee train` takes for ml-1m: most of the way, in minutes.
+# Fewer than the default of `marquee train` for ml-1m: nearly the same model, in minutes.
 EPOCHS = 4
 SHOWN_METRICS = (
     "marquee_events_total",
@@ -51,7 +51,7 @@ SHOWN_METRICS = (
 
 @dataclass(frozen=True)
 class Demo:
-    """What to show, where, and to whom: results on `console`, progress on `progress_console`."""
+    """The demo in a folder, with results on `console` and progress on `progress_console`."""
 
     folder: Path
     data: Path | None
@@ -61,7 +61,7 @@ class Demo:
     progress_console: Console
 
     def run(self) -> None:
-        """Everything in order. `marquee up` and its children have ended when this returns or raises.
+        """Run every step. `marquee up` and its children have ended when this returns or raises.
 
         Raises:
             MarqueeError: a step failed.
@@ -76,13 +76,13 @@ class Demo:
             self._recommend_after(settings, data, animation_watcher(data))
             self._stream(settings, data)
             self._metrics()
-        self._say(f"All of it took {time.monotonic() - began:.0f} s, and nothing of it runs any more.")
+        self._print(f"All of it took {time.monotonic() - began:.0f} s. Every process has ended.")
 
     @property
     def _store(self) -> Path:
         return self.folder / "store"
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self.console.print(text, highlight=False)
 
     def _data(self) -> MovieLens:
@@ -91,7 +91,7 @@ class Demo:
             generate(folder, self.seed, Sizes())
         data = load(folder)
         made = "given" if self.data else f"generated, seed {self.seed}"
-        self._say(
+        self._print(
             f"Data ({made}): {len(data.users):,} users, {len(data.movies):,} movies, {len(data.ratings):,} ratings."
         )
         return data
@@ -99,7 +99,7 @@ class Demo:
     def _train(self, data: MovieLens) -> str:
         hyper = hyperparameters_for(len(data.ratings), seed=self.seed, epochs=EPOCHS)
         seconds = expected_seconds(len(data.ratings), hyper)
-        self._say(f"Training the sequence model takes about {duration(seconds)} on a free core.")
+        self._print(f"Training the sequence model takes about {duration(seconds)} on a free core.")
         use_threads(1)
         with self._progress("{task.description}") as progress:
             task = progress.add_task("training", total=1.0)
@@ -111,16 +111,16 @@ class Demo:
             source = Source(data, self.data or self.folder / "data")
             trained = train_sequence(source, ReleaseStore(str(self._store)), hyper, report=report)
         beside = trained.baselines
-        self._say(
+        self._print(
             f"Release {trained.manifest.release}, trained in {trained.seconds:.0f} s: NDCG@10 {trained.figure:.3f} for the "
-            f"next movie of people held out (popularity {beside['popularity']:.3f}, within gender and age "
+            f"next movie of held-out users (popularity {beside['popularity']:.3f}, within gender and age "
             f"{beside['popularity, gender x age']:.3f})."
         )
         return trained.manifest.release
 
     @contextmanager
     def _up(self) -> Iterator[Settings]:
-        """One machine's Kafka, Milvus, indexer and worker, and the settings with which to reach them."""
+        """Run a deployment on this machine, and yield the settings that reach it."""
         written = self.folder / UP_FILE
         written.unlink(missing_ok=True)
         command = [
@@ -133,7 +133,7 @@ class Demo:
                 up.start()
                 up.wait_until(written.is_file, UP_TIMEOUT_S)
             state = json.loads(written.read_text())
-            self._say(f"Kafka at {state['bootstrap_servers']}, Milvus at {state['milvus_uri']}.")
+            self._print(f"Kafka at {state['bootstrap_servers']}, Milvus at {state['milvus_uri']}.")
             yield load_settings(
                 kafka={"bootstrap_servers": state["bootstrap_servers"]},
                 milvus={"uri": state["milvus_uri"]},
@@ -147,26 +147,26 @@ class Demo:
         with self._progress("{task.description}") as progress:
             task = progress.add_task("indexing", total=1.0)
             index(settings, release, report=lambda share: progress.update(task, completed=share))
-        self._say(f"Indexed, checked and active after {time.monotonic() - began:.1f} s.\n")
+        self._print(f"Indexed, checked and active after {time.monotonic() - began:.1f} s.\n")
 
     def _recommend(self, settings: Settings, age: int, gender: int, job: int) -> None:
         profile = ProfileEvent(age=age_in_years(age), gender=SEED_GENDERS[gender], occupation=job)
         result, latency_ms = ask(settings, profile, ANSWER_TIMEOUT_S)
-        self._say(f"marquee recommend -a {age} -g {gender} -j {job}")
-        self._say(f"  ({AGE_NAMES[age]}, {GENDER_NAMES[gender]}, {OCCUPATIONS[job]}; {latency_ms} ms)")
-        # As it is: the console itself would expand the tabs.
-        self.console.file.write(f"{movie_table(result.recommendation)}\n\n")
+        self._print(f"marquee recommend -a {age} -g {gender} -j {job}")
+        self._print(f"  ({AGE_NAMES[age]}, {GENDER_NAMES[gender]}, {OCCUPATIONS[job]}; {latency_ms} ms)")
+        # Written to the file, because the console expands tabs.
+        self.console.file.write(f"{movie_table(result.recommendation.movies)}\n\n")
 
     def _recommend_after(self, settings: Settings, data: MovieLens, watched: list[int]) -> None:
-        """To somebody of whom nothing is known but what they watched."""
+        """Recommend to a user of whom only the history is known."""
         result, latency_ms = ask(settings, ProfileEvent(recent=watched), ANSWER_TIMEOUT_S)
-        self._say(f"marquee recommend --recent {','.join(map(str, watched))}")
+        self._print(f"marquee recommend --recent {','.join(map(str, watched))}")
         rows = [data.movies.position(movie) for movie in watched]
         titles = ", ".join(data.movies.titles[row] for row in rows if row is not None)
-        self._say(f"  (after {titles}; {latency_ms} ms)")
+        self._print(f"  (after {titles}; {latency_ms} ms)")
         genres = [", ".join(movie.genres) for movie in result.recommendation.movies]
-        self.console.file.write(f"{movie_table(result.recommendation)}\n")
-        self._say(f"  (their genres: {'; '.join(genres)})\n")
+        self.console.file.write(f"{movie_table(result.recommendation.movies)}\n")
+        self._print(f"  (their genres: {'; '.join(genres)})\n")
 
     def _stream(self, settings: Settings, data: MovieLens) -> None:
         columns = (MofNCompleteColumn(), TimeRemainingColumn())
@@ -181,13 +181,13 @@ class Demo:
             )
             seconds = time.monotonic() - began
         self.console.print(_summary(ledger, seconds))
-        self._say(
+        self._print(
             f"Latency is from an event's timestamp to the broker's timestamp of its result, with up to {UNDER_WAY:,} "
-            "events under way, so most of it is waiting in line.\n"
+            "events in flight, so most of it is waiting.\n"
         )
         if ledger.twice or ledger.answered != self.events:
             raise MarqueeError(
-                "an event was not answered exactly once; see the table above and the workers' logs"
+                "an event has no result, or more than one; see the table above and the workers' logs"
             )
 
     def _metrics(self) -> None:
@@ -195,10 +195,10 @@ class Demo:
         address = _metrics_address(state["processes"])
         with urllib.request.urlopen(address, timeout=10) as response:
             lines = response.read().decode().splitlines()
-        self._say(f"Some of {address}:")
+        self._print(f"Some of {address}:")
         for line in lines:
             if line.startswith(SHOWN_METRICS):
-                self._say(f"  {line}")
+                self._print(f"  {line}")
 
     def _progress(self, text: str, *more: Any) -> Progress:
         console = self.progress_console
