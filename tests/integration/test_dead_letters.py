@@ -211,7 +211,7 @@ def test_crashed_events_are_redriven_only_by_reason_or_place(
 
     assert redrive(deployment, Selection(places=frozenset({second})))[0] == 1
     assert redrive(deployment, Selection(reasons=frozenset({"crashed"})))[0] == 1
-    assert [event.value() for event in profiles(deployment)] == [b"third", b"second", b"first"]
+    assert sorted(event.value() or b"" for event in profiles(deployment)) == [b"first", b"second", b"third"]
 
 
 def test_a_dry_run_names_the_crashed_events_that_it_leaves_out(
