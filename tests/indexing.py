@@ -19,9 +19,9 @@ from worker.kafka.records import read_releases
 from worker.kafka.topics import ensure_topics
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
+from worker.process import Stopping
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus
-from worker.stopping import Stopping
 
 TIMEOUT = 120.0
 

@@ -51,7 +51,7 @@ def worker(
         worker_id=worker_id,
         port=port,
     )
-    from worker.run import run_worker
+    from worker.main import run_worker
 
     _run(run_worker, settings)
 
@@ -81,7 +81,7 @@ def indexer(
         indexer_id=indexer_id,
         port=port,
     )
-    from worker.run_indexer import run_indexer
+    from worker.main import run_indexer
 
     _run(run_indexer, settings)
 
@@ -100,7 +100,7 @@ def outcomes_worker(
     restarts it.
     """
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, port=port)
-    from worker.run_outcomes import run_outcomes
+    from worker.main import run_outcomes
 
     _run(run_outcomes, settings)
 

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from schemas import kafka
 from schemas.settings import load_settings
-from worker.stopping import Stopping, on_signals
+from worker.process import Stopping, on_signals
 
 _SECONDS = 10.0
 

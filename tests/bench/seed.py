@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer
 from schemas import kafka
 from schemas.settings import load_settings
 from tests.bench.job import Job, Received
-from worker.stopping import Stopping, on_signals
+from worker.process import Stopping, on_signals
 
 
 def main() -> None:

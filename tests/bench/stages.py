@@ -21,11 +21,11 @@ from prometheus_client import CollectorRegistry
 from ops.data.titles import GENRES
 from schemas.settings import Settings, load_settings
 from tests.bench.release import USERS, bench_store
-from worker import interpreter
 from worker.events import Event
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation
+from worker.process import tune_interpreter
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus
 from worker.retrieval.retriever import Retriever
@@ -89,7 +89,7 @@ def microseconds(settings: Settings, served: ServedRelease, polled: list[Event])
     lineup = cast(Any, _Fixed(Lineup(served, 1)))
     answerer = Answerer("dead-letters", lineup, retriever, metrics)
     fewest: dict[str, float] = defaultdict(lambda: float("inf"))
-    interpreter.settle()
+    tune_interpreter()
     for start in list(range(0, len(polled), BATCH)) * ROUNDS:
         metrics.seconds.clear()
         with metrics.stage("all"):

@@ -14,8 +14,8 @@ from worker.kafka.topics import ensure_topics
 from worker.monitoring.http import Health
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
+from worker.process import Stopping
 from worker.serving.answer import Answerer
-from worker.stopping import Stopping
 from worker.stream.loop import Stream
 
 TIMEOUT = 30.0

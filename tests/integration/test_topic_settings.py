@@ -29,7 +29,7 @@ from worker.kafka.topic_watch import TopicWatch
 from worker.kafka.topics import ensure_topics
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
-from worker.stopping import Stopping
+from worker.process import Stopping
 
 TIMEOUT = 30.0
 
@@ -121,7 +121,7 @@ def test_a_running_process_notices_a_change_and_its_mending(
     monkeypatch.setattr(topic_watch, "LOOK_SECONDS", 0.1)
     health, names = Health(), kafka_settings.names
     with caplog.at_level(logging.WARNING), TopicWatch(kafka_settings, "worker", health) as topics:
-        topics.wait(Stopping())
+        topics.wait(Stopping().wait)
         assert "topics" not in health.problems
         configure(kafka_settings, names.withdrawals, CLEANUP, "delete")
         wait_for("the fault", lambda: "topics" in health.problems)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from worker import identity
-from worker.identity import claim_identity
+from worker import process
+from worker.process import claim_identity
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_one_host_name_on_two_networks_or_machines_makes_two_ids(
         (tmp_path / "boot").write_text(name)
         with claim_identity(None, scope) as here:
             ids.append(here.id)
-        monkeypatch.setattr(identity, name, value)
+        monkeypatch.setattr(process, name, value)
         with claim_identity(None, scope) as there:
             ids.append(there.id)
     assert len(set(ids)) == 3
@@ -60,7 +60,7 @@ def test_a_container_keeps_its_id_over_a_restart(
     monkeypatch.setattr(socket, "gethostname", lambda: "3f9c2a1b0d4e")
     with claim_identity(None, scope) as before:
         pass
-    monkeypatch.setattr(identity, "_NETWORK", tmp_path)
+    monkeypatch.setattr(process, "_NETWORK", tmp_path)
     with claim_identity(None, scope) as after:
         assert after.id == before.id
 
@@ -71,7 +71,7 @@ def test_where_nothing_can_be_locked_an_id_is_unique_all_the_same(
     def refused(_: str) -> None:
         raise PermissionError("no sockets here")
 
-    monkeypatch.setattr(identity, "_try_lock", refused)
+    monkeypatch.setattr(process, "_try_lock", refused)
     assert claim_identity(None, scope).id != claim_identity(None, scope).id
 
 

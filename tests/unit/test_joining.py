@@ -8,7 +8,7 @@ from schemas.settings import load_settings
 from tests.unit.events import PolledEvent
 from worker.outcomes.join import Join
 from worker.outcomes.joining import Joining
-from worker.stopping import Stopping
+from worker.process import Stopping
 
 
 def test_large_dead_letters_are_committed_before_the_second_is_over() -> None:

@@ -11,9 +11,9 @@ from ops import cli
 from schemas.errors import SettingsError
 
 _WORK = {
-    "worker": "worker.run.run_worker",
-    "indexer": "worker.run_indexer.run_indexer",
-    "outcomes-worker": "worker.run_outcomes.run_outcomes",
+    "worker": "worker.main.run_worker",
+    "indexer": "worker.main.run_indexer",
+    "outcomes-worker": "worker.main.run_outcomes",
 }
 
 

@@ -5,13 +5,13 @@ import sys
 import threading
 import time
 
-from worker.stopping import Stopping
+from worker.process import Stopping
 
 # Signals that come all the time while the same thread sets and waits; a `threading.Event` in its place waits for its own
 # lock within a moment, for ever.
 HAMMER = """
 import signal
-from worker.stopping import Stopping
+from worker.process import Stopping
 
 stopping, came = Stopping(), []
 

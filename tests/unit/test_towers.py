@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from schemas.profile import ProfileEvent
-from worker import interpreter
 from worker.errors import ForeignVectorsError
+from worker.process import tune_interpreter
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.release.tower import Sentinels
@@ -25,7 +25,7 @@ CALLS = 60
 def release(request: pytest.FixtureRequest) -> Release:
     store = ReleaseStore(request.getfixturevalue(request.param))
     loaded = store.load(store.names()[0], device="cpu")
-    interpreter.settle()
+    tune_interpreter()
     return loaded
 
 

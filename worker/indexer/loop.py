@@ -13,8 +13,8 @@ from worker.indexer.term import Term
 from worker.kafka.topic_watch import TopicWatch
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
+from worker.process import Stopping
 from worker.retrieval.milvus import Milvus
-from worker.stopping import Stopping
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Indexer:
         """
         self._scratch.clear()
         with TopicWatch(self._settings, "indexer", self._health) as topics:
-            topics.wait(self._stopping)
+            topics.wait(self._stopping.wait)
             self._know_owner()
             self._run_terms()
         self._milvus.close()

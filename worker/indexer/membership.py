@@ -11,7 +11,7 @@ from worker.kafka.errors import raise_if_final
 from worker.kafka.undecodable import undecodable_at
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
-from worker.stopping import Stopping
+from worker.process import Stopping
 
 log = logging.getLogger(__name__)
 

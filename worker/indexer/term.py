@@ -17,7 +17,7 @@ from worker.indexer.sweep import Sweep
 from worker.kafka.records import ReleasesReader
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
-from worker.stopping import Stopping
+from worker.process import Stopping
 
 log = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Self
 
 from schemas.errors import MarqueeError, UnreachableError
@@ -12,7 +13,6 @@ from worker.kafka.topic_checks import UNREAD_REMEDY, faults, unreadable, waiting
 from worker.kafka.topics import TopicState, ensure_topics, topic_states
 from worker.monitoring.http import Health
 from worker.monitoring.threads import start_side
-from worker.stopping import Stopping
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,16 @@ class TopicWatch:
     def __exit__(self, *_: object) -> None:
         self._left.set()
 
-    def wait(self, stopping: Stopping) -> None:
-        """Make sure of the topics, for as long as Kafka takes to answer and an operator to mend them; then go on watching.
+    def wait(self, stopped: Callable[[float], bool]) -> None:
+        """Create and check the topics, for as long as Kafka is away or a fault stops this process; then watch on.
+
+        Args:
+            stopped: waits up to so many seconds, and returns whether this process has to end.
 
         Raises:
             SettingsError: as `ensure_topics`.
         """
-        while not stopping.is_set():
+        while not stopped(0.0):
             self._health.turn()
             try:
                 ensure_topics(self._settings, _TOPICS_SECONDS)
@@ -52,7 +55,7 @@ class TopicWatch:
             except UnreachableError as error:
                 self._health.set("kafka", str(error))
                 log.warning("waiting for Kafka: %s", error)
-            stopping.wait(_WAIT_SECONDS)
+            stopped(_WAIT_SECONDS)
         start_side("topics", self._run, self._left)
 
     def _look(self) -> bool:

@@ -35,7 +35,7 @@ from worker.kafka.topic_ids import topic_ids
 from worker.kafka.undecodable import Skipping, undecodable_at
 from worker.outcomes.join import WINDOW_MS, Join
 from worker.outcomes.segments import Segments
-from worker.stopping import Stopping
+from worker.process import Stopping
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from worker.monitoring.outcomes_metrics import OutcomesMetrics
 from worker.outcomes.join import Join
 from worker.outcomes.joining import Joining
 from worker.outcomes.ledger import Ledger, RefusedLetterError
-from worker.stopping import Stopping
+from worker.process import Stopping
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Outcomes:
             FatalKafkaError: Kafka ended this process for good (fenced by a successor, for one); a new one can go on.
         """
         with TopicWatch(self._settings, "outcomes", self._health) as topics:
-            topics.wait(self._stopping)
+            topics.wait(self._stopping.wait)
             self._run_terms()
 
     def _run_terms(self) -> None:

@@ -11,12 +11,12 @@ from schemas.errors import SettingsError, UnreachableError
 from schemas.release import ACTIVE_KEY, RECORD_FORMAT, ActiveRecord, TrialRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker import interpreter
 from worker.errors import SupersededError
 from worker.kafka.records import ReleasesReader
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Failure, start_vital
+from worker.process import tune_interpreter
 from worker.retrieval.milvus import Milvus
 from worker.serving.heartbeat import Heartbeat
 from worker.serving.lineup import Lineup, Trial
@@ -197,7 +197,7 @@ class Serving:
         error = loading.exception()
         if error is None:
             self._loaded.add(loading.result())
-            interpreter.settle()
+            tune_interpreter()
             return loading.result()
         if isinstance(error, SettingsError):
             raise error

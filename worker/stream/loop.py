@@ -45,8 +45,8 @@ from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.statistics import Statistics
 from worker.monitoring.threads import guarded
+from worker.process import Stopping
 from worker.serving.answer import Answerer
-from worker.stopping import Stopping
 from worker.stream.assignment import Assignment
 from worker.stream.growth import Growth
 from worker.stream.offsets import Positions
