@@ -18,9 +18,7 @@ from worker.process import claim_identity, until_signalled
 if TYPE_CHECKING:
     from worker.monitoring.metrics import Metrics
     from worker.retrieval.milvus import Milvus
-    from worker.serving.active import Serving
-    from worker.serving.blocklist import Withdrawals
-    from worker.serving.shadow import Shadow
+    from worker.serving import Blocklist, ReleaseFollower, Shadow
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +48,7 @@ def run_worker(settings: Settings) -> None:
     from worker.monitoring.trend import Trend
     from worker.retrieval.milvus import Milvus
     from worker.retrieval.retriever import Retriever
-    from worker.serving.active import Serving
-    from worker.serving.answer import Answerer
-    from worker.serving.blocklist import Withdrawals
-    from worker.serving.heartbeat import Heartbeat
+    from worker.serving import Answerer, Blocklist, Heartbeat, Recommender, ReleaseFollower
     from worker.stream.loop import Stream
 
     if settings.worker.delivery is not None:
@@ -76,34 +71,38 @@ def run_worker(settings: Settings) -> None:
         topics.wait(stopping.wait)
         heartbeat = Heartbeat(settings, identity.id, version("marquee"), http.reachable)
         with (
-            Withdrawals(settings, heartbeat, metrics) as withdrawals,
-            Serving(settings, milvus, heartbeat, health, metrics) as serving,
+            Blocklist(settings, heartbeat, metrics) as blocklist,
+            ReleaseFollower(settings, milvus, heartbeat, health, metrics) as follower,
         ):
             retriever = Retriever(settings, milvus, health, metrics)
-            shadow = _shadow(settings, serving, milvus, metrics, withdrawals)
+            shadow = _shadow(settings, follower, milvus, metrics, blocklist)
 
             def raise_failure() -> None:
-                for part in (serving, withdrawals, retriever, shadow):
+                for part in (follower, blocklist, retriever, shadow):
                     part.raise_failure()
-                health.set("withdrawals", withdrawals.undecodable)
+                health.set("withdrawals", blocklist.undecodable)
 
             # 2. Wait for a release, and for the first heartbeat: a command that waits until all live workers have read a
             #    withdrawal must know of this worker before it reads withdrawals for its first partitions.
-            while not stopping.is_set() and not (serving.wait(0.2) and heartbeat.known.wait(0.2)):
+            while not stopping.is_set() and not (follower.wait(0.2) and heartbeat.known.wait(0.2)):
                 health.turn()
                 raise_failure()
             # 3. Consume until stopped.
             if not stopping.is_set():
-                names = settings.names
                 answerer = Answerer(
-                    names.dead_letters, serving, retriever, metrics, shadow, lambda: withdrawals.movies
+                    settings.names.dead_letters,
+                    follower.serving,
+                    Recommender(retriever.lists, diversity=settings.worker.diversity, observer=metrics),
+                    metrics,
+                    blocklist=lambda: blocklist.movies,
+                    shadow=shadow,
                 )
                 Stream(
                     settings,
                     identity.id,
                     answerer,
                     raise_failure,
-                    withdrawals.read_to_end,
+                    blocklist.read_to_end,
                     health,
                     metrics,
                     latest,
@@ -113,18 +112,25 @@ def run_worker(settings: Settings) -> None:
 
 
 def _shadow(
-    settings: Settings, serving: "Serving", milvus: "Milvus", metrics: "Metrics", withdrawals: "Withdrawals"
+    settings: Settings,
+    follower: "ReleaseFollower",
+    milvus: "Milvus",
+    metrics: "Metrics",
+    blocklist: "Blocklist",
 ) -> "Shadow":
     """An answerer for candidates, with health and metrics that are not shown."""
     from worker.monitoring.metrics import Metrics
     from worker.retrieval.retriever import Retriever
-    from worker.serving.answer import Answerer
-    from worker.serving.shadow import Shadow
+    from worker.serving import Answerer, Recommender, Shadow
 
     unseen = Metrics(CollectorRegistry())
     retriever = Retriever(settings, milvus, Health(), unseen)
     answerer = Answerer(
-        settings.names.dead_letters, serving, retriever, unseen, withheld=lambda: withdrawals.movies
+        settings.names.dead_letters,
+        follower.serving,
+        Recommender(retriever.lists, diversity=settings.worker.diversity, observer=unseen),
+        unseen,
+        blocklist=lambda: blocklist.movies,
     )
     return Shadow(answerer.recommend, metrics, retriever.raise_failure)
 

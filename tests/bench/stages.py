@@ -19,20 +19,15 @@ from confluent_kafka import Message
 from prometheus_client import CollectorRegistry
 
 from ops.data.titles import GENRES
-from schemas.settings import Settings, load_settings
+from schemas.release import ActiveRecord
+from schemas.settings import load_settings
 from tests.bench.release import USERS, bench_store
 from worker.events import Event
-from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation
 from worker.process import tune_interpreter
 from worker.release.store import ReleaseStore
-from worker.retrieval.milvus import Milvus
-from worker.retrieval.retriever import Retriever
-from worker.serving.answer import Answerer
-from worker.serving.lineup import Lineup
-from worker.serving.loader import ReleaseLoader
-from worker.serving.served import ServedRelease
+from worker.serving import Answerer, Recommender, ReleaseLoader, ServedRelease, Serving
 
 BATCH, BATCHES, ROUNDS = 1_024, 4, 10
 _SEED = 1
@@ -82,12 +77,11 @@ def events(kind: str, movies: int) -> list[Event]:
     return made
 
 
-def microseconds(settings: Settings, served: ServedRelease, polled: list[Event]) -> dict[str, float]:
+def microseconds(served: ServedRelease, polled: list[Event]) -> dict[str, float]:
     """Of each stage, and of all, the fewest CPU microseconds an event that any batch took."""
     metrics = Stopwatch()
-    retriever = Retriever(settings, Milvus(settings.milvus), Health(), metrics)
-    lineup = cast(Any, _Fixed(Lineup(served, 1)))
-    answerer = Answerer("dead-letters", lineup, retriever, metrics)
+    serving = Serving(served, 1)
+    answerer = Answerer("dead-letters", lambda: serving, Recommender(observer=metrics), metrics)
     fewest: dict[str, float] = defaultdict(lambda: float("inf"))
     tune_interpreter()
     for start in list(range(0, len(polled), BATCH)) * ROUNDS:
@@ -99,13 +93,6 @@ def microseconds(settings: Settings, served: ServedRelease, polled: list[Event])
     return fewest
 
 
-class _Fixed:
-    """What serves, for ever."""
-
-    def __init__(self, lineup: Lineup) -> None:
-        self.lineup = lambda: lineup
-
-
 def main() -> None:
     """Print a line for each kind of events."""
     with tempfile.TemporaryDirectory() as folder:
@@ -113,10 +100,10 @@ def main() -> None:
         for kind, cached in (("plain", 0), ("filter", 0), ("history", 0), ("asking", 0), ("plain", 100_000)):
             worker = {"retrieval": "exact", "cached_lists": cached, "device": "cpu"}
             settings = load_settings(store=store, worker=worker)
-            loader = ReleaseLoader(settings, Milvus(settings.milvus))
             name = ReleaseStore(store).names()[-1]
-            served = loader.read(name, settings.names.collection(name, 1), None)
-            took = microseconds(settings, served, events(kind, served.release.manifest.movies))
+            record = ActiveRecord(release=name, collection=settings.names.collection(name, 1), epoch=1)
+            served = ReleaseLoader(settings).load(record)
+            took = microseconds(served, events(kind, served.release.manifest.movies))
             stages = ", ".join(f"{stage} {us:.1f}" for stage, us in took.items() if stage != "all")
             typer.echo(f"{kind}{', cache warm' if cached else ''}: {took['all']:.1f} µs an event ({stages})")
 

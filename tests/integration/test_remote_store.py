@@ -11,7 +11,6 @@ from schemas.settings import Settings
 from tests.indexing import TIMEOUT, carry_out, indexer, view_of
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
-from worker.retrieval.milvus import Milvus
 from worker.serving.loader import ReleaseLoader, embed_catalogue
 
 
@@ -28,13 +27,12 @@ def test_a_release_in_a_remote_store_is_indexed_and_served(
     with indexer(settings):
         assert carry_out(settings, "index", release).outcome == "done"
 
-    record = view_of(settings).releases[release]
-    milvus = Milvus(settings.milvus)
-    assert record.collection and record.vectors_sha256
-    served = ReleaseLoader(settings, milvus).load(release, record.collection, record.vectors_sha256)
-    milvus.close()
-    assert served.exact is not None
+    view = view_of(settings)
+    record = view.releases[release]
+    assert view.active and record.vectors_sha256
+    served = ReleaseLoader(settings).load(view.active, record)
+    assert served.target.exact is not None
     assert np.array_equal(
-        served.exact.vectors, ReleaseStore(url).read_vectors(release, record.vectors_sha256)
+        served.target.exact.vectors, ReleaseStore(url).read_vectors(release, record.vectors_sha256)
     )
-    assert np.allclose(served.exact.vectors, embed_catalogue(served.release), atol=1e-6)
+    assert np.allclose(served.target.exact.vectors, embed_catalogue(served.release), atol=1e-6)

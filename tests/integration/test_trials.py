@@ -18,7 +18,7 @@ from tests.processes import Process, wait_for
 from worker.kafka.records import read_releases
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
-from worker.serving.lineup import share_of
+from worker.serving.candidate import share_of
 
 USERS = range(1, 201)
 SHARE = 0.3

@@ -21,11 +21,12 @@ from worker.monitoring.threads import Cancellation
 from worker.release.features import Unknowns
 from worker.retrieval.lists import Lists, Pick, Wish
 from worker.retrieval.retriever import FoundLists
-from worker.serving.answer import Answerer
+from worker.serving import Answerer, Recommender, Serving
 from worker.serving.cache import ListCache
-from worker.serving.lineup import Lineup
+from worker.serving.recommender import QUERY_FIELDS
 
 POISON = 666
+FIELDS = ("user_id", "gender", "age", "occupation", *QUERY_FIELDS)
 
 
 Search = Callable[[Sequence[Wish]], FoundLists]
@@ -51,16 +52,16 @@ def answerer(
     )
     served = SimpleNamespace(
         release=release,
+        target=SimpleNamespace(exact=None, collection="c"),
         name="r-1",
         encoder=SimpleNamespace(encode=encode, movies=movies),
-        cache=ListCache(cached),
+        cache=ListCache(cached, fields=FIELDS),
         made=lambda record: bool(record.value),
-        foreign=lambda _vectors, _lists: 0,
     )
-    retriever = SimpleNamespace(lists=lambda _served, _vectors, wishes, _cancellation, **_: search(wishes))
-    serving = SimpleNamespace(lineup=lambda: Lineup(cast(Any, served), 1))
     metrics = Metrics(registry or CollectorRegistry())
-    return Answerer("dead-letters", cast(Any, serving), cast(Any, retriever), metrics, withheld=withheld)
+    recommender = Recommender(lambda _target, _vectors, wishes, *_: search(wishes), observer=metrics)
+    serving = Serving(cast(Any, served), 1)
+    return Answerer("dead-letters", lambda: serving, recommender, metrics, blocklist=withheld)
 
 
 def movies(lists: Lists) -> list[bytes]:
@@ -179,35 +180,31 @@ def test_a_batch_that_waits_for_milvus_begins_again_with_what_serves_by_then() -
     first, second = (
         SimpleNamespace(
             release=SimpleNamespace(
+                manifest=SimpleNamespace(release=name),
                 embed_profiles=lambda profiles: np.zeros((len(profiles), 2), dtype=np.float32),
                 unknowns=lambda _: Unknowns(0, 0),
             ),
+            target=SimpleNamespace(exact=None, collection=name),
             name=name,
             encoder=SimpleNamespace(encode=encode, movies=movies),
-            cache=ListCache(0),
+            cache=ListCache(0, fields=FIELDS),
             made=lambda record: bool(record.value),
-            foreign=lambda _vectors, _lists: 0,
         )
         for name in ("r-1", "r-2")
     )
-    serving = [Lineup(cast(Any, first), 1), Lineup(cast(Any, second), 2)]
+    serving = [Serving(cast(Any, first), 1), Serving(cast(Any, second), 2)]
     searched = []
 
-    def lists(
-        served: Any, _vectors: object, wishes: Sequence[Wish], cancellation: Cancellation, **_: object
+    def search(
+        target: Any, _vectors: object, wishes: Sequence[Wish], cancellation: Cancellation, _blocklist: object
     ) -> FoundLists:
-        searched.append(served.name)
-        if served is first:  # whose collection is lost
+        searched.append(target.collection)
+        if target is first.target:  # whose collection is lost
             serving.pop(0).replaced.cancel(SupersededError)
             cancellation.check()
         return found([[Pick(7, 1.0)] for _ in wishes])
 
-    of = Answerer(
-        "dead-letters",
-        cast(Any, SimpleNamespace(lineup=lambda: serving[0])),
-        cast(Any, SimpleNamespace(lists=lists)),
-        Metrics(CollectorRegistry()),
-    )
+    of = Answerer("dead-letters", lambda: serving[0], Recommender(search), Metrics(CollectorRegistry()))
 
     assert values(of, b'{"user_id":1}', b'{"user_id":2}', b"{")[:2] == [b"7milvus", b"7milvus"]
     assert searched == ["r-1", "r-2"]
@@ -215,7 +212,7 @@ def test_a_batch_that_waits_for_milvus_begins_again_with_what_serves_by_then() -
 
 def embedding(of: Answerer, embed: Callable[[Sequence[ProfileEvent]], np.ndarray]) -> None:
     """Have its release embed like this."""
-    setattr(of._serving.lineup().active.release, "embed_profiles", embed)  # noqa: B010  a stand-in's
+    setattr(of._serving().active.release, "embed_profiles", embed)  # noqa: B010  a stand-in's
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])

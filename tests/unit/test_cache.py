@@ -9,8 +9,10 @@ from threading import Thread
 import pytest
 
 from schemas.profile import Filter, ProfileEvent
-from worker.serving.cache import Found, Key, ListCache, list_keys
+from worker.serving.cache import Found, Key, ListCache
+from worker.serving.recommender import QUERY_FIELDS
 
+FIELDS = ("user_id", "gender", "age", "occupation", *QUERY_FIELDS)
 LONG = list(range(2**62, 2**62 + 200))
 DIFFERENT = [
     ProfileEvent(),
@@ -41,11 +43,15 @@ def found(size: int) -> Found:
     return bytes(bytearray(size)), "milvus"
 
 
+def list_keys(profiles: Sequence[ProfileEvent], blocklist: frozenset[int]) -> list[Key]:
+    return ListCache(1, fields=FIELDS).keys(profiles, blocklist)
+
+
 def keys(numbers: Sequence[int]) -> list[Key]:
     return list_keys([ProfileEvent(user_id=number) for number in numbers], frozenset())
 
 
-def test_a_key_tells_everything_apart_that_a_list_follows_from() -> None:
+def test_profiles_that_may_get_different_lists_have_different_keys() -> None:
     assert len(set(list_keys(DIFFERENT, frozenset()))) == len(DIFFERENT)
     for one, other in combinations((frozenset(), frozenset({1}), frozenset({2}), frozenset({1, 2})), 2):
         assert not set(list_keys(DIFFERENT, one)) & set(list_keys(DIFFERENT, other))
@@ -55,6 +61,13 @@ def test_equal_profiles_have_the_same_key_whatever_the_event_is_called() -> None
     copies = [profile.model_copy(deep=True, update={"event_id": "x"}) for profile in DIFFERENT]
 
     assert list_keys(copies, frozenset({1, 2})) == list_keys(DIFFERENT, frozenset({2, 1}))
+
+
+def test_fields_that_no_list_depends_on_are_no_part_of_the_key() -> None:
+    cache = ListCache(1, fields=("age", *QUERY_FIELDS))
+    one, other = ProfileEvent(user_id=1, age=30), ProfileEvent(user_id=2, age=30, gender="F")
+
+    assert cache.keys([one], frozenset()) == cache.keys([other], frozenset())
 
 
 def test_the_longest_profile_has_a_short_key() -> None:
@@ -67,7 +80,7 @@ def test_the_longest_profile_has_a_short_key() -> None:
 
 
 def test_the_list_unused_the_longest_goes_first() -> None:
-    cache = ListCache(3)
+    cache = ListCache(3, fields=FIELDS)
     a, b, c, d = keys([1, 2, 3, 4])
     cache.keep([a, b, c], [found(1)] * 3)
     cache.find([a])
@@ -78,7 +91,7 @@ def test_the_list_unused_the_longest_goes_first() -> None:
 
 
 def test_lists_go_when_their_bytes_are_too_many() -> None:
-    cache = ListCache(1_000, max_bytes=100_000)
+    cache = ListCache(1_000, max_bytes=100_000, fields=FIELDS)
     all_keys = keys(range(1, 101))
 
     for key in all_keys:
@@ -90,7 +103,7 @@ def test_lists_go_when_their_bytes_are_too_many() -> None:
 
 
 def test_a_list_larger_than_the_cache_is_not_kept() -> None:
-    cache = ListCache(10, max_bytes=1_000)
+    cache = ListCache(10, max_bytes=1_000, fields=FIELDS)
     cache.keep(keys([1]), [found(2_000)])
 
     assert cache.find(keys([1])) == [None]
@@ -99,7 +112,7 @@ def test_a_list_larger_than_the_cache_is_not_kept() -> None:
 
 @pytest.mark.parametrize("count", [1_000, 5_000, 10_923, 50_000])
 def test_its_bytes_are_no_fewer_than_memory_holds(count: int) -> None:
-    cache = ListCache(count, max_bytes=2**40)
+    cache = ListCache(count, max_bytes=2**40, fields=FIELDS)
     tracemalloc.start()
     try:
         for _ in range(count):
@@ -112,7 +125,7 @@ def test_its_bytes_are_no_fewer_than_memory_holds(count: int) -> None:
 
 
 def test_threads_share_it() -> None:
-    cache = ListCache(50, max_bytes=20_000)
+    cache = ListCache(50, max_bytes=20_000, fields=FIELDS)
     failures: list[BaseException] = []
 
     def use(first: int) -> None:

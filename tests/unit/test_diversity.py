@@ -8,21 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
-from schemas.profile import Filter
-from schemas.settings import WorkerSettings, load_settings
+from schemas.profile import Filter, ProfileEvent
+from schemas.settings import WorkerSettings
 from tests.unit.lists import lists_of
-from worker.monitoring.http import Health
-from worker.monitoring.metrics import Metrics
-from worker.monitoring.threads import Cancellation
 from worker.retrieval.diversity import POOL, Diversity
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.filters import Hide
 from worker.retrieval.lists import Pick, Wish
-from worker.retrieval.milvus import Milvus
-from worker.retrieval.retriever import Retriever
+from worker.retrieval.retriever import SearchTarget
+from worker.serving import Recommender
 
 SCALE = 5.0
 # Gains that are closer than this may be told apart otherwise by another order of the same sums.
@@ -143,21 +139,18 @@ def test_batches_larger_than_a_turn_and_empty_lists() -> None:
 @pytest.mark.parametrize("strength", [0.0, 0.3])
 def test_the_setting_turns_it_on_and_never_brings_back_what_was_left_out(strength: float) -> None:
     index = index_of(80, 4, cosine=False)
-    settings = load_settings(worker={"retrieval": "exact", "diversity": strength})
-    served = cast(
-        Any,
-        SimpleNamespace(
-            exact=index,
-            filters=SimpleNamespace(asked=nobody_asks),
-            release=SimpleNamespace(manifest=SimpleNamespace(score_scale=SCALE)),
-        ),
-    )
-    retriever = Retriever(settings, Milvus(settings.milvus), Health(), Metrics(CollectorRegistry()))
     queries = np.random.default_rng(5).standard_normal((1, 6)).astype(np.float32)
     first = index.best(queries, [Wish(5)], scale=SCALE, asked=nobody_asks).movie_ids.tolist()
     wish, withheld = Wish(10, frozenset(first[:3])), frozenset(first[3:])
 
-    found = retriever.lists(served, queries, [wish], Cancellation(), withheld=withheld).lists
+    target = SearchTarget("c", 80, 6, SCALE, index, catalogue=cast(Any, None))
+    vars(target)["filters"] = SimpleNamespace(asked=nobody_asks)
+    release = SimpleNamespace(
+        manifest=SimpleNamespace(release="r"), embed_profiles=lambda _: queries, user_tower=None
+    )
+    profile = ProfileEvent(k=10, exclude=first[:3])
+    recommender = Recommender(diversity=strength)
+    found = recommender.recommend(cast(Any, release), target, [profile], blocklist=withheld).lists
 
     best = index.best(queries, [wish], scale=SCALE, asked=nobody_asks, withheld=withheld)
     assert len(found.picks()[0]) == 10

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from schemas.profile import Filter, ProfileEvent
+from schemas.release import ActiveRecord
 from schemas.settings import load_settings
 from worker.release.store import ReleaseStore
-from worker.retrieval.milvus import Milvus
-from worker.serving.loader import ReleaseLoader
+from worker.serving import ReleaseLoader
 
 
 @pytest.fixture
@@ -26,11 +26,13 @@ def test_a_release_that_nobody_serves_any_more_goes_by_its_reference_count(
 ) -> None:
     settings = load_settings(store=fusion_store, worker={"device": "cpu"})
     name = ReleaseStore(fusion_store).names()[-1]
-    loader = ReleaseLoader(settings, Milvus(settings.milvus))
-    served = loader.read(name, settings.names.collection(name, 1), None, None)
-    served.filters.asked([Filter(genres=("Comedy",))])
+    record = ActiveRecord(release=name, collection=settings.names.collection(name, 1), epoch=1)
+    served = ReleaseLoader(settings).load(record)
+    served.target.filters.asked([Filter(genres=("Comedy",))])
     served.release.embed_profiles([ProfileEvent()])
-    parts = [weakref.ref(part) for part in (served, served.release, served.exact, served.filters)]
+    parts = [
+        weakref.ref(part) for part in (served, served.release, served.target.exact, served.target.filters)
+    ]
 
     del served
 

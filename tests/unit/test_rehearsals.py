@@ -13,7 +13,7 @@ from schemas.dead_letter import Reason
 from schemas.settings import load_settings
 from worker.events import decode
 from worker.monitoring.metrics import Metrics
-from worker.serving.answer import Answerer
+from worker.serving import Answerer
 from worker.stream import rehearsal, rehearsals
 from worker.stream.rehearsal import Progress, Rehearsal
 from worker.stream.rehearsals import Rehearsals

@@ -25,8 +25,7 @@ from worker.retrieval.call_size import CallSize
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.lists import Ids, Vectors, Wish
 from worker.retrieval.milvus import stacked
-from worker.retrieval.retriever import Retriever
-from worker.serving.served import ServedRelease
+from worker.retrieval.retriever import Retriever, SearchTarget
 
 MOVIES, DIMENSION = 50, 8
 QUERIES = np.ones((2, DIMENSION), np.float32)
@@ -58,10 +57,9 @@ def index(collection: str) -> ExactIndex:
     return ExactIndex(np.arange(1, MOVIES + 1), vectors)
 
 
-def served(collection: str, *, copy: bool = True) -> ServedRelease:
-    manifest = SimpleNamespace(score_scale=1.0, movies=MOVIES, dimension=DIMENSION, release=collection)
-    release, nothing = cast(Any, SimpleNamespace(manifest=manifest)), cast(Any, None)
-    one = ServedRelease(release, collection, nothing, index(collection) if copy else None, nothing)
+def served(collection: str, *, copy: bool = True) -> SearchTarget:
+    exact = index(collection) if copy else None
+    one = SearchTarget(collection, MOVIES, DIMENSION, 1.0, exact, catalogue=cast(Any, None))
     vars(one)["filters"] = SimpleNamespace(asked=lambda _: None)
     return one
 
@@ -78,7 +76,7 @@ def retriever(milvus: HalfLost, health: Health) -> Retriever:
     return Retriever(settings, cast(Any, milvus), health, Metrics(CollectorRegistry()))
 
 
-def retrievals(of: Retriever, release: ServedRelease) -> set[str]:
+def retrievals(of: Retriever, release: SearchTarget) -> set[str]:
     return set(of.lists(release, QUERIES, WISHES, Cancellation()).retrievals)
 
 

@@ -1,8 +1,8 @@
-"""What a worker tells of the collections that it searches: who cleans up must leave these alone."""
+"""A worker's heartbeat names the collections that it searches, so that they are not dropped."""
 
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,14 +15,13 @@ from schemas.settings import Settings
 from worker.errors import ReleaseError
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
-from worker.serving.active import Serving
-from worker.serving.served import ServedRelease
+from worker.serving import ReleaseFollower
 
 ACTIVE = ActiveRecord(release="r", collection="marquee_r_1", epoch=1)
 
 
-class Told:
-    """A heartbeat that keeps what it was told last."""
+class Reported:
+    """A heartbeat that keeps its last report."""
 
     collections: list[str] | None = None
     problem: str | None = None
@@ -41,7 +40,9 @@ def wait_until(seen: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_what_is_being_loaded_must_not_be_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heartbeat_names_the_collection_of_a_release_that_is_being_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     reader = SimpleNamespace(
         view=ReleasesView(active=ACTIVE),
         read_to_end=lambda _: None,
@@ -49,16 +50,19 @@ def test_what_is_being_loaded_must_not_be_dropped(monkeypatch: pytest.MonkeyPatc
         poll=lambda _: time.sleep(0.01),
         close=lambda: None,
     )
-    loading: Future[ServedRelease] = Future()
+    given_up = threading.Event()
+
+    def load(*_: object) -> None:
+        given_up.wait()
+        raise ReleaseError("it is not in the store")
+
     monkeypatch.setattr("worker.serving.active.ReleasesReader", lambda _: reader)
-    monkeypatch.setattr(
-        "worker.serving.active.ReleaseLoader", lambda *_: SimpleNamespace(begin=lambda *_: loading)
-    )
-    told, milvus = Told(), cast(Any, None)
-    with Serving(Settings(), milvus, cast(Any, told), Health(), Metrics(CollectorRegistry())):
-        wait_until(lambda: told.collections == [ACTIVE.collection])
+    monkeypatch.setattr("worker.serving.active.ReleaseLoader", lambda _: SimpleNamespace(load=load))
+    heartbeat, milvus = Reported(), cast(Any, None)
+    with ReleaseFollower(Settings(), milvus, cast(Any, heartbeat), Health(), Metrics(CollectorRegistry())):
+        wait_until(lambda: heartbeat.collections == [ACTIVE.collection])
 
-        loading.set_exception(ReleaseError("it is not in the store"))
+        given_up.set()
 
-        wait_until(lambda: told.collections == [])
-        assert "it is not in the store" in (told.problem or "")
+        wait_until(lambda: heartbeat.collections == [])
+        assert "it is not in the store" in (heartbeat.problem or "")

@@ -2,10 +2,9 @@
 
 import json
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +17,11 @@ from worker.events import Answer, Event, Record
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation
 from worker.release.features import Unknowns
-from worker.retrieval.lists import Wish
-from worker.retrieval.retriever import FoundLists
-from worker.serving.answer import Answerer
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.lists import Pick
+from worker.serving import Answerer, Recommender
 from worker.serving.cache import ListCache
-from worker.serving.lineup import Lineup, Trial
-from worker.serving.shadow import Comparison, Shadow, compare
+from worker.serving.candidate import Candidate, Comparison, Serving, Shadow, compare
 
 
 def result(*movies: tuple[int, float]) -> bytes:
@@ -54,11 +52,7 @@ class Served:
     release: Any
     encoder: Any
     cache: ListCache
-    mixed: int = 0
-    collection: str = "any"
-
-    def foreign(self, _vectors: object, _lists: object) -> int:
-        return self.mixed
+    target: Any = field(default_factory=lambda: SimpleNamespace(exact=None, collection="any"))
 
     def made(self, record: Record) -> bool:
         return f'"{self.name}"'.encode() in (record.value or b"")
@@ -77,26 +71,19 @@ def named(name: str, says: str | None = None) -> Any:
         unknowns=lambda _: Unknowns(0, 0),
     )
     encoder = SimpleNamespace(encode=encode, movies=lambda lists: [b""] * len(lists.lengths))
-    return Served(name, release, encoder, ListCache(0))
+    return Served(name, release, encoder, ListCache(0, fields=("k",)))
 
 
-def answerer(lineup: Lineup, registry: CollectorRegistry, shadow: Shadow | None = None) -> Answerer:
-    def lists(
-        _served: object, _vectors: object, wishes: Sequence[Wish], _cancellation: object, **_: object
-    ) -> FoundLists:
-        return found([[] for _ in wishes])
-
-    return Answerer(
-        "dead-letters",
-        cast(Any, SimpleNamespace(lineup=lambda: lineup)),
-        cast(Any, SimpleNamespace(lists=lists)),
-        Metrics(registry),
-        shadow,
+def answerer(serving: Serving, registry: CollectorRegistry, shadow: Shadow | None = None) -> Answerer:
+    metrics = Metrics(registry)
+    recommender = Recommender(
+        lambda _target, _vectors, wishes, *_: found([[] for _ in wishes]), observer=metrics
     )
+    return Answerer("dead-letters", lambda: serving, recommender, metrics, shadow=shadow)
 
 
-def trial(kind: Any, candidate: Any, share: float) -> Trial:
-    return Trial(
+def trial(kind: Any, candidate: Any, share: float) -> Candidate:
+    return Candidate(
         TrialRecord(kind=kind, release=candidate.name, collection="b_1", share=share, epoch=1), candidate
     )
 
@@ -110,7 +97,7 @@ def events() -> list[PolledEvent]:
 
 def test_a_canary_answers_its_share_and_order_stays() -> None:
     canary = trial("canary", named("b"), 0.3)
-    answers = answerer(Lineup(named("a"), 1, canary), CollectorRegistry()).answer(events(), Cancellation())
+    answers = answerer(Serving(named("a"), 1, canary), CollectorRegistry()).answer(events(), Cancellation())
 
     assert [answer.event.offset() for answer in answers] == list(range(1, 41))
     by = {answer.event.key(): json.loads(answer.record.value or b"")["release"] for answer in answers}
@@ -120,19 +107,23 @@ def test_a_canary_answers_its_share_and_order_stays() -> None:
 
 def test_a_result_that_names_another_release_is_counted_and_not_published() -> None:
     registry = CollectorRegistry()
-    answers = answerer(Lineup(named("a", says="b"), 1), registry).answer(events(), Cancellation())
+    answers = answerer(Serving(named("a", says="b"), 1), registry).answer(events(), Cancellation())
 
     assert all(answer.record.topic == "dead-letters" for answer in answers)
     assert registry.get_sample_value("marquee_release_mismatches_total") == len(events())
 
 
-def test_what_another_release_s_vectors_gave_is_counted_and_not_published() -> None:
-    registry, mixed = CollectorRegistry(), named("a")
-    mixed.mixed = 1
-    answers = answerer(Lineup(mixed, 1), registry).answer(events(), Cancellation())
+def test_lists_of_the_vectors_of_another_release_are_counted_and_not_published() -> None:
+    registry, served = CollectorRegistry(), named("a")
+    served.target.exact = ExactIndex(np.array([1, 2]), np.ones((2, 2), np.float32))
+    served.target.scale = 1.0
+    metrics = Metrics(registry)
+    recommender = Recommender(lambda *_: found([[Pick(1, 9.0)]]), observer=metrics)
+    of = Answerer("dead-letters", lambda: Serving(served, 1), recommender, metrics)
+    answers = of.answer(events()[:1], Cancellation())
 
-    assert all(answer.record.topic == "dead-letters" for answer in answers)
-    assert registry.get_sample_value("marquee_release_mismatches_total") == len(events())
+    assert [answer.record.topic for answer in answers] == ["dead-letters"]
+    assert registry.get_sample_value("marquee_release_mismatches_total") == 1
 
 
 def test_a_shadow_publishes_nothing_and_compares() -> None:
@@ -147,7 +138,7 @@ def test_a_shadow_publishes_nothing_and_compares() -> None:
         return []
 
     shadow = Shadow(recommend, Metrics(CollectorRegistry()))
-    lineup = Lineup(named("a"), 1, trial("shadow", candidate, 1.0))
+    lineup = Serving(named("a"), 1, trial("shadow", candidate, 1.0))
     answers = answerer(lineup, registry, shadow).answer(events(), Cancellation())
 
     assert all(b'"a"' in (answer.record.value or b"") for answer in answers)

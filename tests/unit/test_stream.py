@@ -13,7 +13,7 @@ from worker.monitoring.http import Health
 from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
 from worker.process import Stopping
-from worker.serving.answer import Answerer
+from worker.serving import Answerer
 from worker.stream import loop as module
 from worker.stream import offsets as positions
 from worker.stream.answered import Reading

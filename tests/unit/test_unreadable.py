@@ -14,7 +14,7 @@ from schemas.settings import load_settings
 from worker.events import Rejection, decode, unreadable_event
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
-from worker.serving.answer import Answerer
+from worker.serving import Answerer
 from worker.stream import unreadable as module
 from worker.stream.read_aside import Aside, room_in_container
 from worker.stream.unreadable import Unreadable

@@ -133,6 +133,10 @@ class Metrics:
         self._stage_of["commit"].observe(commit_seconds)
         self._commit_at.set(now)
 
+    def mismatch(self, results: int) -> None:
+        """Count results that two releases had a part in, which must never happen."""
+        self.release.mismatch(results)
+
     def lost_offset(self) -> None:
         self._lost_offsets.inc()
 

@@ -7,7 +7,8 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -23,13 +24,13 @@ from worker.errors import (
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation, Failure, start_vital
+from worker.release.catalogue import Catalogue
 from worker.retrieval.call_size import CallSize
-from worker.retrieval.diversity import Diversity
-from worker.retrieval.filters import expression
+from worker.retrieval.exact import ExactIndex
+from worker.retrieval.filters import Filters, expression
 from worker.retrieval.lists import NOTHING, Lists, Vectors, Wish
-from worker.retrieval.milvus import Ids, Milvus, Scores, stacked
+from worker.retrieval.milvus import EF_MIN, Ids, Milvus, Scores, stacked
 from worker.retrieval.ranking import SearchExactly, best_lists
-from worker.serving.served import ServedRelease
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,24 @@ _LOOK_SECONDS = 0.1
 # After so many refusals of an event alone, while Milvus answers the probe, the event is at fault.
 _REFUSALS = 3
 _REFUSED_BACKOFF_SECONDS = 0.1
+
+
+@dataclass(frozen=True, eq=False)  # two loads of one release are not equal
+class SearchTarget:
+    """The searchable part of a release: its collection, and the worker's own copy of the vectors."""
+
+    collection: str
+    movies: int
+    dimension: int
+    scale: float
+    exact: ExactIndex | None  # None where the settings have no room for the copy
+    catalogue: Catalogue
+    ef: int = EF_MIN  # candidates that a search of an HNSW index keeps
+
+    @cached_property
+    def filters(self) -> Filters:
+        """The masks of the filters of events, over the catalogue."""
+        return Filters(self.catalogue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +95,6 @@ class Retriever:
 
     def __init__(self, settings: Settings, milvus: Milvus, health: Health, metrics: Metrics) -> None:
         self._exact_only = settings.worker.retrieval == "exact"
-        strength = settings.worker.diversity
-        self._diversity = Diversity(strength) if strength else None
         after = settings.milvus.exact_after_s
         self._exact_after = math.inf if after == "never" else after
         self._timeout = settings.milvus.timeout_s
@@ -86,61 +103,46 @@ class Retriever:
         self._metrics = metrics
         self._failure = Failure()  # of a probe
         self._lock = threading.Lock()
-        self._ways: weakref.WeakKeyDictionary[ServedRelease, _Way] = weakref.WeakKeyDictionary()
+        self._ways: weakref.WeakKeyDictionary[SearchTarget, _Way] = weakref.WeakKeyDictionary()
 
     def lists(
         self,
-        served: ServedRelease,
+        target: SearchTarget,
         vectors: Vectors,
         wishes: Sequence[Wish],
         cancellation: Cancellation,
-        *,
-        withheld: frozenset[int] = NOTHING,
+        blocklist: frozenset[int] = NOTHING,
     ) -> FoundLists:
-        """The best lists for vectors [n, dimension], or diverse ones by setting, without the movies that are withheld.
+        """The best lists for vectors [n, dimension], without the movies of the blocklist.
 
         Raises:
             AbandonedError: the batch was cancelled, and Milvus is still away.
             RefusedQueriesError: Milvus answers others and refuses this batch, of which there is no copy to search.
             SettingsError: Milvus refused who we are.
         """
-        if self._diversity is None:
-            return self._best(served, vectors, wishes, cancellation, withheld)
-        assert served.exact is not None  # or it would not have been loaded
-        pools = self._best(served, vectors, self._diversity.pools(wishes), cancellation, withheld)
-        return replace(pools, lists=self._diversity.choose(pools.lists, wishes, served.exact))
-
-    def _best(
-        self,
-        served: ServedRelease,
-        vectors: Vectors,
-        wishes: Sequence[Wish],
-        cancellation: Cancellation,
-        withheld: frozenset[int],
-    ) -> FoundLists:
         if self._exact_only:
-            return _found_exactly(served, vectors, wishes, withheld, milvus_away=False)
-        way, refusals = self._way(served), 0
-        has_copy = served.exact is not None and self._exact_after < math.inf
+            return search_exactly(target, vectors, wishes, None, blocklist)
+        way, refusals = self._way(target), 0
+        has_copy = target.exact is not None and self._exact_after < math.inf
         while True:
             exactly = False
             if way.answers.is_set():
                 try:
-                    found = self._searched(served, way.call_size, vectors, wishes, withheld)
+                    found = self._searched(target, way.call_size, vectors, wishes, blocklist)
                     self._metrics.search.milvus_answers()
                     return found
                 except RefusedCallError as error:
-                    if self._answers(served):
+                    if self._answers(target):
                         refusals += 1
                         exactly = self._is_to_blame(error, refusals, len(wishes), has_copy)
                     else:
-                        self._close(served, way, str(error))
+                        self._close(target, way, str(error))
                 except MilvusError as error:
-                    self._close(served, way, str(error))
+                    self._close(target, way, str(error))
             cancellation.check()
             if exactly or (has_copy and not way.answers.is_set() and way.away >= self._exact_after):
                 self._metrics.search.exactly()
-                return _found_exactly(served, vectors, wishes, withheld, milvus_away=True)
+                return search_exactly(target, vectors, wishes, None, blocklist, milvus_away=True)
             way.answers.wait(_LOOK_SECONDS)
 
     def _is_to_blame(self, error: RefusedCallError, refusals: int, count: int, has_copy: bool) -> bool:
@@ -157,21 +159,20 @@ class Retriever:
 
     def _searched(
         self,
-        served: ServedRelease,
+        target: SearchTarget,
         size: CallSize,
         vectors: Vectors,
         wishes: Sequence[Wish],
-        withheld: frozenset[int],
+        blocklist: frozenset[int],
     ) -> FoundLists:
-        manifest = served.release.manifest
         ranked = best_lists(
-            lambda queries, limit, filter_: self._search(served, size, queries, limit, filter_),
+            partial(self._search, target, size),
             vectors,
             wishes,
-            movies=manifest.movies,
-            scale=manifest.score_scale,
-            withheld=withheld,
-            exactly=_exactly(served, withheld) if served.exact else None,
+            movies=target.movies,
+            scale=target.scale,
+            withheld=blocklist,
+            exactly=_exactly(target, blocklist) if target.exact else None,
         )
         self._metrics.search.short(len(ranked.short))
         retrievals: list[Retrieval] = ["milvus"] * len(wishes)
@@ -180,7 +181,7 @@ class Retriever:
         return FoundLists(ranked.lists, retrievals, milvus_away=False)
 
     def _search(
-        self, served: ServedRelease, size: CallSize, queries: Vectors, limit: int, filter_: Filter | None
+        self, target: SearchTarget, size: CallSize, queries: Vectors, limit: int, filter_: Filter | None
     ) -> tuple[Ids, Scores]:
         """As `Milvus.search`, in as many calls as it takes for none to take too long."""
         expr = expression(filter_) if filter_ else ""
@@ -188,7 +189,7 @@ class Retriever:
         for part in size.parts(len(queries)):
             began, count = time.monotonic(), part.stop - part.start
             try:
-                parts.append(self._milvus.search(served.collection, queries[part], limit, expr, ef=served.ef))
+                parts.append(self._milvus.search(target.collection, queries[part], limit, expr, ef=target.ef))
             except SlowMilvusError:
                 size.too_long(count)
                 raise
@@ -199,11 +200,11 @@ class Retriever:
         """Raise in this thread what ended a probe."""
         self._failure.raise_noted()
 
-    def _way(self, served: ServedRelease) -> _Way:
+    def _way(self, target: SearchTarget) -> _Way:
         with self._lock:
-            return self._ways.setdefault(served, _Way(self._timeout))
+            return self._ways.setdefault(target, _Way(self._timeout))
 
-    def _close(self, served: ServedRelease, way: _Way, problem: str) -> None:
+    def _close(self, target: SearchTarget, way: _Way, problem: str) -> None:
         self._metrics.search.retried()
         self._health.set("milvus", problem)
         with self._lock:
@@ -213,7 +214,7 @@ class Retriever:
             way.away_since = time.monotonic()
         log.warning("waiting for Milvus: %s", problem)
         # It must not keep a release that nothing else holds any more.
-        probed = weakref.ref(served)
+        probed = weakref.ref(target)
         start_vital("milvus-probe", lambda: self._probe(probed, way), lambda error: self._ended(way, error))
 
     def _ended(self, way: _Way, error: BaseException) -> None:
@@ -221,18 +222,18 @@ class Retriever:
         self._failure.note(error)
         way.answers.set()
 
-    def _probe(self, probed: "weakref.ref[ServedRelease]", way: _Way) -> None:
+    def _probe(self, probed: "weakref.ref[SearchTarget]", way: _Way) -> None:
         """Search until Milvus answers or the release is gone, then open the way again."""
         backoff = _FIRST_BACKOFF_SECONDS
         while True:
             time.sleep(backoff * random.uniform(0.5, 1.0))
             backoff = min(2 * backoff, _LONGEST_BACKOFF_SECONDS)
-            served = probed()
-            if served is None or self._answers(served):
+            target = probed()
+            if target is None or self._answers(target):
                 break
-            del served
+            del target
         log.info(
-            "Milvus %s, after %.1f s", "answers again" if served else "need not answer any more", way.away
+            "Milvus %s, after %.1f s", "answers again" if target else "need not answer any more", way.away
         )
         way.answers.set()
         with self._lock:
@@ -240,35 +241,37 @@ class Retriever:
                 self._health.set("milvus", None)
                 self._metrics.search.milvus_answers()
 
-    def _answers(self, served: ServedRelease) -> bool:
-        query = np.zeros((1, served.release.manifest.dimension), dtype=np.float32)
+    def _answers(self, target: SearchTarget) -> bool:
+        query = np.zeros((1, target.dimension), dtype=np.float32)
         query[0, 0] = 1.0
         try:
-            self._milvus.search(served.collection, query, 1)
+            self._milvus.search(target.collection, query, 1)
         except MilvusError as error:
             self._health.set("milvus", str(error))
             return False
         return True
 
 
-def _found_exactly(
-    served: ServedRelease,
+def search_exactly(
+    target: SearchTarget,
     vectors: Vectors,
     wishes: Sequence[Wish],
-    withheld: frozenset[int],
+    _cancellation: Cancellation | None = None,
+    blocklist: frozenset[int] = NOTHING,
     *,
-    milvus_away: bool,
+    milvus_away: bool = False,
 ) -> FoundLists:
-    return FoundLists(_exactly(served, withheld)(vectors, wishes), ["exact"] * len(wishes), milvus_away)
+    """The best lists by the worker's own copy of the vectors; Milvus is not called."""
+    return FoundLists(_exactly(target, blocklist)(vectors, wishes), ["exact"] * len(wishes), milvus_away)
 
 
-def _exactly(served: ServedRelease, withheld: frozenset[int]) -> SearchExactly:
-    index = served.exact
+def _exactly(target: SearchTarget, blocklist: frozenset[int]) -> SearchExactly:
+    index = target.exact
     assert index is not None
     return lambda vectors, wishes: index.best(
         vectors,
         wishes,
-        scale=served.release.manifest.score_scale,
-        asked=served.filters.asked,
-        withheld=withheld,
+        scale=target.scale,
+        asked=target.filters.asked,
+        withheld=blocklist,
     )

@@ -18,7 +18,7 @@ _FOLLOW_SECONDS = 0.1
 _READ_SECONDS = 2.0
 
 
-class Withdrawals:
+class Blocklist:
     """Follows the topic in a thread of its own; `movies` is what a batch leaves out.
 
     What is published between the reading of a withdrawal and `read_to_end` of the next assignment is not missed: the

@@ -1,8 +1,9 @@
-"""Answers to profiles that come again: a release gives the same person the same list for as long as it serves."""
+"""A release's lists by what they depend on: the same profile gets the same list for as long as the release serves."""
 
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from hashlib import blake2b
 from itertools import compress
@@ -15,49 +16,100 @@ import orjson
 from schemas.profile import Filter, ProfileEvent
 from schemas.recommendation import Retrieval
 
-# A list as it is published (the inside of `movies`), and where it comes from.
+# The content of `movies` as it is published, and the way that it was found.
 Found = tuple[bytes, Retrieval]
 Key = bytes
 
-# Beside the bytes of key and list, an entry holds the headers of both, a tuple and its places in the table: 180 to 250 bytes, as
-# full as the table is.
+# Bytes of an entry beside its key and list: the headers of both objects, a tuple and its share of the table, 180 to 250 by the load
+# of the table.
 ENTRY_BYTES = 260
 DEFAULT_MAX_BYTES = 64 * 2**20
 
-# A profile of 20 movies has 120: to make its digest would cost as much as the rest of its key.
+# A profile of 20 movies has 120 bytes; its digest would cost as much as the rest of its key.
 _SHORT_BYTES = 200
-# Longer than this is every profile, so that no digest is another one's key. Two profiles share a digest by chance after 2^64.
+# Shorter than any salted profile, so that no digest equals such a key. Two profiles share a digest by chance after 2^64.
 _DIGEST_BYTES = 16
-# Unknown outside of this process: two profiles of one digest cannot be computed elsewhere.
+# Secret, so that nobody can compute two profiles with one digest.
 _SECRET = secrets.token_bytes(_DIGEST_BYTES)
 _digest = partial(blake2b, digest_size=_DIGEST_BYTES)
-# All that a list follows from, beside the release and the movies that are withheld.
-_asked = attrgetter("user_id", "gender", "age", "occupation", "recent", "k", "exclude", "filter")
+
+
+@dataclass(slots=True)
+class Lookup:
+    """The lists of a batch that the cache holds, and the profiles that a search is needed for."""
+
+    missing: Sequence[int]
+    """Numbers of the profiles to search for; of equal profiles only one."""
+    keys: Sequence[Key] = ()
+    found: Sequence[Found | None] = ()
+
+    @property
+    def hits(self) -> int:
+        return len(self.found) - self.found.count(None)
+
+    @property
+    def repeats(self) -> int:
+        """Profiles that are equal to another of the batch, which the cache does not hold."""
+        return self.found.count(None) - len(self.missing)
 
 
 class ListCache:
-    """The lists of one release, by profile; of so many, or so many bytes, that those unused the longest go.
+    """The lists of one release. The least recently used go when they are too many, or too many bytes.
 
     Any number of threads may share it.
     """
 
-    def __init__(self, size: int, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
-        """Keep `size` lists, in `max_bytes` with their keys; 0 lists keeps none."""
+    def __init__(self, size: int, max_bytes: int = DEFAULT_MAX_BYTES, *, fields: Sequence[str]) -> None:
+        """Keep `size` lists, in `max_bytes` with their keys; 0 lists keeps none.
+
+        Args:
+            fields: all fields of an event that a list depends on, beside the blocklist.
+        """
         self.size = size
         self.bytes = 0
+        self._read = attrgetter(*fields)
         self._max_bytes = max_bytes
         self._lists: OrderedDict[Key, Found] = OrderedDict()
         self._lock = Lock()
 
+    def look_up(self, profiles: Sequence[ProfileEvent], blocklist: frozenset[int]) -> Lookup:
+        """Find the lists of n profiles. Without a cache all of them are missing."""
+        if not self.size:
+            return Lookup(range(len(profiles)))
+        keys = self.keys(profiles, blocklist)
+        found = self.find(keys)
+        missing = {key: number for number, key in enumerate(keys) if found[number] is None}
+        return Lookup(list(missing.values()), keys, found)
+
+    def complete(self, lookup: Lookup, searched: Sequence[Found], *, keep: bool) -> Sequence[Found]:
+        """The lists of all profiles, from those that were found and those that were searched for, which are kept if so asked."""
+        if not self.size:
+            return searched
+        missing = [lookup.keys[number] for number in lookup.missing]
+        if keep and missing:
+            self.keep(missing, searched)
+        fresh = dict(zip(missing, searched, strict=True))
+        return [
+            hit if hit is not None else fresh[key] for key, hit in zip(lookup.keys, lookup.found, strict=True)
+        ]
+
+    def keys(self, profiles: Iterable[ProfileEvent], blocklist: frozenset[int]) -> list[Key]:
+        """For each profile everything that its list depends on, as a digest where that is long. Equal only for equal ones."""
+        salt, read = _salt(blocklist), self._read
+        return [
+            salt + fields if len(fields) <= _SHORT_BYTES else _digest(fields, salt=salt).digest()
+            for fields in (orjson.dumps(read(profile), _filter) for profile in profiles)
+        ]
+
     def find(self, keys: Sequence[Key]) -> list[Found | None]:
-        """The list of each profile, or None; those found are the last to go."""
+        """The list of each key, or None. Those found count as used."""
         with self._lock:
             found = list(map(self._lists.get, keys))
             deque(map(self._lists.move_to_end, compress(keys, found)), maxlen=0)
         return found
 
     def keep(self, keys: Sequence[Key], lists: Sequence[Found]) -> None:
-        """Keep the lists of these profiles."""
+        """Keep the lists of these keys."""
         with self._lock:
             for key, found in zip(keys, lists, strict=True):
                 if key in self._lists:  # another thread searched for the same
@@ -68,19 +120,10 @@ class ListCache:
                 self.bytes -= _bytes_of(*self._lists.popitem(last=False))
 
 
-def list_keys(profiles: Iterable[ProfileEvent], withheld: frozenset[int]) -> list[Key]:
-    """For each profile all that its list follows from, as a digest where that is long; the same for equal ones alone."""
-    salt = _salt(withheld)
-    return [
-        salt + asked if len(asked) <= _SHORT_BYTES else _digest(asked, salt=salt).digest()
-        for asked in (orjson.dumps(_asked(profile), _filter) for profile in profiles)
-    ]
-
-
-@lru_cache(maxsize=4)  # as many sets as batches under way may have begun with
-def _salt(withheld: frozenset[int]) -> bytes:
-    """Another one for each set of withheld movies."""
-    return _digest(orjson.dumps(sorted(withheld)), key=_SECRET).digest()
+@lru_cache(maxsize=4)  # as many blocklists as batches in flight may have
+def _salt(blocklist: frozenset[int]) -> bytes:
+    """A salt that differs for each blocklist."""
+    return _digest(orjson.dumps(sorted(blocklist)), key=_SECRET).digest()
 
 
 def _bytes_of(key: Key, found: Found) -> int:

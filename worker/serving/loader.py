@@ -1,120 +1,132 @@
-"""Loading a release beside whatever serves: files checked, towers and vectors in memory, the collection warm."""
+"""Loading a release to serve it: files checked, model, catalogue and vectors in memory."""
 
 import logging
-from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import orjson
 from threadpoolctl import threadpool_limits
 
-from schemas.profile import ProfileEvent
+from schemas.release import ActiveRecord, ReleaseRecord, TrialRecord
 from schemas.settings import Settings
-from worker.errors import MilvusError, ReleaseError
-from worker.monitoring.threads import start_vital
+from worker.errors import ReleaseError
+from worker.events import Record
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.release.vectors import unit_length
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.lists import Vectors
-from worker.retrieval.milvus import EF_MIN, Milvus, warm
+from worker.retrieval.milvus import EF_MIN
+from worker.retrieval.retriever import SearchTarget
 from worker.serving.cache import ListCache
 from worker.serving.encoder import RecommendationEncoder
-from worker.serving.served import ServedRelease
+from worker.serving.recommender import QUERY_FIELDS
 
 log = logging.getLogger(__name__)
 
-# Movies embedded at a time where the indexer's vectors cannot be read.
+# Movies embedded at a time where the vectors of the indexer cannot be read.
 _EMBED_MOVIES = 4_096
 
 
-class ReleaseLoader:
-    """Loads releases beside whatever serves, one at a time."""
+@dataclass(frozen=True, eq=False)  # two loads of one release are not equal
+class ServedRelease:
+    """A loaded release: the model and the search target that belong together, its encoder and its cache."""
 
-    def __init__(self, settings: Settings, milvus: Milvus) -> None:
+    release: Release
+    target: SearchTarget
+    encoder: RecommendationEncoder
+    cache: ListCache
+
+    @property
+    def name(self) -> str:
+        """The release's name."""
+        return self.release.manifest.release
+
+    @property
+    def collection(self) -> str:
+        """The collection that is searched."""
+        return self.target.collection
+
+    def made(self, record: Record) -> bool:
+        """Whether a recommendation names this release and this collection."""
+        # The names are near the end, where a search from there finds them in half the time.
+        return (record.value or b"").rfind(self._names) >= 0
+
+    @cached_property
+    def _names(self) -> bytes:
+        return b'"release":%b,"collection":%b,' % (orjson.dumps(self.name), orjson.dumps(self.collection))
+
+
+class ReleaseLoader:
+    """Loads releases beside those that serve, one at a time."""
+
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._milvus = milvus
         self._store = ReleaseStore(settings.store)
-        # Of numpy's product in exact search: two threads take twice the time of two cores that are in use anyway.
+        # Threads of numpy's product in exact search: two take twice the time of one where both cores are busy.
         threadpool_limits(settings.worker.embed_threads, user_api="blas")
 
-    def begin(
-        self, release: str, collection: str, vectors_sha256: str | None, ef: int | None
-    ) -> Future[ServedRelease]:
-        """As `load`, in a thread of its own."""
-        loading: Future[ServedRelease] = Future()
+    def load(self, wanted: ActiveRecord | TrialRecord, record: ReleaseRecord | None = None) -> ServedRelease:
+        """Load a release; Milvus is not called.
 
-        def load() -> None:
-            loading.set_result(self.load(release, collection, vectors_sha256, ef))
-
-        start_vital(f"load-{release}", load, loading.set_exception)
-        return loading
-
-    def load(
-        self, release: str, collection: str, vectors_sha256: str | None, ef: int | None = None
-    ) -> ServedRelease:
-        """Ready to answer, and the collection warm. Raises as `read`."""
-        served = self.read(release, collection, vectors_sha256, ef)
-        self._warm(served)
-        return served
-
-    def read(
-        self, release: str, collection: str, vectors_sha256: str | None, ef: int | None = None
-    ) -> ServedRelease:
-        """Every file checked, towers and vectors in memory; Milvus is not asked.
+        Args:
+            record: the release's own record, with the hash of its vectors and the parameters of its index.
 
         Raises:
-            ReleaseError: it is missing, incomplete, corrupt, or the collection is another release's.
+            ReleaseError: the release is missing, incomplete or corrupt, or the collection is another release's.
             OSError: the store cannot be read.
         """
-        if not self._settings.names.is_collection_of(release, collection):
-            raise ReleaseError(f"the collection {collection} is none of release {release}")
-        worker = self._settings.worker
-        loaded = self._store.load(release, device=worker.device, threads=worker.embed_threads)
-        encoder = RecommendationEncoder(
-            self._settings.names.recommendations,
-            release,
+        settings, worker = self._settings, self._settings.worker
+        name, collection = wanted.release, wanted.collection
+        if not settings.names.is_collection_of(name, collection):
+            raise ReleaseError(f"the collection {collection} is none of release {name}")
+        release = self._store.load(name, device=worker.device, threads=worker.embed_threads)
+        catalogue, manifest = release.catalogue, release.manifest
+        target = SearchTarget(
             collection,
-            loaded.catalogue,
-            loaded.manifest.stars,
+            movies=manifest.movies,
+            dimension=manifest.dimension,
+            scale=manifest.score_scale,
+            exact=self._copy(release, record.vectors_sha256 if record else None),
+            catalogue=catalogue,
+            ef=(record.ef if record else None) or EF_MIN,
         )
-        exact = self._exact(loaded, vectors_sha256)
-        cache = ListCache(worker.cached_lists, worker.cache_max_mb * 2**20)
-        return ServedRelease(loaded, collection, encoder, exact, cache, ef or EF_MIN)
+        topic = settings.names.recommendations
+        encoder = RecommendationEncoder(topic, name, collection, catalogue, manifest.stars)
+        fields = dict.fromkeys((*release.user_tower.inputs, *QUERY_FIELDS))
+        cache = ListCache(worker.cached_lists, worker.cache_max_mb * 2**20, fields=list(fields))
+        return ServedRelease(release, target, encoder, cache)
 
-    def _exact(self, release: Release, sha256: str | None) -> ExactIndex | None:
+    def _copy(self, release: Release, sha256: str | None) -> ExactIndex | None:
+        """The worker's own copy of the vectors; None where the settings have no room for it."""
         manifest, worker = release.manifest, self._settings.worker
         size = manifest.movies * manifest.dimension * np.dtype(np.float32).itemsize
         if size <= worker.exact_max_mb * 1_000_000:
             return ExactIndex(release.catalogue.movie_ids, self._vectors(release, sha256))
-        for needs, what, instead in (
+        for needed, what, instead in (
             (worker.retrieval == "exact", "exact retrieval", "RETRIEVAL to milvus"),
             (worker.diversity > 0, "diversity", "DIVERSITY to 0"),
         ):
-            if needs:
+            if needed:
                 raise ReleaseError(
-                    f"its vectors take {size / 1e6:.0f} MB, and {what} wants a copy of {worker.exact_max_mb} MB at most: "
+                    f"its vectors take {size / 1e6:.0f} MB, and {what} needs a copy of at most {worker.exact_max_mb} MB: "
                     f"raise MARQUEE_WORKER__EXACT_MAX_MB, or set MARQUEE_WORKER__{instead}"
                 )
         return None
 
     def _vectors(self, release: Release, sha256: str | None) -> Vectors:
-        """The vectors that the indexer kept, or the same made anew where they cannot be read."""
+        """The vectors that the indexer stored; where they cannot be read, embed the movies again."""
         if sha256:
             try:
                 return self._store.read_vectors(release.manifest.release, sha256)
             except ReleaseError as error:
-                log.warning("embedding the movies here: %s", error)
+                log.warning("embedding the movies of %s here: %s", release.manifest.release, error)
         return embed_catalogue(release)
-
-    def _warm(self, served: ServedRelease) -> None:
-        vectors = served.release.embed_profiles([ProfileEvent()])
-        try:
-            warm(self._milvus, served.collection, vectors)
-        except MilvusError as error:
-            log.warning("serving without having warmed: %s", error)
 
 
 def embed_catalogue(release: Release) -> Vectors:
-    """The vectors of every movie, float32 [movies, dimension], whose inner product ranks."""
+    """The vectors of every movie, float32 [movies, dimension], ranked by inner product."""
     movies = len(release.catalogue)
     starts = range(0, movies, _EMBED_MOVIES)
     vectors = np.concatenate([release.embed_movies(at, min(at + _EMBED_MOVIES, movies)) for at in starts])

@@ -46,7 +46,7 @@ from worker.monitoring.metrics import Metrics
 from worker.monitoring.statistics import Statistics
 from worker.monitoring.threads import guarded
 from worker.process import Stopping
-from worker.serving.answer import Answerer
+from worker.serving import Answerer
 from worker.stream.assignment import Assignment
 from worker.stream.growth import Growth
 from worker.stream.offsets import Positions

@@ -6,7 +6,7 @@ from schemas.profile import MAX_EXCLUDE, MAX_K, MAX_RECENT
 from schemas.settings import Settings
 from worker.events import MAX_EVENT_BYTES
 from worker.serving.cache import ENTRY_BYTES
-from worker.serving.shadow import HELD
+from worker.serving.candidate import HELD
 from worker.stream.pipeline import ANSWERERS, DEPTH
 
 # How much smaller compression makes records, for what a fetch becomes.

@@ -40,10 +40,7 @@ from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation
 from worker.retrieval.milvus import Milvus
 from worker.retrieval.retriever import Retriever
-from worker.serving.answer import Answerer
-from worker.serving.lineup import Lineup, Trial
-from worker.serving.loader import ReleaseLoader
-from worker.serving.served import ServedRelease
+from worker.serving import Answerer, Candidate, Recommender, ReleaseLoader, ServedRelease, Serving
 from worker.stream.read_aside import room_in_container
 
 # Of memory, beyond what a loaded release takes: an event of 1 MiB takes far less.
@@ -60,16 +57,6 @@ class Order(TypedDict):
 
     settings: dict[str, Any]  # what the environment does not say
     positions: list[tuple[int, int, int]]  # partition, offset, events at most
-
-
-class _Lineup:
-    """Never changes."""
-
-    def __init__(self, lineup: Lineup) -> None:
-        self._lineup = lineup
-
-    def lineup(self) -> Lineup:
-        return self._lineup
 
 
 def main() -> None:
@@ -143,12 +130,12 @@ def _loaded(settings: Settings) -> Callable[[Event], None]:
     if view.active is None:
         raise UnreachableError("no release is active")
     milvus = Milvus(settings.milvus)
-    loader = ReleaseLoader(settings, milvus)
-    lineup = _lineup(loader, view, view.active)
-    lineup.active.release.embed_profiles([ProfileEvent()])
+    serving = _serving(ReleaseLoader(settings), view, view.active)
+    serving.active.release.embed_profiles([ProfileEvent()])
     metrics = Metrics(CollectorRegistry())
     retriever = Retriever(settings, milvus, Health(), metrics)
-    answerer = Answerer(settings.names.dead_letters, _Lineup(lineup), retriever, metrics)
+    recommender = Recommender(retriever.lists, diversity=settings.worker.diversity)
+    answerer = Answerer(settings.names.dead_letters, lambda: serving, recommender, metrics)
     _bound()
 
     def answer(event: Event) -> None:
@@ -162,19 +149,16 @@ def _loaded(settings: Settings) -> Callable[[Event], None]:
     return answer
 
 
-def _lineup(loader: ReleaseLoader, view: ReleasesView, active: ActiveRecord) -> Lineup:
+def _serving(loader: ReleaseLoader, view: ReleasesView, active: ActiveRecord) -> Serving:
     """The active release, and a canary beside it."""
-    lineup = Lineup(_read(loader, view, active), active.epoch)
-    trial = view.trial
+    served, trial = _load(loader, view, active), view.trial
     if trial is None or trial.epoch != active.epoch or trial.kind != "canary":
-        return lineup
-    return Lineup(lineup.active, active.epoch, Trial(trial, _read(loader, view, trial)))
+        return Serving(served, active.epoch)
+    return Serving(served, active.epoch, Candidate(trial, _load(loader, view, trial)))
 
 
-def _read(loader: ReleaseLoader, view: ReleasesView, wanted: ActiveRecord | TrialRecord) -> ServedRelease:
-    record = view.releases.get(wanted.release)
-    sha256, ef = (record.vectors_sha256, record.ef) if record else (None, None)
-    return loader.read(wanted.release, wanted.collection, sha256, ef)
+def _load(loader: ReleaseLoader, view: ReleasesView, wanted: ActiveRecord | TrialRecord) -> ServedRelease:
+    return loader.load(wanted, view.releases.get(wanted.release))
 
 
 def _bound() -> None:

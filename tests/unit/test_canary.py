@@ -7,14 +7,14 @@ import pytest
 from schemas.release import TrialRecord
 from tests.unit.events import PolledEvent
 from worker.events import Event
-from worker.serving.lineup import Trial, share_of
+from worker.serving.candidate import Candidate, share_of
 
 KEYS = [str(user).encode() for user in range(1, 10_001)]
 
 
-def canary(share: float, release: str = "b") -> Trial:
+def canary(share: float, release: str = "b") -> Candidate:
     record = TrialRecord(kind="canary", release=release, collection="b_1", share=share, epoch=1)
-    return Trial(record, cast(Any, None))
+    return Candidate(record, cast(Any, None))
 
 
 def event(key: bytes | None, offset: int = 0) -> Event:
