@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from ops.deployment.finding import Finding, note, ok, wrong
 from ops.deployment.settings import unknown_variables
 from ops.local.cache import cache_folder
-from ops.local.kafka_jars import KAFKA_VERSION
+from ops.local.java import KAFKA_VERSION
 from ops.local.ports import is_free
 from schemas.errors import SettingsError
 from schemas.settings import HttpSettings, Settings

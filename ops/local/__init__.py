@@ -1,1 +1,1 @@
-"""Real Apache Kafka and Milvus on this machine, from the package registries alone."""
+"""Apache Kafka and Milvus on this machine, installed from package registries alone."""

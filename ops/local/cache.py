@@ -1,4 +1,4 @@
-"""The cache folder, and things that are made in it once: whole or not at all, also when several want them at once."""
+"""The cache folder, and the folders that are made in it once: whole or not at all, also by several processes."""
 
 import fcntl
 import os
@@ -10,24 +10,24 @@ from schemas.errors import SettingsError
 
 
 def cache_folder() -> Path:
-    """`marquee` under XDG_CACHE_HOME, by default `~/.cache` (XDG base directory specification 0.8)."""
+    """Find `marquee` under XDG_CACHE_HOME, by default `~/.cache` (XDG base directory specification 0.8)."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "marquee"
 
 
 def made_once(name: str, make: Callable[[Path], Path]) -> Path:
-    """The folder `name` in the cache; where it is missing, `make` is given an empty folder and returns what to keep.
+    """Return the folder `name` of the cache. If it is missing, `make` gets an empty folder and returns the one to keep.
 
-    A lock has others wait for the first; what `make` left half done is removed.
+    Other processes wait for the first at a lock. Whatever `make` leaves in the empty folder is removed.
 
     Raises:
-        SettingsError: the cache cannot be written. What `make` raises, too.
+        SettingsError: the cache cannot be written. Errors of `make` pass through.
     """
     try:
         return _made_once(cache_folder(), name, make)
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
         raise SettingsError(
-            f"the cache folder cannot be used ({error}): set XDG_CACHE_HOME to one that can be written"
+            f"the cache folder cannot be used ({error}): set XDG_CACHE_HOME to a writable folder"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What a local Kafka cluster is: its identity, kept in its folder, and each node's `server.properties`."""
+"""The identity of a local Kafka cluster, kept in its folder, and each node's `server.properties`."""
 
 import base64
 import json
@@ -23,10 +23,10 @@ class Cluster:
 
 
 def load_cluster(directory: Path, nodes: int) -> Cluster:
-    """The cluster of this folder, a new one where it holds none.
+    """Load the cluster of a folder, or create one in an empty folder.
 
     Raises:
-        LocalError: the folder holds a cluster of another size, or something unreadable.
+        LocalError: the folder contains a cluster of another size, or its file is unreadable.
     """
     file = directory / CLUSTER_FILE
     if not file.is_file():
@@ -38,19 +38,19 @@ def load_cluster(directory: Path, nodes: int) -> Cluster:
         cluster = Cluster(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise LocalError(
-            f"{file} should hold the identity of a Kafka cluster, and does not: {error}; delete {directory}."
+            f"{file} does not contain the identity of a Kafka cluster: {error}; delete {directory}."
         ) from error
     kept = len(cluster.directory_ids)
     if kept != nodes:
         raise LocalError(
-            f"{directory} holds a Kafka cluster of {kept} node(s), not {nodes}; "
-            f"ask for {kept}, name another folder, or delete this one."
+            f"{directory} contains a Kafka cluster of {kept} node(s), not {nodes}; "
+            f"use {kept} nodes or another folder, or delete this one."
         )
     return cluster
 
 
 def _kafka_uuid() -> str:
-    """A random UUID as Kafka writes it: base64 without padding, not beginning with a dash (Kafka's Uuid.java)."""
+    """Make a random UUID in Kafka's form: base64 without padding, and without a dash in front (Kafka's Uuid.java)."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):
@@ -59,7 +59,7 @@ def _kafka_uuid() -> str:
 
 @dataclass(frozen=True)
 class Node:
-    """One node: broker and controller, a listener and a port for each at one address."""
+    """A node: broker and controller, with a listener and a port for each at one address."""
 
     id: int
     port: int
@@ -90,7 +90,7 @@ class Node:
 
 
 def load_nodes(directory: Path, cluster: Cluster, port: int | None) -> list[Node]:
-    """The nodes of a cluster with the ports kept for them; `port` is the first node's, if it has none yet."""
+    """Load the nodes of a cluster with their kept ports; `port` is the first node's in a new folder."""
     ids = range(1, len(cluster.directory_ids) + 1)
     names = [f"{role}-{node}" for node in ids for role in ("broker", "controller")]
     ports = kept_ports(directory / PORTS_FILE, names, {"broker-1": port} if port else {})
@@ -106,35 +106,35 @@ def load_nodes(directory: Path, cluster: Cluster, port: int | None) -> list[Node
     ]
 
 
-# Where others can take over, they are to soon. A single node keeps Kafka's patience (9 s and 30 s): on a busy machine it
-# would put itself out of office within 1.5 s, and nobody is there to take it.
-_QUICK_TO_TAKE_OVER: dict[str, object] = {
-    # A dead leader's partitions wait for so long (Kafka's 9 s), and it may come back only then.
+# Several nodes take over from each other soon. A single node keeps Kafka's timeouts (9 s and 30 s): on a busy machine it
+# would lose its own session after 1.5 s, and there is no other node.
+_QUICK_FAILOVER: dict[str, object] = {
+    # A dead leader's partitions wait for this long (9 s by default), and it can rejoin only then.
     "broker.session.timeout.ms": 1_500,
     "broker.heartbeat.interval.ms": 300,
-    # Of requests among brokers. A transaction's end is told to each partition's leader; one that is cut off, or stands
-    # still, holds it up for so long (Kafka's 30 s), and with it the next transaction.
+    # Requests among brokers. The coordinator writes the end of a transaction to each partition's leader; a leader that is
+    # cut off or frozen delays it for this long (30 s by default), and with it the next transaction.
     "request.timeout.ms": 3_000,
-    # Where that one was the controller, another takes over after these (Kafka's 2,000 and 1,000), and only then counts the
-    # session above: until then nobody leads its partitions.
+    # If the dead node was the controller, another takes over after these (2,000 and 1,000 by default), and starts the
+    # session timeout above only then: until it expires, the partitions have no leader.
     "controller.quorum.fetch.timeout.ms": 1_500,
     "controller.quorum.election.timeout.ms": 500,
 }
 
 
 def initial_controllers(nodes: list[Node]) -> str:
-    """What `kafka-storage format --initial-controllers` takes (KIP-853)."""
+    """Format the value of `kafka-storage format --initial-controllers` (KIP-853)."""
     return ",".join(f"{node.id}@{node.controller_address}:{node.directory_id}" for node in nodes)
 
 
 def write_properties(node: Node, nodes: list[Node], extra: Mapping[str, str]) -> None:
-    """Write `server.properties`; `extra` wins over everything here."""
+    """Write `server.properties`; `extra` overrides every property."""
     replication = len(nodes)
     in_sync = 2 if replication >= 3 else 1
     properties: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": node.id,
-        # A list of folders, parted by commas: relative to the node's own folder, in which it runs, it has none of them.
+        # The value is a list, separated by commas. The path is relative to the node's folder, so that it contains none.
         "log.dirs": node.data.relative_to(node.folder),
         "listeners": f"PLAINTEXT://{node.address},CONTROLLER://{node.controller_address}",
         "advertised.listeners": f"PLAINTEXT://{node.address},CONTROLLER://{node.controller_address}",
@@ -150,19 +150,19 @@ def write_properties(node: Node, nodes: list[Node], extra: Mapping[str, str]) ->
         "transaction.state.log.min.isr": in_sync,
         "share.coordinator.state.topic.replication.factor": replication,
         "share.coordinator.state.topic.min.isr": in_sync,
-        # Kafka's 50 partitions each cost seconds at the first transaction and at every start.
+        # With Kafka's default of 50 each, the first transaction and every start take seconds longer.
         "offsets.topic.num.partitions": 4,
         "transaction.state.log.num.partitions": 4,
         "share.coordinator.state.topic.num.partitions": 1,
-        # A coordinator reads all that was not compacted, and what is newer than a segment never is: with Kafka's 100 MB it reads
-        # for seconds, and one that leads its partition anew meanwhile takes up its work before it knows its groups.
+        # A coordinator reads all records that are not compacted, and the active segment never is. With the default of 100 MB
+        # it reads for seconds, and if it is elected again meanwhile, it starts before it has read its groups.
         "offsets.topic.segment.bytes": 1024 * 1024,
         "group.initial.rebalance.delay.ms": 0,
-        # Of a small heap, Kafka's 128 MB would be a quarter.
+        # The default of 128 MB would be a quarter of a small heap.
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
     }
     if replication > 1:
-        properties |= _QUICK_TO_TAKE_OVER
+        properties |= _QUICK_FAILOVER
     properties |= extra
     node.folder.mkdir(parents=True, exist_ok=True)
     lines = [f"{_escaped(name, ' :=#!')}={_escaped(str(value))}\n" for name, value in properties.items()]
@@ -170,7 +170,7 @@ def write_properties(node: Node, nodes: list[Node], extra: Mapping[str, str]) ->
 
 
 def _escaped(text: str, also: str = "") -> str:
-    """As java.util.Properties reads it: in ISO 8859-1, with escapes; a leading space would be skipped."""
+    """Escape for java.util.Properties, which reads ISO 8859-1 and skips a leading space."""
     utf16 = text.encode("utf-16-be")
     units = [int.from_bytes(utf16[at : at + 2]) for at in range(0, len(utf16), 2)]
     return "".join(

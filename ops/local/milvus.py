@@ -1,4 +1,4 @@
-"""Milvus on this machine: Lite, the embedded default served to several processes, and the Standalone server."""
+"""Milvus on this machine: Lite, the embedded server, which several processes share, and Standalone."""
 
 import sys
 from abc import ABC, abstractmethod
@@ -12,20 +12,20 @@ from ops.local.ports import HOST, is_open, kept_ports, require_free
 from ops.local.process import ChildProcess
 
 READY_TIMEOUT_S = 180.0
-# Standalone 2.3.5 answers SIGTERM, but does not end within a minute; what was written is safe in both.
+# Standalone 2.3.5 does not end within a minute after SIGTERM. Both servers keep written data after a kill.
 STOP_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 5.0
 PORTS_FILE = "ports.json"
 
 
 class LocalMilvus(ABC):
-    """A Milvus server, its data, ports and log in one folder, which can be started again as it was left."""
+    """A Milvus server, with data, ports and log in one folder, from which it can be started again."""
 
     name: str
     port_names: tuple[str, ...] = ("proxy_port",)
 
     def __init__(self, directory: Path, port: int | None = None) -> None:
-        """`port` is what clients use, in a new folder; a free one where missing.
+        """`port` is the port for clients in a new folder, by default a free one.
 
         Raises:
             LocalError: the server is not installed.
@@ -54,7 +54,7 @@ class LocalMilvus(ABC):
         """Start the server, and wait until it answers.
 
         Raises:
-            LocalError: a port is in use, or the server does not come up.
+            LocalError: a port is in use, or the server does not start.
         """
         if not self.process.running:
             require_free(
@@ -64,21 +64,21 @@ class LocalMilvus(ABC):
         self.process.wait_until(self.answers, timeout_s)
 
     def stop(self) -> None:
-        """End the server by SIGTERM, and by SIGKILL after a while."""
+        """End the server by SIGTERM, and by SIGKILL after a timeout."""
         self.process.stop(STOP_TIMEOUT_S)
 
     def kill(self) -> None:
-        """kill -9."""
+        """End the server by SIGKILL."""
         self.process.kill()
 
     def restart(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Start the server again, killed, stopped or running, and wait until it answers.
+        """Restart the server, whether it runs or not, and wait until it answers.
 
-        Collections may have to wait, or be asked: Lite forgets which were loaded (`released; call load()`, code 101),
-        Standalone that was killed loads them again by itself, which takes up to 40 s (`not loaded`, code 101 too).
+        Lite forgets the loaded collections (`released; call load()`, code 101). Standalone after a kill loads them again by
+        itself within 40 s (`not loaded`, code 101 too).
 
         Raises:
-            LocalError: it does not come up.
+            LocalError: it does not start.
         """
         self.stop()
         self.start(timeout_s)
@@ -119,7 +119,7 @@ class LocalMilvus(ABC):
 
 
 class MilvusLite(LocalMilvus):
-    """Milvus Lite, served on loopback, so that worker, indexer and command line share one folder."""
+    """Milvus Lite, served on loopback, so that worker, indexer and commands share one folder."""
 
     name = "milvus-lite"
 
@@ -132,7 +132,7 @@ class MilvusLite(LocalMilvus):
 class MilvusStandalone(LocalMilvus):
     """Milvus Standalone 2.3.5, all of Milvus in one process.
 
-    Its binary listens on every address of the machine, without authentication, and knows no setting for that; Lite and
+    Its binary listens on every address of the machine, without authentication, and has no setting against that. Lite and
     Kafka listen on loopback alone.
     """
 
@@ -140,7 +140,7 @@ class MilvusStandalone(LocalMilvus):
     port_names = PORT_NAMES
 
     def answers(self) -> bool:
-        # Asked first, because a call to a server that is still starting hangs until its timeout.
+        # Checked first, because a call to a server that is still starting hangs until its timeout.
         return is_healthy(self.ports["metrics_port"]) and super().answers()
 
     def _process(self) -> ChildProcess:

@@ -1,7 +1,7 @@
 """The Standalone server in PyPI's package `milvus`: its binary, unpacked once, and its configuration.
 
-The package's own `MilvusServer` starts the process by itself, unpacks 250 MB for each folder, and leaves etcd on its
-fixed port 2380, so that only one server could run; therefore only its configuration template is used.
+The package's own `MilvusServer` unpacks 250 MB for each folder, and runs etcd on the fixed port 2380, so that only one
+server could run. Therefore only its configuration template is used.
 """
 
 import lzma
@@ -15,7 +15,7 @@ from ops.local.process import LocalError
 
 VERSION = "2.3.5"
 
-# What the package's template asks for, and two more that it knows nothing of.
+# The ports of the package's template, and two that it lacks.
 TEMPLATE_PORTS = (
     "proxy_port",
     "proxy_internal_port",
@@ -33,7 +33,7 @@ COMPONENTS = ("rootCoord", "proxy", "queryCoord", "queryNode", "indexNode", "dat
 
 
 def milvus_binary() -> Path:
-    """The server's binary beside its libraries, unpacked into the cache folder at first use.
+    """Return the server's binary, beside its libraries, unpacked into the cache folder at first use.
 
     Raises:
         LocalError: the package is not installed.
@@ -63,20 +63,20 @@ def _package_folder() -> Path:
 
 
 def write_configuration(directory: Path, ports: dict[str, int]) -> dict[str, str]:
-    """Write `configs/milvus.yaml` and `configs/etcd.yaml`, and return the environment that the server needs."""
+    """Write `configs/milvus.yaml` and `configs/etcd.yaml`, and return the server's environment variables."""
     from milvus import MilvusServerConfig
 
     config = MilvusServerConfig(data_dir=str(directory))
     config.resolve_storage()
     for name in TEMPLATE_PORTS:
         config.set(name, ports[name])
-    # By default its parts meet at the machine's first address, which changes with the network.
+    # The components default to the machine's first address, which changes with the network.
     for component in COMPONENTS:
         config.set(f"{component}.ip", HOST)
-    # Its own files would only repeat what it says on standard output, which is our log.
+    # Its log files would only repeat its standard output, which goes to our log.
     config.set("log.file.rootPath", '""')
     config.set("log.level", "warn")
-    # Not its `resolve()`, which refuses a port that connections of a killed server still linger on.
+    # Not `resolve()`, which refuses a port with lingering connections of a killed server.
     config.write_config()
     etcd = directory / "configs" / "etcd.yaml"
     etcd.write_text(_etcd_configuration(ports))
@@ -89,7 +89,7 @@ def write_configuration(directory: Path, ports: dict[str, int]) -> dict[str, str
 
 
 def is_healthy(metrics_port: int) -> bool:
-    """Whether every part of the server says that it is well."""
+    """Whether every component of the server is healthy."""
     try:
         with urllib.request.urlopen(f"http://{HOST}:{metrics_port}/healthz", timeout=1.0) as answer:
             return bool(answer.status == HTTPStatus.OK)
@@ -98,7 +98,7 @@ def is_healthy(metrics_port: int) -> bool:
 
 
 def _etcd_configuration(ports: dict[str, int]) -> str:
-    """For the etcd inside the server: without it, ports 2379 and 2380 whatever milvus.yaml says."""
+    """Configure the etcd inside the server, which otherwise ignores milvus.yaml and uses ports 2379 and 2380."""
     client, peer = (f"http://{HOST}:{ports[name]}" for name in ("etcd_port", "etcd_peer_port"))
     return (
         "name: default\n"

@@ -1,4 +1,4 @@
-"""Marquee on one machine, in the foreground: Kafka, Milvus and our own processes, started again when they die."""
+"""A whole deployment on one machine, in the foreground: Kafka, Milvus and Marquee's processes, restarted when they end."""
 
 import fcntl
 import json
@@ -16,29 +16,28 @@ from typing import Literal
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
 from ops.local.ports import is_free, kept_ports
-from ops.local.process import ChildProcess, LocalError
-from ops.local.supervisor import Supervisor
+from ops.local.process import ChildProcess, LocalError, Supervisor
 from schemas.settings import HttpSettings, KafkaSettings, MilvusSettings, Settings
 
 MilvusKind = Literal["lite", "standalone"]
 
 OUTCOMES_WORKER = "outcomes-worker"
 UP_FILE = "up.json"
-# Of the settings' defaults.
+# Ports of the default settings.
 KAFKA_PORT, MILVUS_PORT = 9_092, 19_530
 LOCK_FILE = "up.lock"
 PORTS_FILE = "ports.json"
 TOPICS_TIMEOUT_S = 60.0
-LOOK_EVERY_S = 0.2
-logger = logging.getLogger(__name__)
+CHECK_EVERY_S = 0.2
+log = logging.getLogger(__name__)
 
-# Beyond its own stop_timeout_s, for what a worker does after it: close Kafka and Milvus, and leave Python.
+# Time after stop_timeout_s in which a worker closes Kafka and Milvus, and Python ends.
 STOP_MARGIN_S = 5.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run, and where."""
+    """The servers and processes to run, and their folder."""
 
     directory: Path
     nodes: int = 1
@@ -48,16 +47,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Running:
-    """A child, and the port of its /metrics and /health, if it has one."""
+    """A child, and the port of its /metrics and /health, if it has any."""
 
     child: ChildProcess
     http_port: int | None = None
 
 
 class Up:
-    """Everything that `marquee up` runs, from its start to its end.
+    """The deployment that `marquee up` runs.
 
-    Where `kafka.bootstrap_servers` or `milvus.uri` is set, that server is used and none is started.
+    If `kafka.bootstrap_servers` or `milvus.uri` is set, it uses that server and starts none.
     """
 
     def __init__(self, plan: Plan, settings: Settings) -> None:
@@ -80,7 +79,7 @@ class Up:
 
     @property
     def running(self) -> list[Running]:
-        """Every child, in the order of their start."""
+        """List the children, in the order of their start."""
         servers = [
             *(self.kafka.processes if self.kafka else ()),
             *([self.milvus.process] if self.milvus else ()),
@@ -88,69 +87,67 @@ class Up:
         return [*(Running(server) for server in servers), *self.roles]
 
     def start(self) -> None:
-        """Start everything, and write `up.json` when all of it runs and the topics exist.
+        """Start servers and processes, and write `up.json` once all run and the topics exist.
 
         Workers may not be ready then: they wait for an active release.
 
         Raises:
-            LocalError: a server does not come up.
-            UnreachableError, SettingsError: a server that was named cannot be reached, or refuses us.
+            LocalError: a server does not start.
+            UnreachableError, SettingsError: a server of the settings cannot be reached, or refuses the credentials.
         """
         from worker.kafka.topics import ensure_topics
 
         self._up_file.unlink(missing_ok=True)
-        # 1. The servers.
+        # Step 1. Start the servers.
         if self.kafka:
             self.kafka.start()
         if self.milvus:
             self.milvus.start()
-        # 2. The topics, so that whoever reads up.json can publish at once.
+        # Step 2. Create the topics, so that commands can publish as soon as up.json exists.
         ensure_topics(self.settings, TOPICS_TIMEOUT_S)
-        # 3. Who works on them.
+        # Step 3. Start the processes.
         for role in self.roles:
             role.child.start()
         self.write()
 
     def supervise(self, is_over: Callable[[], bool]) -> None:
-        """Start again whoever dies, until it is over or an exception (KeyboardInterrupt) ends it."""
+        """Restart children that end, until `is_over()` or an exception such as KeyboardInterrupt."""
         supervisor = Supervisor([running.child for running in self.running], on_start=self.write)
         while not is_over():
-            supervisor.look()
-            self._end_who_lost_groups()
-            time.sleep(LOOK_EVERY_S)
+            supervisor.check()
+            self._end_nodes_without_groups()
+            time.sleep(CHECK_EVERY_S)
 
-    def _end_who_lost_groups(self) -> None:
-        """A Kafka node that came back without its groups would keep workers waiting for good; it is whole when started anew."""
+    def _end_nodes_without_groups(self) -> None:
+        """End each Kafka node that restarted without its groups: workers would wait for good. Its next start loads them."""
         if self.kafka is None:
             return
         for node in self.kafka.nodes:
             if self.kafka.has_lost_groups(node.id):
                 name = self.kafka.process(node.id).name
-                logger.warning(
-                    "%s came back without its consumer groups, as Kafka now and then does; ending it", name
-                )
+                log.warning("%s restarted without its consumer groups, a fault of Kafka; ending it", name)
                 self.kafka.end(node.id)
 
     def stop(self) -> None:
-        """End everything, those first who need the others."""
+        """Stop processes before the servers that they use."""
         self._up_file.unlink(missing_ok=True)
         indexer, *workers = (role.child for role in self.roles)
-        # 1. Workers of both kinds, all at once: each commits what is in flight and leaves the group.
+        # Step 1. Stop workers and outcomes worker at the same time: each commits its batches and leaves the group.
         for worker in workers:
             worker.terminate()
         timeout_s = self.settings.worker.stop_timeout_s + STOP_MARGIN_S
         for worker in workers:
             worker.stop(timeout_s)
-        # 2. The indexer.
+        # Step 2. Stop the indexer.
         indexer.stop(timeout_s)
-        # 3. The servers, which nobody uses any more.
+        # Step 3. Stop the servers.
         if self.milvus:
             self.milvus.stop()
         if self.kafka:
             self.kafka.stop()
 
     def exports(self) -> list[str]:
-        """Lines for a shell in which commands are to find all this; none where the defaults do."""
+        """Format the variables with which commands find this deployment; none where the defaults fit."""
         here, default = self.settings, Settings.model_construct()
         said = {
             "PREFIX": (here.prefix, default.prefix),
@@ -165,7 +162,7 @@ class Up:
         ]
 
     def write(self) -> None:
-        """Write `up.json`, whole or not at all; `pid` is null where a child is dead at that moment."""
+        """Write `up.json` atomically; `pid` is null for a child that does not run at that moment."""
         content = {
             "bootstrap_servers": self.settings.kafka.bootstrap_servers,
             "milvus_uri": self.settings.milvus.uri,
@@ -193,46 +190,46 @@ class Up:
             "MARQUEE_MILVUS__URI": self.settings.milvus.uri,
             "MARQUEE_HTTP__PORT": str(port),
         }
-        if role != OUTCOMES_WORKER:  # one works at a time, under a name that the deployment has for it
+        if role != OUTCOMES_WORKER:  # its id belongs to the deployment
             environment[f"MARQUEE_{role.upper()}__ID"] = name
         command = [sys.executable, "-m", "ops", role]
         return ChildProcess(name, command, log=self.directory / f"{name}.log", environment=environment)
 
 
 def usual_port(port: int) -> int | None:
-    """A port of the settings' defaults in a new folder, so that commands beside it need no settings; None where it is taken."""
+    """Return a default port if it is free, so that commands need no settings; else None."""
     return port if is_free(port) else None
 
 
 def uses_other_kafka(settings: Settings) -> bool:
-    """Whether a cluster was named, be it the default's own address."""
-    named = "MARQUEE_KAFKA__BOOTSTRAP_SERVERS" in os.environ
-    return named or settings.kafka.bootstrap_servers != KafkaSettings().bootstrap_servers
+    """Whether a cluster is set, even at the default address."""
+    is_set = "MARQUEE_KAFKA__BOOTSTRAP_SERVERS" in os.environ
+    return is_set or settings.kafka.bootstrap_servers != KafkaSettings().bootstrap_servers
 
 
 def uses_other_milvus(settings: Settings) -> bool:
-    """Whether a Milvus server was named, be it the default's own address."""
+    """Whether a Milvus server is set, even at the default address."""
     return "MARQUEE_MILVUS__URI" in os.environ or settings.milvus.uri != MilvusSettings().uri
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keep others from running in the same folder; the lock goes with the process, however it dies.
+    """Lock a folder against other deployments. The lock ends with this process, even after kill -9.
 
     Raises:
-        LocalError: somebody does already, or the folder cannot be written.
+        LocalError: a deployment runs in it, or the folder cannot be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = (directory / LOCK_FILE).open("a")
     except OSError as error:
-        raise LocalError(f"{directory} cannot be used: {error}; name another folder with --dir.") from error
+        raise LocalError(f"{directory} cannot be used: {error}; choose another folder with --dir.") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LocalError(
-                f"`marquee up` runs in {directory} already; end it, or name another folder with --dir."
+                f"`marquee up` runs in {directory} already; end it, or choose another folder with --dir."
             ) from None
         yield
 
@@ -243,7 +240,7 @@ def _local_milvus(directory: Path, kind: MilvusKind) -> LocalMilvus:
 
 
 def _settings_here(settings: Settings, kafka: LocalKafka | None, milvus: LocalMilvus | None) -> Settings:
-    """The settings with the servers started here, and a store that means the same in any working directory."""
+    """Return the settings with the servers started here, and the store's absolute path."""
     update: dict[str, object] = {}
     if kafka:
         update["kafka"] = settings.kafka.model_copy(update={"bootstrap_servers": kafka.bootstrap_servers})

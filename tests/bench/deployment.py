@@ -12,7 +12,6 @@ from pathlib import Path
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from ops.local.aot_cache import ensure_aot_cache
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import LocalMilvus
 from schemas.errors import MarqueeError
@@ -20,6 +19,7 @@ from schemas.settings import Settings, load_settings
 from tests.bench.cores import Setup, confine, cores_of
 from tests.faults import release
 from tests.faults.reading import ends_of
+from tests.testbed.aot_cache import ensure_aot_cache
 
 Offsets = dict[int, int]  # by partition
 

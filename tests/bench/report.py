@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from ops.local.kafka_jars import KAFKA_VERSION
+from ops.local.java import KAFKA_VERSION
 from tests.bench.figures import BOUNDS, EITHER, TARGETS, reached, spreads
 from tests.bench.plots import write_plots
 from tests.bench.results import Results

@@ -6,12 +6,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ops.local.aot_cache import ensure_aot_cache
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
 from ops.local.ports import HOST, kept_ports
 from ops.local.up import MilvusKind
 from tests.faults.network import Network, NetworkedKafka
+from tests.testbed.aot_cache import ensure_aot_cache
 
 # Of a group of KIP-848 the session timeout is the broker's; its default is 45 s, with no less allowed.
 CONSUMER_SESSION_SECONDS = 8

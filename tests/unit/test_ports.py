@@ -32,12 +32,12 @@ def test_ports_are_chosen_once(tmp_path: Path) -> None:
     assert kept_ports(file, ["a", "b", "c"]) == second
 
 
-def test_no_port_is_drawn_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_port_is_chosen_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # Given chance that gives the same port again, before anybody listens on it
     drawn = iter([LOWEST, LOWEST, HIGHEST])
     monkeypatch.setattr("random.randint", lambda *_: next(drawn))
     monkeypatch.setattr("ops.local.ports.is_free", lambda _: True)
-    monkeypatch.setattr("ops.local.ports._drawn", set())
+    monkeypatch.setattr("ops.local.ports._chosen", set())
     # When ports are chosen for two servers
     ports = kept_ports(tmp_path / "ports.json", ["proxy", "etcd"])
     # Then each has its own
@@ -48,7 +48,7 @@ def test_no_port_is_drawn_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def test_an_unreadable_file_of_ports_is_named(tmp_path: Path, content: str) -> None:
     file = tmp_path / "ports.json"
     file.write_text(content)
-    with pytest.raises(LocalError, match=r"ports\.json should hold the ports"):
+    with pytest.raises(LocalError, match=r"ports\.json does not contain the ports"):
         kept_ports(file, ["a"])
 
 
