@@ -1,6 +1,7 @@
-"""The profile event: what a producer says about the person who wants recommendations."""
+"""The profile event: the user who wants recommendations, with the one list of profile fields that models learn from."""
 
-from typing import Annotated, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,6 +23,40 @@ OCCUPATIONS = (
     "unemployed", "writer",
 )  # fmt: skip
 GENDERS = ("F", "M")
+
+# A number up to it is a group; an older user would be an error of the producer.
+MAX_AGE = 120
+
+
+@dataclass(frozen=True)
+class Category:
+    """The kind of a profile field that has one of some codes."""
+
+    codes: tuple[str | int, ...]
+
+    @property
+    def rows(self) -> dict[Any, int]:
+        """The row of each code in a vocabulary, from 1 on; row 0 is the unknown."""
+        return {code: row for row, code in enumerate(self.codes, 1)}
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """The kind of a profile field that is a number from 0 to `largest`, put into groups by their lower bounds."""
+
+    codes: tuple[int, ...]
+    largest: int
+
+    @property
+    def rows(self) -> dict[Any, int]:
+        """The row of each number's group, from 1 on; numbers below the first bound are in the first group."""
+        return {number: group_of(self.codes, number) + 1 for number in range(self.largest + 1)}
+
+
+def group_of(bounds: tuple[int, ...], number: int) -> int:
+    """Index of the group that a number belongs to; the first group for numbers below its bound."""
+    return max(0, sum(bound <= number for bound in bounds) - 1)
+
 
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Gender = Literal["F", "M"]
@@ -52,7 +87,7 @@ class Filter(BaseModel):
 
 
 class ProfileEvent(BaseModel):
-    """A person's profile. Every field may be missing or null: unknown is a value the model is trained on."""
+    """A user's profile. Every field may be missing or null: unknown is a value that the model is trained on."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", title="Profile event")
 
@@ -60,14 +95,14 @@ class ProfileEvent(BaseModel):
         None, description="The producer's own name for the event; `topic-partition-offset` when missing."
     )
     user_id: Id | None = Field(None, description="The person, as the training data numbers them.")
-    gender: Gender | None = Field(None, description="`F` or `M`.")
-    age: Annotated[int, Field(ge=0, le=120)] | None = Field(
+    gender: Annotated[Gender | None, Category(GENDERS)] = Field(None, description="Gender, `F` or `M`.")
+    age: Annotated[Annotated[int, Field(ge=0, le=MAX_AGE)] | None, Grouped(AGE_GROUPS, MAX_AGE)] = Field(
         None,
         description="Years; put into ml-1m's seven groups (1, 18, 25, 35, 45, 50, 56 and up; 0 counts as 1).",
     )
-    occupation: Annotated[int, Field(ge=0, le=len(OCCUPATIONS) - 1)] | None = Field(
-        None, description="ml-1m's code of the occupation, 0 to 20."
-    )
+    occupation: Annotated[
+        Annotated[int, Field(ge=0, le=len(OCCUPATIONS) - 1)] | None, Category(tuple(range(len(OCCUPATIONS))))
+    ] = Field(None, description="Occupation by ml-1m's code, 0 to 20.")
     recent: Annotated[list[Id], Field(max_length=MAX_RECENT)] | None = Field(
         None, description="Movie ids, oldest first: what the person watched and liked. Never recommended."
     )
@@ -83,6 +118,15 @@ class ProfileEvent(BaseModel):
     )
 
 
+# By name. A field is declared in `ProfileEvent` alone: features, cache key and training take it from here.
+PROFILE_FIELDS: dict[str, Category | Grouped] = {
+    name: kind
+    for name, field in ProfileEvent.model_fields.items()
+    for kind in field.metadata
+    if isinstance(kind, Category | Grouped)
+}
+
+
 def age_group(age: int) -> int:
     """Index (0 to 6) of the ml-1m group that an age in years belongs to; 0 years counts as the first group."""
-    return max(0, sum(bound <= age for bound in AGE_GROUPS) - 1)
+    return group_of(AGE_GROUPS, age)

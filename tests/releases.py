@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from ops.training.next_movie import SequenceHyperparameters
+    from ops.training.hyperparameters import SequenceHyperparameters
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,8 @@ def fusion_store(generated_data: Path, tmp_path_factory: pytest.TempPathFactory)
 def sequence_store(generated_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A store with one small sequence release, trained on `generated_data` but for each person's last two movies."""
     from ops.data.movielens import load
-    from ops.training.train import Source, train_sequence
+    from ops.evaluation.holdout import Source
+    from ops.training.train import train_sequence
     from worker.release.store import ReleaseStore
 
     store = str(tmp_path_factory.mktemp("sequence-store"))
@@ -43,7 +44,7 @@ def sequence_store(generated_data: Path, tmp_path_factory: pytest.TempPathFactor
 
 def small_sequence(**chosen: int) -> "SequenceHyperparameters":
     """Hyper-parameters that learn `generated_data` in seconds."""
-    from ops.training.next_movie import SequenceHyperparameters
+    from ops.training.hyperparameters import SequenceHyperparameters
 
     small = {"dimension": 16, "blocks": 1, "batch": 800, "people": 64, "epochs": 1}
     return SequenceHyperparameters(learning_rate=1e-2, dropout=0.1, **(small | chosen))
@@ -61,7 +62,7 @@ def two_releases(generated_data: Path, tmp_path_factory: pytest.TempPathFactory)
 def train_release(data: Path, store: str, *, seed: int, epochs: int = 2) -> str:
     """Train another release into a store, and give its name."""
     from ops.data.movielens import load
-    from ops.training.fit import Hyperparameters
+    from ops.training.hyperparameters import Hyperparameters
     from ops.training.train import train_fusion
     from worker.release.store import ReleaseStore
 

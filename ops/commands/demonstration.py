@@ -19,15 +19,16 @@ from ops.data.generate import Sizes, generate
 from ops.data.movielens import MovieLens, load
 from ops.data.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years
 from ops.deployment.indexing import index
+from ops.evaluation.holdout import Source
 from ops.local.process import ChildProcess
 from ops.local.up import UP_FILE
 from ops.traffic.ask import ask
 from ops.traffic.population import animation_watcher, profile_events
 from ops.traffic.stream import UNDER_WAY, Ledger, stream
-from ops.training.fit import use_threads
+from ops.training.devices import use_threads
+from ops.training.hyperparameters import expected_seconds, hyperparameters_for
 from ops.training.loop import Progress as Step
-from ops.training.next_movie import expected_seconds, hyperparameters_for
-from ops.training.train import Source, train_sequence
+from ops.training.train import train_sequence
 from schemas.errors import MarqueeError
 from schemas.profile import OCCUPATIONS, ProfileEvent
 from schemas.settings import Settings, load_settings

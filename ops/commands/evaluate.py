@@ -1,6 +1,7 @@
 """`marquee evaluate`: how well a release recommends, beside what is simpler."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,11 +51,11 @@ def evaluate(
     from rich.console import Console
 
     from ops.data.movielens import load
-    from ops.evaluation.evaluate import Evaluator, split_name
-    from ops.evaluation.folds import ALL_FOLDS
-    from ops.training.checkpoint import checkpoints_folder
-    from ops.training.fit import use_threads
-    from ops.training.train import Resuming, Source
+    from ops.evaluation.evaluate import ALL_FOLDS, Evaluator, split_name
+    from ops.evaluation.holdout import Source
+    from ops.training.devices import use_threads
+    from ops.training.loop import checkpoints_folder
+    from ops.training.train import Resuming, train_alike
     from worker.release.store import ReleaseStore
 
     release_store = ReleaseStore(settings_with(store=store).store)
@@ -71,8 +72,15 @@ def evaluate(
     console = Console(stderr=True)
     resuming = Resuming(checkpoints or checkpoints_folder(), resume)
     with interruptible(console) as interrupted, progress(console) as report:
-        evaluator = Evaluator(release_store, source, resuming, report, interrupted)
-        evaluation = evaluator.evaluate(release)
+        train = partial(
+            train_alike,
+            source=source,
+            store=release_store,
+            resuming=resuming,
+            report=report,
+            interrupted=interrupted,
+        )
+        evaluation = Evaluator(release_store, source, train).evaluate(release)
     protocol = next(
         protocol
         for name, protocol in evaluation.protocols.items()
@@ -89,7 +97,7 @@ def evaluate(
 
 def _flat(evaluation: "Evaluation", protocol: "Protocol") -> dict[str, object]:
     """Figures by name, as leave_one_out.ndcg@10; intervals, baselines and what is published beside."""
-    from ops.evaluation.folds import ALL_FOLDS
+    from ops.evaluation.evaluate import ALL_FOLDS
 
     whole = evaluation.protocols.get(ALL_FOLDS) if protocol.split == "users" else None
     return {

@@ -205,8 +205,7 @@ def _train(wish: Wish) -> None:
     from rich.console import Console
 
     from ops.data.movielens import load
-    from ops.training.devices import rank
-    from ops.training.fit import use_threads
+    from ops.training.devices import rank, use_threads
 
     console = Console(stderr=True, quiet=rank() > 0)
     data = load(wish.data)
@@ -238,9 +237,10 @@ def _train_sequence(
 ) -> "Trained | None":
     from rich.console import Console
 
+    from ops.evaluation.holdout import Source
     from ops.training.devices import rank
-    from ops.training.next_movie import expected_seconds, hyperparameters_for
-    from ops.training.train import Source, fit_sequence, train_sequence
+    from ops.training.hyperparameters import expected_seconds, hyperparameters_for
+    from ops.training.train import fit_sequence, train_sequence
 
     start = _start(wish)
     if start:
@@ -265,9 +265,11 @@ def _train_sequence(
 def _train_fusion(
     wish: Wish, data: "MovieLens", report: "Callable[[Progress], None]", interrupted: "Callable[[], bool]"
 ) -> "Trained | None":
+    from ops.evaluation.holdout import Source
+    from ops.evaluation.stars import RANDOM
     from ops.training.devices import rank
-    from ops.training.fit import Hyperparameters
-    from ops.training.train import RANDOM, Source, train_fusion
+    from ops.training.hyperparameters import Hyperparameters
+    from ops.training.train import train_fusion
 
     if rank() > 0:
         return None  # two minutes on one core
@@ -300,7 +302,7 @@ def _store(wish: Wish) -> "ReleaseStore":
 
 
 def _resuming(wish: Wish) -> "Resuming":
-    from ops.training.checkpoint import checkpoints_folder
+    from ops.training.loop import checkpoints_folder
     from ops.training.train import Resuming
 
     return Resuming(wish.checkpoints or checkpoints_folder(), wish.resume, wish.start)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ops.data.lines import DataError, each_line, fields, integer, read
 from ops.data.ratings import RATINGS_FILE, Ratings, parse_ratings
-from schemas.profile import AGE_GROUPS, GENDERS, MAX_ID, OCCUPATIONS, Gender
+from schemas.profile import AGE_GROUPS, GENDERS, MAX_ID, OCCUPATIONS, Gender, ProfileEvent
 from worker.release.catalogue import Catalogue
 
 USERS_FILE = "users.dat"
@@ -32,6 +32,14 @@ class Users:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def profiles(self) -> list[ProfileEvent]:
+        """An event of each user's profile, in their order."""
+        columns = (self.ids.tolist(), self.genders, self.ages.tolist(), self.occupations.tolist())
+        return [
+            ProfileEvent(user_id=id_, gender=gender, age=age, occupation=occupation)
+            for id_, gender, age, occupation in zip(*columns, strict=True)
+        ]
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,16 @@
 """Evaluating a release: itself on what it was not trained on, or one of the same configuration, trained for it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from ops.evaluation.folds import with_all_folds
+from ops.evaluation.holdout import FOLDS, Source, hold_out
 from ops.evaluation.page import page
 from ops.evaluation.protocols import Measurement, prefix
 from ops.evaluation.recommend import Recommender
-from ops.evaluation.stars import stars_protocol
-from ops.training.fit import Hyperparameters
-from ops.training.holdout import hold_out
-from ops.training.loop import Progress
-from ops.training.next_movie import SequenceHyperparameters
-from ops.training.train import RANDOM, Resuming, Source, train_fusion, train_sequence
+from ops.evaluation.stars import RANDOM, stars_protocol
 from schemas.errors import MarqueeError
-from schemas.manifest import Evaluation, EvaluationResult, Manifest, Protocol
+from schemas.manifest import Evaluation, EvaluationResult, Figure, Manifest, Protocol
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 
@@ -34,12 +29,11 @@ class Evaluator:
 
     store: ReleaseStore
     source: Source
-    resuming: Resuming
-    report: Callable[[Progress], None] = lambda _: None
-    interrupted: Callable[[], bool] = lambda: False
+    train_alike: Callable[[Manifest], Manifest]
+    """Trains a release of the same configuration on the split."""
 
     def evaluate(self, release: str) -> Evaluation:
-        """Measure, and keep what was found beside what is known of the release from other splits.
+        """Measure, and keep the figures beside those of other splits.
 
         Raises:
             EvaluationError: the release was trained on other data, or its training was interrupted.
@@ -62,14 +56,14 @@ class Evaluator:
         return Evaluation.model_validate(kept) if kept else Evaluation(release=release, results=[])
 
     def _of_this_split(self, manifest: Manifest) -> Manifest:
-        """The release itself, or its like that was trained on this split, which is trained if there is none yet."""
+        """The release itself, or one of its configuration that was trained on this split; the first time it is trained."""
         if self._fits(manifest):
             return manifest
         for name in reversed(self.store.names()):
             other = self.store.manifest(name)
             if other.training.get("like") == manifest.release and self._fits(other):
                 return other
-        return self._train_alike(manifest)
+        return self.train_alike(manifest)
 
     def _fits(self, manifest: Manifest) -> bool:
         return (
@@ -77,26 +71,6 @@ class Evaluator:
             and manifest.data.fingerprint == self.source.data.fingerprint
             and manifest.training.get("fold", 0) == self.source.fold
         )
-
-    def _train_alike(self, manifest: Manifest) -> Manifest:
-        doing: dict[str, Any] = {
-            "resuming": self.resuming,
-            "more": {"like": manifest.release},
-            "report": self.report,
-            "interrupted": self.interrupted,
-        }
-        if manifest.model == "fusion":
-            hyper = _configuration(Hyperparameters, manifest)
-            trained = train_fusion(self.source.data, self.store, hyper, source=self.source, **doing)
-        else:
-            wanted = _configuration(SequenceHyperparameters, manifest)
-            trained = train_sequence(self.source, self.store, wanted, **doing)
-        if trained.interrupted:
-            raise EvaluationError(
-                f"the training was interrupted, so release {trained.manifest.release} is not like {manifest.release}: "
-                "run the command again"
-            )
-        return trained.manifest
 
     def _protocol(self, release: Release) -> Protocol:
         manifest, data = release.manifest, self.source.data
@@ -114,12 +88,6 @@ class Evaluator:
                 f"the split {self.source.split} holds nothing out to measure on: name another with --split"
             )
         return Measurement(data, holdout, Recommender(release, data)).protocol(manifest.release, seed)
-
-
-def _configuration(kind: type[Any], manifest: Manifest) -> Any:
-    """The hyper-parameters that a manifest keeps."""
-    kept = manifest.training
-    return kind(**{field.name: kept[field.name] for field in fields(kind) if field.name in kept})
 
 
 def split_name(source: Source, origin: str) -> str:
@@ -152,3 +120,55 @@ def with_protocol(evaluation: Evaluation, protocol: Protocol, source: Source) ->
             protocols=evaluation.protocols | {name: protocol},
         )
     )
+
+
+Figures = dict[str, Figure]
+
+ALL_FOLDS = "users, all folds"
+
+
+def of_all_folds(protocols: dict[str, Protocol]) -> Protocol | None:
+    """The users split as a whole; None before each fold was measured."""
+    parts = [protocols.get(f"users, fold {fold}") for fold in range(FOLDS)]
+    known = [part for part in parts if part is not None]
+    if len(known) < FOLDS:
+        return None
+    return Protocol(
+        split="users",
+        origin=f"{FOLDS} folds, a model each",
+        data=known[0].data,
+        trained=", ".join(part.trained for part in known),
+        seed=known[0].seed,
+        figures=_together(part.figures for part in known),
+        baselines={name: _together(part.baselines[name] for part in known) for name in known[0].baselines},
+        differences={
+            name: _together(part.differences[name] for part in known) for name in known[0].differences
+        },
+    )
+
+
+def with_all_folds(evaluation: Evaluation) -> Evaluation:
+    """The evaluation with what its folds say together, once there are all of them."""
+    whole = of_all_folds(evaluation.protocols)
+    if whole is None:
+        return evaluation
+    return evaluation.model_copy(update={"protocols": evaluation.protocols | {ALL_FOLDS: whole}})
+
+
+def _together(of_folds: Iterable[Figures]) -> Figures:
+    """Figures that are means over people, and that each fold has."""
+    each = list(of_folds)
+    return {
+        name: _mean([figures[name] for figures in each])
+        for name, figure in each[0].items()
+        if figure.low is not None and all(name in figures for figures in each)
+    }
+
+
+def _mean(parts: list[Figure]) -> Figure:
+    """The mean over all people; errors of people who are independent add up by their squares."""
+    users = sum(part.users for part in parts)
+    value = sum(part.value * part.users for part in parts) / users
+    below = math.hypot(*((part.value - (part.low or 0.0)) * part.users / users for part in parts))
+    above = math.hypot(*(((part.high or 0.0) - part.value) * part.users / users for part in parts))
+    return Figure(value=value, low=value - below, high=value + above, users=users)

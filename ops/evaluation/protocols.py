@@ -7,13 +7,12 @@ from numpy.typing import NDArray
 
 from ops.data.movielens import MovieLens
 from ops.data.ratings import Ratings
-from ops.evaluation import beyond, diversity, metrics
-from ops.evaluation.intervals import mean_figure
-from ops.evaluation.measure import lists_of_ranking, ndcg_of_lists
-from ops.evaluation.published import published
-from ops.evaluation.rankings import rankings
+from ops.evaluation import beyond, metrics
+from ops.evaluation.baselines import rankings
+from ops.evaluation.holdout import LIKED_STARS, Holdout
+from ops.evaluation.metrics import lists_of_ranking, mean_figure, ndcg_of_lists
 from ops.evaluation.recommend import Recommender
-from ops.training.holdout import LIKED_STARS, Holdout
+from ops.evaluation.split_files import LEAVE_ONE_OUT_FILE
 from schemas.manifest import Figure, Protocol
 from schemas.profile import AGE_GROUPS, GENDERS
 
@@ -43,7 +42,7 @@ class Measurement:
         self._cases = holdout.test
         self._learnt = data.ratings.take(holdout.train)
         self._share = SHARE_NAMES.get(holdout.name, "recall@10")
-        self._genres = diversity.genre_marks(data.movies.genres)
+        self._genres = beyond.genre_marks(data.movies.genres)
 
     def protocol(self, trained: str, seed: int) -> Protocol:
         """Everything of this split."""
@@ -127,17 +126,17 @@ class Measurement:
     def _distances(self, lists: Rows) -> dict[str, Floats]:
         """Of each list, how unlike each other its movies are, [n]: by the release's vectors, and by genres."""
         return {
-            "intra_list_distance": diversity.intra_list_distance(lists, self._recommender.movies),
-            "genre_distance": diversity.genre_distance(lists, self._genres),
+            "intra_list_distance": beyond.intra_list_distance(lists, self._recommender.movies),
+            "genre_distance": beyond.genre_distance(lists, self._genres),
         }
 
     def _diversified(self) -> Figures:
         """What lists would be with a diversity, of several strengths."""
         pools, scores = self._recommender.pools(self._cases, self._holdout.cold)
         figures = {}
-        for strength in diversity.STRENGTHS:
-            lists = diversity.diverse_lists(pools, scores, self._recommender.movies, strength)
-            begin = f"{prefix(self._holdout.name)}.{diversity.group(strength)}"
+        for strength in beyond.STRENGTHS:
+            lists = beyond.diverse_lists(pools, scores, self._recommender.movies, strength)
+            begin = f"{prefix(self._holdout.name)}.{beyond.group(strength)}"
             for name, each in (self._values(lists) | self._distances(lists)).items():
                 figures[f"{begin}.{name}"] = mean_figure(each)
         return figures
@@ -172,3 +171,29 @@ class Measurement:
 def baseline_ratings(learnt: Ratings, split: str) -> Ratings:
     """What the baselines count: where what was liked is wanted, what was liked."""
     return learnt.take(learnt.stars >= LIKED_STARS) if split == "users" else learnt
+
+
+_USERS, _RATINGS = 6_040, 1_000_209
+
+# HR@10 and NDCG@10. The last two: Klenitskiy and Vasilev, "Turning dross into gold loss" (2023); the others: Petrov and
+# Macdonald, "gSASRec" (2023).
+_LEAVE_ONE_OUT = {
+    "SASRec, one negative": (0.2500, 0.1341),
+    "BERT4Rec": (0.2843, 0.1537),
+    "gSASRec": (0.3003, 0.1726),
+    "SASRec, full softmax": (0.3152, 0.1821),
+    "SASRec, 3,000 negatives": (0.3159, 0.1857),
+}
+
+
+def published(data: MovieLens, holdout: Holdout) -> dict[str, dict[str, Figure]]:
+    """By model and by figure; nothing for other data, or for a split of one's own."""
+    if (len(data.users), len(data.ratings), holdout.origin) != (_USERS, _RATINGS, LEAVE_ONE_OUT_FILE):
+        return {}
+    return {
+        model: {
+            "leave_one_out.hr@10": Figure(value=hit_rate, users=_USERS),
+            "leave_one_out.ndcg@10": Figure(value=ndcg, users=_USERS),
+        }
+        for model, (hit_rate, ndcg) in _LEAVE_ONE_OUT.items()
+    }

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from ops.data.movielens import MovieLens
 from ops.evaluation import metrics
-from ops.training.holdout import Case
-from ops.training.tables import profiles_of
+from ops.evaluation.holdout import Case
 from schemas.profile import MAX_EXCLUDE, ProfileEvent
 from schemas.recommendation import SCORE_PLACES
 from worker.release.release import Release
@@ -28,7 +27,7 @@ class Recommender:
 
     def __init__(self, release: Release, data: MovieLens) -> None:
         self._release = release
-        self._profiles = profiles_of(data.users)
+        self._profiles = data.users.profiles()
         self._ids = data.movies.movie_ids
         count = len(release.catalogue)
         parts = [

@@ -18,8 +18,8 @@ from worker.release.store import ReleaseStore
 
 Hyper = TypeVar("Hyper", bound=Any)
 
-# Of what a training from nothing takes by default. The weights are good already, and must not be thrown far; at 0.3 both models came
-# out a little worse than so (`python -m ops.training.continuing_cost`).
+# Shares of the epochs and the learning rate of a training from nothing. The weights are good already, and must not be thrown far;
+# at a rate of 0.3 both models came out a little worse.
 EPOCHS_SHARE = 1 / 3
 RATE_SHARE = 0.6
 
@@ -95,11 +95,11 @@ def take_over(network: Any, weights: State) -> None:
     Row 0 of a table is what is unknown, or padding, which is all zeros: there, new rows keep their first values.
 
     Raises:
-        TrainingError: it is not larger, but of another shape, or made of other parts.
+        TrainingError: it is not larger, but of another shape, or made of other heads.
     """
     if network.state_dict().keys() - weights.keys():
         raise TrainingError(
-            "the release is of an older Marquee, whose sequence model had other parts: train from nothing, without --from"
+            "the release is of an older Marquee, whose sequence model had other heads: train from nothing, without --from"
         )
     taken = {
         name: _grown(name, tensor.numpy(), weights[name]) for name, tensor in network.state_dict().items()

@@ -3,6 +3,7 @@
 Tried with two processes on the CPU (tests/unit/test_devices.py); no machine with several GPUs has run it yet.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -54,3 +55,10 @@ def agreed(value: float) -> float:
     tensor = paddle.to_tensor([value], "float64")
     paddle.distributed.broadcast(tensor, src=0)
     return float(tensor.numpy()[0])
+
+
+def use_threads(threads: int) -> None:
+    """CPU threads of training; 0 takes every core that this process may use."""
+    # Views of transposed tensors are copied element by element, again and again, which costs more than one real transposition.
+    paddle.set_flags({"FLAGS_use_stride_kernel": False})
+    paddle.base.core.set_num_threads(threads or len(os.sched_getaffinity(0)))

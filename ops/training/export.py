@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.training.fusion import Fusion
-from ops.training.sequence import FIRST_SHARES, SIZES, SequenceModel
+from ops.training.sequence import FIRST_WEIGHTS, SIZES, SequenceModel
 from schemas.manifest import (
     CATALOGUE_FILE,
     PARAMETERS_SUFFIX,
@@ -41,9 +41,9 @@ def network_of(manifest: Manifest, vocabularies: Vocabularies) -> Network:
         return Fusion(vocabularies)
     if manifest.model == "sequence":
         shares = manifest.training.get("shares", [])
-        if not manifest.training.keys() >= set(SIZES) or len(shares) != len(FIRST_SHARES):
+        if not manifest.training.keys() >= set(SIZES) or len(shares) != len(FIRST_WEIGHTS):
             raise UnreadableReleaseError(
-                f"release {manifest.release} is of an older Marquee, whose sequence model had other parts: it serves on, "
+                f"release {manifest.release} is of an older Marquee, whose sequence model had other heads: it serves on, "
                 "but train it again to have it in another format"
             )
         sizes = {name: manifest.training[name] for name in SIZES}
@@ -84,8 +84,9 @@ def write_release(
     with tempfile.TemporaryDirectory(prefix="marquee-release-") as scratch:
         folder = Path(scratch)
         network.eval()
-        _save_tower(network.user, folder / USER_TOWER, user_inputs)
-        _save_tower(network.movie, folder / MOVIE_TOWER, movie_inputs)
+        # The user tower takes one list of inputs: jit.save refuses a forward with any number of arguments.
+        _save_tower(network.user, folder / USER_TOWER, [_specs(user_inputs)])
+        _save_tower(network.movie, folder / MOVIE_TOWER, _specs(movie_inputs))
         paddle.save(network.state_dict(), str(folder / WEIGHTS_FILE))
         catalogue.write(folder / CATALOGUE_FILE)
         (folder / VOCABULARIES_FILE).write_text(vocabularies.model_dump_json())
@@ -119,8 +120,11 @@ def _tower(name: str, inputs: list[TensorInput]) -> Tower:
     )
 
 
-def _save_tower(tower: Any, path: Path, inputs: list[TensorInput]) -> None:
-    specs = [paddle.static.InputSpec(spec.shape, spec.dtype, spec.name) for spec in inputs]
+def _specs(inputs: list[TensorInput]) -> list[Any]:
+    return [paddle.static.InputSpec(spec.shape, spec.dtype, spec.name) for spec in inputs]
+
+
+def _save_tower(tower: Any, path: Path, specs: list[Any]) -> None:
     with warnings.catch_warnings():
         # 3.x looks at every attribute of what it translates, and warns of one that it does not have.
         warnings.simplefilter("ignore")

@@ -1,14 +1,18 @@
-"""Epochs one after the other: progress, checkpoints, early stopping, and the best weights at the end."""
+"""Epochs: progress, learning rate, checkpoints, early stopping, and the best weights at the end."""
 
 import gc
+import hashlib
+import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
-from ops.training.checkpoint import Checkpoints
 from ops.training.devices import rank
 from schemas.errors import MarqueeError
 
@@ -17,8 +21,58 @@ logger = logging.getLogger(__name__)
 State = dict[str, Any]
 
 
+def checkpoints_folder() -> Path:
+    """Where checkpoints are kept where nobody says otherwise."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "marquee" / "checkpoints"
+
+
+def stable_names() -> AbstractContextManager[None]:
+    """Parameters, and what an optimizer keeps of them, are named the same in every run where they are made within this.
+
+    Paddle numbers them through a process, and an optimizer's state finds its place by name.
+    """
+    from worker.release.paddle_engine import paddle
+
+    guard: AbstractContextManager[None] = paddle.utils.unique_name.guard()
+    return guard
+
+
+class Checkpoints:
+    """The checkpoint of one configuration: data, split, hyper-parameters and seed name the file."""
+
+    def __init__(self, folder: Path, configuration: dict[str, Any], *, resume: bool) -> None:
+        digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()
+        self.path = folder / f"{digest[:16]}.checkpoint"
+        self._resume = resume
+
+    def read(self) -> dict[str, Any] | None:
+        """What to go on from; None where a run should begin, or has to."""
+        from worker.release.paddle_engine import paddle
+
+        if not self._resume:
+            return None
+        if not self.path.is_file():
+            logger.warning("there is no checkpoint of this configuration in %s: beginning", self.path.parent)
+            return None
+        kept: dict[str, Any] = paddle.load(str(self.path), return_numpy=True)
+        return kept
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint."""
+        from worker.release.paddle_engine import paddle
+
+        partial = self.path.with_suffix(f".{os.getpid()}.part")
+        paddle.save(state, str(partial))
+        partial.replace(self.path)
+
+    def remove(self) -> None:
+        """Remove it, once there is a release instead."""
+        self.path.unlink(missing_ok=True)
+
+
 class TrainingError(MarqueeError):
-    """The training came to nothing."""
+    """The training failed."""
 
 
 class Course(Protocol):
@@ -138,3 +192,10 @@ def _resumed(course: Course, checkpoints: Checkpoints | None) -> _Run:
         return _Run([], {}, 0.0)
     course.restore(kept["course"])
     return _Run(**kept["run"])
+
+
+def warmed_cosine(done: float, warm_up: float) -> float:
+    """Share of the highest learning rate, by the share of all steps that is done; `warm_up` is that of the rise."""
+    if done < warm_up:
+        return done / warm_up
+    return 0.5 * (1.0 + math.cos(math.pi * (done - warm_up) / (1.0 - warm_up)))

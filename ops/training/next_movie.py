@@ -1,7 +1,6 @@
 """Training the sequence model: first what needs no order, then, at every place of a history, the movie that comes."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -9,77 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.data.movielens import MovieLens
-from ops.training.checkpoint import stable_names
+from ops.evaluation.holdout import LIKED_STARS, Holdout, by_user
+from ops.training.batches import Tables, batches, epoch_windows, padded
+from ops.training.closed_form import fit_kin, fit_liked
 from ops.training.continuing import take_over
 from ops.training.devices import agreed, average_gradients, devices, rank
-from ops.training.holdout import LIKED_STARS, Case, Holdout, by_user
-from ops.training.kin import fit_kin
+from ops.training.head_weights import best_weights, head_scores, shortened
+from ops.training.hyperparameters import SequenceHyperparameters
 from ops.training.layers import softmax_loss
-from ops.training.liked import fit_liked
-from ops.training.loop import State
-from ops.training.schedule import warmed_cosine
+from ops.training.loop import State, stable_names, warmed_cosine
 from ops.training.sequence import SequenceModel
-from ops.training.shares import best_shares, shortened
-from ops.training.tables import Tables
 from ops.training.tastes import Hiding, Tastes, sittings_of
-from ops.training.windows import batches, epoch_windows, padded
-from worker.release.features import RECENT, Features, embed_by_length
+from schemas.profile import PROFILE_FIELDS
+from worker.release.features import Features
 from worker.release.paddle_engine import paddle
 
 Rows = NDArray[np.int64]
 Tensor = Any
 
-PROFILE = ("user_id", "gender", "age", "occupation")
-SHARES = "user.shares"  # their place among the weights
-
-
-@dataclass(frozen=True)
-class SequenceHyperparameters:
-    """What can be chosen; the defaults are for ml-1m."""
-
-    epochs: int = 16
-    patience: int = 4  # epochs that bring nothing, before it stops
-    batch: int = 2_400  # movies a step
-    learning_rate: float = 2e-3  # at its highest
-    seed: int = 0
-    dimension: int = 64  # of what comes next
-    heads: int = 2
-    blocks: int = 2
-    dropout: float = 0.2
-    weight_decay: float = 0.01
-    averaging: float = 0.998  # how much of the averaged weights stays after a step
-    # Share for which a feature is hidden, so that its unknown row learns what to say.
-    user_dropout: float = 0.5
-    profile_dropout: float = 0.25
-    movie_dropout: float = 0.05
-    # Dimensions of what comes later, of what is liked, and of what is kin.
-    later: int = 32
-    liked: int = 16
-    kin: int = 16
-    later_dropout: float = 0.3
-    # Passes over the people before the rest: what is missing of a history, what comes in later sittings; people a step.
-    missing_passes: int = 4
-    later_passes: int = 8
-    people: int = 128
-
-
-# Fewer ratings than these are learnt in less time by a smaller network; it takes about a minute on two cores.
-FEW_RATINGS = 400_000
-
-
-def hyperparameters_for(ratings: int, **chosen: Any) -> SequenceHyperparameters:
-    """What suits data of this size, but for what was chosen."""
-    small = {"dimension": 32, "epochs": 4, "batch": 2_000, "learning_rate": 5e-3}
-    return SequenceHyperparameters(**((small if ratings < FEW_RATINGS else {}) | chosen))
-
-
-# Ratings times dimension that one core of the machine of docs/numbers.md gets through in a second.
-WORK_PER_SECOND = 1_400_000
-
-
-def expected_seconds(ratings: int, hyper: SequenceHyperparameters) -> float:
-    """About how long all epochs take on one core, for whoever waits for them."""
-    return ratings * hyper.epochs * hyper.dimension / WORK_PER_SECOND
+PROFILE = ("user_id", *PROFILE_FIELDS)
+HEAD_WEIGHTS = "user.shares"  # their name in files of weights
 
 
 # Of all steps, in which the learning rate rises to its highest.
@@ -203,8 +151,8 @@ class NextMovie:
         self._set(self._averaged)
         settle(self.network, self._tables, self.trained)
         cases = [*self._validation, *shortened(self._validation)]
-        shares, figures = best_shares(part_scores(self.network, self._tables, cases), cases)
-        self._share(shares)
+        weights, figures = best_weights(head_scores(self.network, self._tables, cases), cases)
+        self._weigh(weights)
         self._set(own)
         return agreed(1.0 - float(figures[: len(self._validation)].mean()))
 
@@ -213,7 +161,7 @@ class NextMovie:
 
     def weights(self) -> State:
         averaged = {name: tensor.numpy() for name, tensor in self._averaged.items()}
-        return averaged | {SHARES: self.network.user.shares.numpy()}
+        return averaged | {HEAD_WEIGHTS: self.network.user.shares.numpy()}
 
     def state(self) -> State:
         return {
@@ -232,12 +180,12 @@ class NextMovie:
     def serve(self, weights: State) -> SequenceModel:
         """The network with these weights, ready to be exported."""
         self._set({name: paddle.to_tensor(array) for name, array in weights.items()})
-        self._share(weights[SHARES])
+        self._weigh(weights[HEAD_WEIGHTS])
         settle(self.network, self._tables, self.trained)
         return self.network
 
-    def _share(self, shares: Any) -> None:
-        self.network.user.shares.set_value(np.asarray(shares, np.float32))
+    def _weigh(self, heads: Any) -> None:
+        self.network.user.shares.set_value(np.asarray(heads, np.float32))
 
     def _loss(self, batch: list[tuple[int, Rows]], random: np.random.Generator) -> Tensor:
         """Cross-entropy of each movie of the windows, given the profile and all before it."""
@@ -269,7 +217,9 @@ class NextMovie:
             np.where(random.random(len(users)) < share, 0, rows[name][users])
             for name, share in zip(PROFILE, shares, strict=True)
         ]
-        return self.network.user.next.profile(*map(paddle.to_tensor, shown))
+        return self.network.user.next.first_token(
+            paddle.to_tensor(shown[0]), [*map(paddle.to_tensor, shown[1:])]
+        )
 
     def _parameters(self) -> Iterator[tuple[str, Tensor]]:
         return iter(self.network.named_parameters())
@@ -293,26 +243,3 @@ def settle(network: SequenceModel, tables: Tables, trained: NDArray[np.bool_]) -
     network.eval()
     order = np.argsort(tables.movies["movie_id"])  # the vocabulary's: what was added later stands behind
     network.settle({name: rows[order] for name, rows in tables.movies.items()}, trained[order])
-
-
-def part_scores(network: SequenceModel, tables: Tables, cases: list[Case]) -> list[NDArray[np.float32]]:
-    """What each part of a settled network says of every movie for each case, whole: [n, movies] each."""
-    inputs = tables.profiles([case.user for case in cases], [case.named for case in cases])
-    longest = max([1, *(len(case.recent) for case in cases)])
-    inputs[RECENT] = np.zeros((len(cases), longest), np.int64)
-    for row, case in zip(inputs[RECENT], cases, strict=True):
-        row[: len(case.recent)] = tables.movies["movie_id"][case.recent]
-
-    def embed(part: Any) -> NDArray[np.float32]:
-        vectors: NDArray[np.float32] = network.user(*map(paddle.to_tensor, part.values())).numpy()
-        return vectors
-
-    with paddle.no_grad():
-        network.user.shares.set_value(paddle.ones_like(network.user.shares))
-        users = embed_by_length(embed, inputs, network.dimension)
-        movies = network.movie(*map(paddle.to_tensor, tables.movies.values())).numpy()
-    ends = np.cumsum(network.sizes)[:-1]
-    return [
-        user @ movie.T
-        for user, movie in zip(np.split(users, ends, 1), np.split(movies, ends, 1), strict=True)
-    ]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.training.liked import PROFILE
+from ops.training.closed_form import PROFILE
 from ops.training.sequence import SequenceModel
 from schemas.profile import MAX_RECENT
 from worker.release.paddle_engine import paddle

@@ -1,53 +1,32 @@
 """Training from a folder of data to a release in the store."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from ops.data.movielens import MovieLens
-from ops.evaluation import rankings
-from ops.evaluation.measure import ndcg_of_ranking
-from ops.training.baselines import baselines
-from ops.training.checkpoint import Checkpoints
+from ops.evaluation import baselines as rankings
+from ops.evaluation.baselines import baselines
+from ops.evaluation.evaluate import EvaluationError
+from ops.evaluation.holdout import Holdout, Source, hold_out
+from ops.evaluation.metrics import ndcg_of_ranking
+from ops.evaluation.stars import RANDOM, Split, random_split, split_of
 from ops.training.continuing import Start
 from ops.training.devices import agreed
 from ops.training.export import write_release
-from ops.training.fit import Hyperparameters, fit
-from ops.training.holdout import Holdout, hold_out
-from ops.training.loop import Outcome, Progress, run
-from ops.training.next_movie import SHARES, NextMovie, SequenceHyperparameters
-from ops.training.split import Split, random_split, split_of
-from schemas.manifest import Data, Manifest
+from ops.training.fusion import fit
+from ops.training.hyperparameters import Hyperparameters, SequenceHyperparameters
+from ops.training.loop import Checkpoints, Outcome, Progress, run
+from ops.training.next_movie import HEAD_WEIGHTS, NextMovie
+from schemas.manifest import Manifest
 from worker.release.catalogue import Catalogue
 from worker.release.features import Features, Vocabularies
 from worker.release.store import ReleaseStore
 
 Model = Literal["fusion", "sequence"]
-
-RANDOM = "random"  # the split that rating predictors are published on
-
-
-@dataclass(frozen=True)
-class Source:
-    """The data, the folder that may hold split files beside it, and what is held out."""
-
-    data: MovieLens
-    folder: Path
-    split: str = "all"
-    fold: int = 0
-
-    def described(self) -> Data:
-        """As the manifest says it."""
-        return Data(
-            fingerprint=self.data.fingerprint,
-            split=self.split,
-            users=len(self.data.users),
-            movies=len(self.data.movies),
-            ratings=len(self.data.ratings),
-        )
 
 
 @dataclass(frozen=True)
@@ -161,7 +140,7 @@ def train_sequence(
         "interrupted": outcome.interrupted,
         "validation_ndcg@10": {"sequence": figure} | beside,
         "seconds": round(outcome.seconds, 1),
-        "shares": outcome.weights[SHARES].round(3).tolist(),
+        "shares": outcome.weights[HEAD_WEIGHTS].round(3).tolist(),
     }
     manifest = write_release(
         store,
@@ -253,6 +232,47 @@ def train_fusion(
     return Trained(
         manifest, "rmse", figure, beside, len(fitted.validation_rmse), fitted.seconds, fitted.interrupted
     )
+
+
+def train_alike(
+    manifest: Manifest,
+    source: Source,
+    store: ReleaseStore,
+    *,
+    resuming: Resuming,
+    report: Callable[[Progress], None] = lambda _: None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Manifest:
+    """Train a release of the same configuration on another split, for its evaluation.
+
+    Raises:
+        EvaluationError: the training was interrupted.
+        TrainingError, DataError: as `fit_sequence`.
+    """
+    doing: dict[str, Any] = {
+        "source": source,
+        "store": store,
+        "resuming": resuming,
+        "more": {"like": manifest.release},
+        "report": report,
+        "interrupted": interrupted,
+    }
+    if manifest.model == "fusion":
+        trained = train_fusion(source.data, hyper=_configuration(Hyperparameters, manifest), **doing)
+    else:
+        trained = train_sequence(hyper=_configuration(SequenceHyperparameters, manifest), **doing)
+    if trained.interrupted:
+        raise EvaluationError(
+            f"the training was interrupted, so release {trained.manifest.release} is not like {manifest.release}: "
+            "run the command again"
+        )
+    return trained.manifest
+
+
+def _configuration(kind: type[Any], manifest: Manifest) -> Any:
+    """The hyper-parameters in a manifest."""
+    kept = manifest.training
+    return kind(**{field.name: kept[field.name] for field in fields(kind) if field.name in kept})
 
 
 def _vocabularies(start: Start | None, users: list[int], movies: Catalogue) -> Vocabularies:

@@ -20,7 +20,7 @@ def trained_store(directory: Path, seed: int) -> str:
     """A store with one small fusion release, made where `directory` holds none yet."""
     from ops.data.generate import Sizes, generate
     from ops.data.movielens import load
-    from ops.training.fit import Hyperparameters
+    from ops.training.hyperparameters import Hyperparameters
     from ops.training.train import train_fusion
     from worker.release.store import ReleaseStore
 

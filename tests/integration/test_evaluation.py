@@ -20,9 +20,9 @@ ENOUGH_SECONDS = 120.0
 def test_the_same_figures_through_the_topics(
     lite_settings: Settings, sequence_store: str, generated_data: Path, tmp_path: Path
 ) -> None:
-    from ops.evaluation.measure import ndcg_of_lists
+    from ops.evaluation.holdout import hold_out
+    from ops.evaluation.metrics import ndcg_of_lists
     from ops.evaluation.recommend import Recommender
-    from ops.training.holdout import hold_out
 
     settings = lite_settings.model_copy(update={"store": sequence_store})
     store = ReleaseStore(sequence_store)

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from ops.data.movielens import MovieLens, load
+from ops.evaluation.holdout import Source
 from ops.training import next_movie
 from ops.training.continuing import start_from
-from ops.training.continuing_cost import older_part
-from ops.training.fit import Hyperparameters
+from ops.training.hyperparameters import Hyperparameters, SequenceHyperparameters
 from ops.training.loop import TrainingError
-from ops.training.next_movie import SequenceHyperparameters
-from ops.training.train import Source, train_fusion, train_sequence
+from ops.training.train import train_fusion, train_sequence
 from schemas.profile import ProfileEvent
 from worker.errors import ReleaseError
 from worker.release.store import ReleaseStore
@@ -46,10 +45,10 @@ def before(data: MovieLens) -> MovieLens:
 def test_training_goes_on(
     model: str, generated_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Other people are there to choose the parts' shares by, and for the regression; here both are to stay.
+    # Other people are there to choose the heads' weights by, and for the regression; here both are to stay.
     monkeypatch.setattr(
         next_movie,
-        "best_shares",
+        "best_weights",
         lambda *_: ([[0.0, 0.5, 0.5, 0.0], *[[0.5, 0.3, 0.2, 0.1]] * 3], np.ones(1)),
     )
     monkeypatch.setattr(next_movie, "fit_liked", lambda *_: None)
@@ -103,31 +102,9 @@ def test_what_does_not_fit_is_refused(fusion_store: str, generated_data: Path) -
             load(generated_data), store, Hyperparameters(epochs=1), start=replace(start, weights=grown)
         )
 
-    # Nor is a network of other parts: its weights have other names.
+    # Nor is a network of other heads: its weights have other names.
     fewer = dict(list(start.weights.items())[1:])
     with pytest.raises(TrainingError, match="without --from"):
         train_fusion(
             load(generated_data), store, Hyperparameters(epochs=1), start=replace(start, weights=fewer)
         )
-
-
-def test_the_older_part_is_the_first_ratings_and_their_movies(generated_data: Path) -> None:
-    data = load(generated_data)
-
-    older = older_part(data, 0.5)
-
-    first = np.sort(data.ratings.timestamps)[: len(older.ratings)]
-    assert 0.5 <= len(older.ratings) / len(data.ratings) < 0.51
-    assert np.array_equal(np.sort(older.ratings.timestamps), first)
-    rated = {
-        (user, data.movies.titles[movie])
-        for user, movie, at in zip(
-            data.ratings.users.tolist(), data.ratings.movies.tolist(), data.ratings.timestamps, strict=True
-        )
-        if at <= first[-1]
-    }
-    assert rated == {
-        (user, older.movies.titles[movie])
-        for user, movie in zip(older.ratings.users.tolist(), older.ratings.movies.tolist(), strict=True)
-    }
-    assert len(older.movies) == len({title for _, title in rated})

@@ -13,10 +13,10 @@ import typer
 from typer.testing import CliRunner
 
 from ops.data.movielens import load
+from ops.evaluation.holdout import hold_out
 from ops.evaluation.recommend import Recommender
 from ops.offline.diff import Profile
 from ops.offline.release import OfflineRelease
-from ops.training.holdout import hold_out
 from schemas.manifest import Evaluation
 from schemas.profile import ProfileEvent
 from schemas.settings import load_settings
@@ -178,7 +178,8 @@ def test_what_is_kept_is_what_the_check_before_activation_reads(
 def test_for_another_split_one_of_the_same_configuration_is_trained_once(
     app: typer.Typer, generated_data: Path, tmp_path: Path
 ) -> None:
-    from ops.training.train import Source, train_sequence
+    from ops.evaluation.holdout import Source
+    from ops.training.train import train_sequence
 
     store = ReleaseStore(str(tmp_path / "store"))
     hyper = small_sequence(epochs=1, dimension=8)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from ops.data.movielens import load
-from ops.evaluation.folds import ALL_FOLDS, of_all_folds, with_all_folds
-from ops.evaluation.intervals import mean_figure
-from ops.evaluation.published import published
-from ops.training.holdout import FOLDS, hold_out
+from ops.evaluation.evaluate import ALL_FOLDS, of_all_folds, with_all_folds
+from ops.evaluation.holdout import FOLDS, hold_out
+from ops.evaluation.metrics import mean_figure
+from ops.evaluation.protocols import published
 from schemas.manifest import Evaluation, Figure, Protocol
 
 NAME = "users.ndcg@10"

@@ -6,9 +6,9 @@ import pytest
 from ops.data.movielens import MovieLens, Users
 from ops.data.ratings import Ratings
 from ops.evaluation import beyond, metrics
-from ops.evaluation.intervals import mean_figure
-from ops.evaluation.rankings import item_knn, mean_stars, popularity, popularity_among_alike
-from ops.training.holdout import Case
+from ops.evaluation.baselines import item_knn, mean_stars, popularity, popularity_among_alike
+from ops.evaluation.holdout import Case
+from ops.evaluation.metrics import mean_figure
 from worker.release.catalogue import Catalogue
 
 NOTHING = np.empty(0, np.int64)

@@ -8,8 +8,8 @@ import pytest
 from ops.data.generate import FEWEST_RATINGS, Sizes, generate
 from ops.data.lines import DataError
 from ops.data.movielens import MovieLens, load
-from ops.training.baselines import baselines
-from ops.training.split import random_split
+from ops.evaluation.baselines import baselines
+from ops.evaluation.stars import random_split
 
 SIZES = Sizes(users=200, movies=150, ratings=8_000)
 NAMES = ("users.dat", "movies.dat", "ratings.dat")

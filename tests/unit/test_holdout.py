@@ -7,7 +7,7 @@ import pytest
 
 from ops.data.lines import DataError
 from ops.data.movielens import MovieLens, load
-from ops.training.holdout import SPLITS, Holdout, by_time, by_user, hold_out
+from ops.evaluation.holdout import SPLITS, Holdout, by_time, by_user, hold_out
 
 
 @pytest.fixture(scope="module")

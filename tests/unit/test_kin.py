@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ops.training.kin import fit_kin
+from ops.training.closed_form import fit_kin
 from ops.training.sequence import SequenceModel
 from worker.release.catalogue import Catalogue
 from worker.release.features import Features, Vocabularies

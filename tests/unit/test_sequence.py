@@ -1,12 +1,13 @@
 """The sequence model: what it looks at, what it learns, and that a run that is cut off comes out the same. Paddle 2.6 and 3.3."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ops.data.movielens import MovieLens, load
-from ops.training.holdout import hold_out
+from ops.evaluation.holdout import hold_out
 from schemas.profile import ProfileEvent
 from tests.releases import small_sequence
 from worker.release.features import LENGTHS, RUN_MOVIES, Features, Vocabularies, embed_by_length
@@ -91,12 +92,15 @@ def test_nothing_is_learnt_from_what_comes_later(data: MovieLens) -> None:
 
 def test_beats_popularity_on_the_tastes_that_were_planted(sequence_store: str, data: MovieLens) -> None:
     from ops.evaluation.evaluate import Evaluator
-    from ops.training.train import Resuming, Source
+    from ops.evaluation.holdout import Source
+    from ops.training.train import Resuming, train_alike
 
     store = ReleaseStore(sequence_store)
     source = Source(data, Path(), "leave-one-out")
 
-    evaluation = Evaluator(store, source, Resuming(Path())).evaluate(store.names()[0])
+    evaluation = Evaluator(
+        store, source, partial(train_alike, source=source, store=store, resuming=Resuming(Path()))
+    ).evaluate(store.names()[0])
 
     # The whole interval of the difference, over the same people, is above zero.
     protocol = next(iter(evaluation.protocols.values()))
@@ -140,8 +144,9 @@ def test_a_movie_that_nobody_rated_stands_where_its_content_puts_it(data: MovieL
 
 
 def test_a_run_that_was_cut_off_comes_out_as_one_that_was_not(data: MovieLens, tmp_path: Path) -> None:
-    from ops.training.fit import use_threads
-    from ops.training.train import Resuming, Source, train_sequence
+    from ops.evaluation.holdout import Source
+    from ops.training.devices import use_threads
+    from ops.training.train import Resuming, train_sequence
 
     use_threads(1)
     source, hyper = Source(data, tmp_path), small_sequence(epochs=2, dimension=8)
@@ -171,7 +176,7 @@ def test_a_run_that_was_cut_off_comes_out_as_one_that_was_not(data: MovieLens, t
 
 
 def test_another_configuration_does_not_go_on_from_a_checkpoint_that_is_not_its_own(tmp_path: Path) -> None:
-    from ops.training.checkpoint import Checkpoints
+    from ops.training.loop import Checkpoints
 
     Checkpoints(tmp_path, {"seed": 0}, resume=False).write({"epoch": 3})
 

@@ -9,8 +9,8 @@ import pytest
 from ops.data.lines import DataError
 from ops.data.movielens import MovieLens, load
 from ops.data.ratings import Ratings
-from ops.training.baselines import baselines, rmse
-from ops.training.split import random_split
+from ops.evaluation.baselines import baselines, rmse
+from ops.evaluation.stars import random_split
 from schemas.profile import ProfileEvent
 from worker.release.features import Features, Vocabularies
 from worker.release.store import ReleaseStore
@@ -48,7 +48,8 @@ def test_too_few_ratings_are_refused() -> None:
 
 
 def test_a_training_that_runs_away_is_no_release(data: MovieLens) -> None:
-    from ops.training.fit import Hyperparameters, fit
+    from ops.training.fusion import fit
+    from ops.training.hyperparameters import Hyperparameters
     from ops.training.loop import TrainingError
 
     features = Features(Vocabularies.of(data.users.ids.tolist(), data.movies))
@@ -73,7 +74,8 @@ def test_predictions_are_cut_to_stars() -> None:
 
 
 def test_learns_more_than_the_movies_mean(data: MovieLens) -> None:
-    from ops.training.fit import Hyperparameters, fit
+    from ops.training.fusion import fit
+    from ops.training.hyperparameters import Hyperparameters
 
     split = random_split(data.ratings, 0)
     features = Features(Vocabularies.of(data.users.ids.tolist(), data.movies))
@@ -86,7 +88,9 @@ def test_learns_more_than_the_movies_mean(data: MovieLens) -> None:
 
 
 def test_same_seed_gives_the_same_weights(data: MovieLens) -> None:
-    from ops.training.fit import Hyperparameters, fit, use_threads
+    from ops.training.devices import use_threads
+    from ops.training.fusion import fit
+    from ops.training.hyperparameters import Hyperparameters
 
     use_threads(1)
     split = random_split(data.ratings, 0)
@@ -102,7 +106,8 @@ def test_same_seed_gives_the_same_weights(data: MovieLens) -> None:
 
 
 def test_every_unknown_row_is_trained(data: MovieLens) -> None:
-    from ops.training.fit import Hyperparameters, fit
+    from ops.training.fusion import fit
+    from ops.training.hyperparameters import Hyperparameters
 
     split = random_split(data.ratings, 0)
     features = Features(Vocabularies.of(data.users.ids.tolist(), data.movies))
@@ -119,7 +124,7 @@ def test_every_unknown_row_is_trained(data: MovieLens) -> None:
 
 
 def test_an_interrupted_training_still_gives_a_release(data: MovieLens, tmp_path: Path) -> None:
-    from ops.training.fit import Hyperparameters
+    from ops.training.hyperparameters import Hyperparameters
     from ops.training.train import train_fusion
 
     steps = 0
@@ -137,9 +142,10 @@ def test_an_interrupted_training_still_gives_a_release(data: MovieLens, tmp_path
 
 
 def test_keeps_the_weights_of_the_best_epoch(data: MovieLens, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ops.training import fit as module
+    from ops.training import fusion as module
+    from ops.training.batches import Tables
     from ops.training.fusion import Fusion
-    from ops.training.tables import Tables
+    from ops.training.hyperparameters import Hyperparameters
 
     # Given a validation that finds the second of four epochs best
     figures = iter([0.9, 0.7, 0.8, 0.75])
@@ -153,7 +159,7 @@ def test_keeps_the_weights_of_the_best_epoch(data: MovieLens, monkeypatch: pytes
     split = random_split(data.ratings, 0)
     features = Features(Vocabularies.of(data.users.ids.tolist(), data.movies))
 
-    result = module.fit(data, split, features, module.Hyperparameters(epochs=4, batch=4096))
+    result = module.fit(data, split, features, Hyperparameters(epochs=4, batch=4096))
 
     assert result.validation_rmse == [0.9, 0.7, 0.8, 0.75]
     for name, tensor in result.network.state_dict().items():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ops.training.windows import SHORT_WINDOW, WINDOW, batches, epoch_windows
+from ops.training.batches import SHORT_WINDOW, WINDOW, batches, epoch_windows
 
 
 def test_a_history_is_learnt_as_it_ends_and_a_little_of_it_from_anywhere() -> None:

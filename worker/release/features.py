@@ -6,27 +6,26 @@ In every vocabulary row 0 is what is not known; in `genres` and `title` it is pa
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from schemas.profile import AGE_GROUPS, GENDERS, OCCUPATIONS, ProfileEvent, age_group
+from schemas.profile import PROFILE_FIELDS, ProfileEvent
 from worker.release.catalogue import Catalogue
 
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 Entry = TypeVar("Entry", bound=Hashable)
 
-MAX_AGE = 120
-
-GENDER_ROWS: dict[str | None, int] = {None: 0} | {code: row for row, code in enumerate(GENDERS, 1)}
-AGE_ROWS: dict[int | None, int] = {None: 0} | {age: age_group(age) + 1 for age in range(MAX_AGE + 1)}
-OCCUPATION_ROWS: dict[int | None, int] = {None: 0} | {code: code + 1 for code in range(len(OCCUPATIONS))}
-
-# Rows of the embeddings whose vocabulary is the event's own, row 0 among them.
-GENDERS_SIZE, AGES_SIZE, OCCUPATIONS_SIZE = len(GENDERS) + 1, len(AGE_GROUPS) + 1, len(OCCUPATIONS) + 1
+# Rows by a field's value; row 0 is the unknown.
+PROFILE_ROWS: dict[str, dict[Any, int]] = {
+    name: {None: 0} | kind.rows for name, kind in PROFILE_FIELDS.items()
+}
+# Rows of each field's embedding, row 0 among them.
+PROFILE_SIZES = {name: len(kind.codes) + 1 for name, kind in PROFILE_FIELDS.items()}
 
 # Row of the first year that has a row of its own; what came before shares it.
 FIRST_YEAR, LAST_YEAR = 1900, 2050
@@ -107,16 +106,13 @@ class Features:
 
         A history is oldest first, without the movies that are not known, and padded with 0 at its end.
         """
-        of: dict[str, Callable[[], list[int]]] = {
-            "user_id": lambda: [self._users.get(event.user_id, 0) for event in events],
-            "gender": lambda: [GENDER_ROWS[event.gender] for event in events],
-            "age": lambda: [AGE_ROWS[event.age] for event in events],
-            "occupation": lambda: [OCCUPATION_ROWS[event.occupation] for event in events],
-        }
         return {
-            name: self._histories(events) if name == "recent" else np.array(of[name](), np.int64)
-            for name in names
+            name: self._histories(events) if name == RECENT else self._column(events, name) for name in names
         }
+
+    def _column(self, events: Sequence[ProfileEvent], name: str) -> Rows:
+        rows = self._users if name == "user_id" else PROFILE_ROWS[name]
+        return np.array([rows.get(value, 0) for value in map(attrgetter(name), events)], np.int64)
 
     def _histories(self, events: Sequence[ProfileEvent]) -> Rows:
         known = [[id_ for id_ in event.recent or () if id_ in self._movies] for event in events]
@@ -145,9 +141,7 @@ class Features:
         vocabularies = self.vocabularies
         sizes = {
             "user_id": len(vocabularies.users) + 1,
-            "gender": GENDERS_SIZE,
-            "age": AGES_SIZE,
-            "occupation": OCCUPATIONS_SIZE,
+            **PROFILE_SIZES,
             "movie_id": len(vocabularies.movies) + 1,
             "recent": len(vocabularies.movies) + 1,
             "year": YEARS_SIZE,

@@ -42,8 +42,9 @@ def different_releases(store: str, folder: Path, seed: int) -> str:
     """A copy of the suite's store with more releases, each of another dimension, metric and catalogue."""
     from ops.data.generate import Sizes, generate
     from ops.data.movielens import load
-    from ops.training.next_movie import SequenceHyperparameters
-    from ops.training.train import Source, train_sequence
+    from ops.evaluation.holdout import Source
+    from ops.training.hyperparameters import SequenceHyperparameters
+    from ops.training.train import train_sequence
 
     copy, data = folder / "store", folder / "data"
     if not copy.exists():

@@ -1,4 +1,4 @@
-"""leave_one_out.txt: `user item item …` a line in the user's true order, as the sequential recommenders are published on."""
+"""Files beside the data that fix a split: leave_one_out.txt and global_time_split.npy."""
 
 from pathlib import Path
 
@@ -9,7 +9,10 @@ from ops.data.lines import DataError, each_line, integer, read
 from ops.data.movielens import MovieLens
 from schemas.profile import MAX_ID
 
+# `user item item …` a line in the user's true order, as the sequential recommenders are published on.
 LEAVE_ONE_OUT_FILE = "leave_one_out.txt"
+# 0, 1 or 2 for each rating by user and time: train, validation, test.
+GLOBAL_TIME_FILE = "global_time_split.npy"
 
 Rows = NDArray[np.int64]
 
@@ -48,4 +51,24 @@ def _rating_rows(data: MovieLens, path: Path, order: dict[int, list[int]]) -> li
                 f"{path} names a movie that user {user_id} has not rated: it belongs to other data"
             ) from None
         parts.append(np.array(rows, np.int64))
+    return parts
+
+
+def parts_of_ratings(folder: Path, ratings: int) -> NDArray[np.uint8] | None:
+    """The part of each rating; None where the folder has no such file.
+
+    Raises:
+        DataError: the file cannot be read, or is of other data.
+    """
+    path = folder / GLOBAL_TIME_FILE
+    if not path.is_file():
+        return None
+    try:
+        parts: NDArray[np.uint8] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): remove it, or copy it again") from None
+    if parts.shape != (ratings,) or parts.max() > 2:
+        raise DataError(
+            f"{path} must hold 0, 1 or 2 for each of {ratings} ratings: remove it, or copy it again"
+        )
     return parts

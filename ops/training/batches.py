@@ -1,11 +1,39 @@
-"""Parts of histories as training batches: windows of an event's length, alike ones together."""
+"""Input of a training: the towers' input rows of every user and movie, and windows of histories as batches."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.data.movielens import MovieLens
+from schemas.manifest import TensorInput
 from schemas.profile import MAX_RECENT
+from worker.release.features import RECENT, Features, Vocabularies
+
+Rows = NDArray[np.int64]
+
+
+class Towers(Protocol):
+    """A network that says what its towers take."""
+
+    def input_specs(self, vocabularies: Vocabularies) -> tuple[list[TensorInput], list[TensorInput]]: ...
+
+
+class Tables:
+    """Rows by input name: `users` without histories, `movies`."""
+
+    def __init__(self, data: MovieLens, features: Features, network: Towers) -> None:
+        user_inputs, movie_inputs = network.input_specs(features.vocabularies)
+        names = [spec.name for spec in user_inputs if spec.name != RECENT]
+        self.users = features.profiles(data.users.profiles(), names)
+        self.movies = features.movies(data.movies, [spec.name for spec in movie_inputs])
+
+    def profiles(self, users: list[int], named: list[bool]) -> dict[str, Rows]:
+        """Rows of these users, without the id of those who are not named."""
+        rows = {name: table[users] for name, table in self.users.items()}
+        return rows | {"user_id": np.where(named, rows["user_id"], 0)}
+
 
 # Movies of one window: as many as an event carries, and the one that comes next.
 WINDOW = MAX_RECENT + 1
@@ -13,8 +41,6 @@ WINDOW = MAX_RECENT + 1
 SHORT_WINDOW = 10 + 1
 # Windows among which those of like length are put together; a whole epoch sorted would make every epoch the same.
 SORTED_TOGETHER = 1_024
-
-Rows = NDArray[np.int64]
 
 
 def epoch_windows(histories: list[Rows], random: np.random.Generator) -> list[tuple[int, Rows]]:

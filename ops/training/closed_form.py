@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.training.sequence import SequenceModel
+from schemas.profile import PROFILE_FIELDS
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-PROFILE = ("gender", "age", "occupation")
+PROFILE = tuple(PROFILE_FIELDS)
 # As if so many people more of each kind liked what all do; chosen on validation of `users` among 50 to 500.
 PEOPLE_RIDGE = 100.0
 # The same of movies, for what genres and years say of a movie that nobody rated; not tuned.
@@ -106,3 +107,27 @@ def _beside(first: Floats, others: Floats, width: int) -> NDArray[np.float32]:
     """One column and others, [n, 1 + r], filled up with zeros to [n, width]."""
     both = np.column_stack([first, others])
     return np.pad(both, [(0, 0), (0, width - both.shape[1])]).astype(np.float32)
+
+
+def fit_kin(network: SequenceModel, movies: dict[str, Rows]) -> None:
+    """Set the weights of the movie tower's part.
+
+    Args:
+        network: whose part it is.
+        movies: rows of the movie tower's inputs, by name, of the movies that are told apart.
+    """
+    part = network.movie.kin
+    said = np.zeros((len(movies["genres"]), part.genres.weight.shape[0]))
+    np.put_along_axis(said, movies["genres"], 1.0, axis=1)
+    said[:, 0] = 0.0  # no genre
+    mean, deviation = said.mean(axis=0), said.std(axis=0)
+    # What all movies have, or none, tells nothing.
+    scale = np.divide(1.0, np.sqrt(deviation), out=np.zeros_like(deviation), where=deviation > 0)
+    values, axes = np.linalg.eigh(np.cov((said - mean) * scale, rowvar=False, bias=True))
+    largest = np.argsort(-values, kind="stable")[: network.sizes[3]]
+    # In units of how far the products of two movies lie apart, so that the score is about as large as the other parts' logits.
+    unit = np.sqrt(np.linalg.norm(values[largest])) or 1.0
+    genres = scale[:, None] * axes[:, largest] / unit
+    genres = np.pad(genres, [(0, 0), (0, network.sizes[3] - len(largest))])
+    part.genres.weight.set_value(genres.astype(np.float32))
+    part.middle.set_value((-mean @ genres).astype(np.float32))

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from ops.data.lines import DataError
 from ops.data.movielens import MovieLens
-from ops.training.leave_one_out import file_order
+from ops.evaluation.split_files import GLOBAL_TIME_FILE, LEAVE_ONE_OUT_FILE, file_order, parts_of_ratings
+from schemas.manifest import Data
 from schemas.profile import MAX_RECENT
 
 LIKED_STARS = 4  # from this rating on a movie counts as liked
-GLOBAL_TIME_FILE = "global_time_split.npy"
 VALIDATION_SHARE, TEST_SHARE = 0.1, 0.1  # of all ratings, by time
 FOLDS = 5
 # Users on whom the epochs of a training are compared: enough to tell them apart, few enough to cost little.
@@ -52,6 +52,26 @@ class Holdout:
     cold: NDArray[np.bool_] | None = None  # [movies]: those that were held out, where it is movies
 
 
+@dataclass(frozen=True)
+class Source:
+    """The data, the folder that may hold split files beside it, and what is held out."""
+
+    data: MovieLens
+    folder: Path
+    split: str = "all"
+    fold: int = 0
+
+    def described(self) -> Data:
+        """For the manifest."""
+        return Data(
+            fingerprint=self.data.fingerprint,
+            split=self.split,
+            users=len(self.data.users),
+            movies=len(self.data.movies),
+            ratings=len(self.data.ratings),
+        )
+
+
 def hold_out(data: MovieLens, folder: Path, split: str, fold: int = 0) -> Holdout:
     """The split called `split`; with files of `folder` where it has them.
 
@@ -88,7 +108,7 @@ def _everything(data: MovieLens, _folder: Path, _fold: int) -> Holdout:
 
 def _leave_one_out(data: MovieLens, folder: Path, _fold: int) -> Holdout:
     """Of each user the last movie for the test, and the one before it for validation."""
-    parts, origin = file_order(data, folder), "leave_one_out.txt"
+    parts, origin = file_order(data, folder), LEAVE_ONE_OUT_FILE
     if parts is None:
         parts, origin = by_user(data, by_time(data)), "derived from the timestamps"
     able = [user for user, rows in enumerate(parts) if len(rows) > 2]
@@ -104,9 +124,9 @@ def _leave_one_out(data: MovieLens, folder: Path, _fold: int) -> Holdout:
 
 def _global_time(data: MovieLens, folder: Path, _fold: int) -> Holdout:
     """The first 80 % of all ratings by time, the next 10 % for validation, the last for the test."""
-    path = folder / GLOBAL_TIME_FILE
-    origin = GLOBAL_TIME_FILE if path.is_file() else "derived from the timestamps"
-    part = _read_parts(path, len(data.ratings)) if path.is_file() else _parts_by_time(data.ratings.timestamps)
+    part, origin = parts_of_ratings(folder, len(data.ratings)), GLOBAL_TIME_FILE
+    if part is None:
+        part, origin = _parts_by_time(data.ratings.timestamps), "derived from the timestamps"
     rows = by_time(data)
     train, validation, test = (by_user(data, rows[part[rows] == number]) for number in range(3))
     before_test = [np.concatenate(both) for both in zip(train, validation, strict=True)]
@@ -225,18 +245,6 @@ def _sample(among: list[int], count: int) -> Rows:
     """`count` of them, or all where there are fewer, sorted and the same each time."""
     drawn = np.random.default_rng(_SEED).permutation(np.array(among, np.int64))[:count]
     return np.sort(drawn)
-
-
-def _read_parts(path: Path, ratings: int) -> NDArray[np.uint8]:
-    try:
-        parts: NDArray[np.uint8] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}): remove it, or copy it again") from None
-    if parts.shape != (ratings,) or parts.max() > 2:
-        raise DataError(
-            f"{path} must hold 0, 1 or 2 for each of {ratings} ratings: remove it, or copy it again"
-        )
-    return parts
 
 
 def _parts_by_time(timestamps: Rows) -> NDArray[np.uint8]:

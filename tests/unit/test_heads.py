@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from ops.data.movielens import load
+from ops.evaluation.holdout import Case, Source, hold_out
+from ops.training.closed_form import fit_kin
 from ops.training.continuing import take_over
 from ops.training.export import network_of
-from ops.training.holdout import Case, hold_out
-from ops.training.kin import fit_kin
-from ops.training.next_movie import SHARES
+from ops.training.head_weights import best_weights, shortened
+from ops.training.next_movie import HEAD_WEIGHTS
 from ops.training.sequence import SequenceModel
-from ops.training.shares import best_shares, shortened
 from ops.training.tastes import SITTINGS_APART, sittings_of
-from ops.training.train import Source, train_sequence
+from ops.training.train import train_sequence
 from tests.releases import small_sequence
 from worker.errors import UnreadableReleaseError
 from worker.release.catalogue import Catalogue
@@ -50,7 +50,7 @@ def test_each_part_counts_where_validation_finds_it_right() -> None:
         telling(cases, [True, True, False, False, False, False]),
     )
 
-    (without, one, few, more), figures = best_shares([following, later, liked, following], cases)
+    (without, one, few, more), figures = best_weights([following, later, liked, following], cases)
 
     assert figures.tolist() == [1.0] * 6
     assert without == [0.0, 0.0, 1.0, 0.0]
@@ -68,7 +68,7 @@ def test_who_has_told_little_gets_as_much_kin_as_costs_no_more_than_a_standard_e
         following[:200, 39] = 0.42
         following[:wrong, 39] = 0.12
         following[200:, 20:32] = 1.0
-        chosen, figures = best_shares([following, following, np.zeros_like(following), kin], cases)
+        chosen, figures = best_weights([following, following, np.zeros_like(following), kin], cases)
         return chosen, float(figures.mean())
 
     # One of 400 is less than a standard error, which is 0.025 here.
@@ -100,7 +100,7 @@ def test_the_next_movie_is_not_asked_of_who_has_no_history() -> None:
     cases = [case(3), case(7)]
     right, wrong = telling(cases, [True, True]), telling(cases, [False, False])
 
-    (without, *with_history), figures = best_shares([right, wrong, wrong, wrong], cases)
+    (without, *with_history), figures = best_weights([right, wrong, wrong, wrong], cases)
 
     assert without[0] == 0.0
     assert figures.mean() < 1.0
@@ -123,7 +123,7 @@ def test_the_length_of_a_history_chooses_the_shares() -> None:
     recent[np.arange(25) >= np.array(lengths)[:, None]] = 0
     inputs = [*([np.zeros(len(lengths), np.int64)] * 4), recent]
 
-    vectors = network.user(*map(paddle.to_tensor, inputs)).numpy()
+    vectors = network.user([*map(paddle.to_tensor, inputs)]).numpy()
 
     counting = [np.abs(part).sum(axis=1) > 0 for part in np.split(vectors, [8, 12, 14], axis=1)]
     expected = shares[[0, 1, 2, 2, 3, 3]].astype(bool)
@@ -145,7 +145,9 @@ def test_a_release_whose_histories_had_fewer_shares_is_gone_on_from_and_not_expo
 
     network = network_of(manifest, vocabularies)
     weights = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
-    take_over(network, weights | {SHARES: weights[SHARES][:3]})  # validation chooses all of them anew
+    take_over(
+        network, weights | {HEAD_WEIGHTS: weights[HEAD_WEIGHTS][:3]}
+    )  # validation chooses all of them anew
     assert network.user.shares.shape == [4, 4]
 
 
