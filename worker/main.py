@@ -42,9 +42,8 @@ def run_worker(settings: Settings) -> None:
         FatalKafkaError: Kafka ended this client for good; a new process can go on.
     """
     from worker.kafka.topic_watch import TopicWatch
-    from worker.monitoring.latest import KEPT, Latest
     from worker.monitoring.metrics import Metrics
-    from worker.monitoring.page import Access, Page
+    from worker.monitoring.page import KEPT, Access, Latest, Page
     from worker.monitoring.trend import Trend
     from worker.retrieval.milvus import Milvus
     from worker.retrieval.retriever import Retriever

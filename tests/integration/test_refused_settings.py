@@ -12,8 +12,8 @@ from schemas.settings import Settings
 from tests.processes import Process
 from worker.kafka.topics import ensure_topics
 from worker.monitoring.http import Health
-from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.page import Latest
 from worker.process import Stopping
 from worker.serving import Answerer
 from worker.stream.loop import Stream

@@ -18,9 +18,8 @@ from tests.system.browser import Browser
 from tests.unit.events import PolledEvent
 from worker.events import Answer, Record
 from worker.monitoring.http import Health, HttpServer, serve
-from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
-from worker.monitoring.page import Access, Page
+from worker.monitoring.page import Access, Latest, Page
 from worker.monitoring.trend import Trend
 
 pytestmark = pytest.mark.system
@@ -56,7 +55,7 @@ def served(settings: HttpSettings, answers: Sequence[Answer]) -> HttpServer:
     health.begun()
     health.set("milvus", HOSTILE)
     for _ in range(3):
-        metrics.release.serving("<b>release</b>", "c", 1)
+        metrics.serving("<b>release</b>", "c", 1, "cpu")
         metrics.lag.waiting(0, 7)
         trend.look(time.time())
     return serve(settings, health, registry, Page("<i>worker</i>", Access(settings), trend, latest))

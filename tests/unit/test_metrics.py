@@ -11,10 +11,10 @@ from schemas.dead_letter import Reason
 from schemas.release import ReleaseRecord, ReleaseState, now
 from tests.unit.events import PolledEvent
 from worker.events import Answer, Record
-from worker.monitoring.histogram import BatchHistogram
+from worker.monitoring.declarations import BatchHistogram, Declarations
 from worker.monitoring.indexer_metrics import IndexerMetrics
-from worker.monitoring.lag_metrics import LagMetrics
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.statistics import LagMetrics
 
 BUCKETS = (0.005, 0.1, 1, 10)
 
@@ -79,10 +79,10 @@ def test_what_was_committed_is_counted_by_outcome_and_reason(registry: Collector
 def test_the_fallback_is_in_use_until_milvus_answers(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry)
 
-    metrics.search.exactly()
+    metrics.fell_back()
     assert registry.get_sample_value("marquee_exact_fallback_in_use") == 1
 
-    metrics.search.milvus_answers()
+    metrics.exact_in_use.set(0)
     assert registry.get_sample_value("marquee_exact_fallback_in_use") == 0
     assert registry.get_sample_value("marquee_exact_fallbacks_total") == 1
 
@@ -90,8 +90,8 @@ def test_the_fallback_is_in_use_until_milvus_answers(registry: CollectorRegistry
 def test_one_release_serves_at_a_time(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry)
 
-    metrics.release.serving("a", "marquee_a_1", 1)
-    metrics.release.serving("b", "marquee_b_1", 2)
+    metrics.serving("a", "marquee_a_1", 1, "cpu")
+    metrics.serving("b", "marquee_b_1", 2, "cpu")
 
     since = "marquee_active_release_timestamp_seconds"
     assert registry.get_sample_value(since, {"release": "a", "collection": "marquee_a_1"}) is None
@@ -137,7 +137,7 @@ def read(lag: LagMetrics, *reports: dict[str, int], in_hand: bool = False) -> No
 @pytest.fixture
 def lag(registry: CollectorRegistry) -> LagMetrics:
     """Of a worker that has partition 0 from offset 3, and 1 from its beginning."""
-    lag = LagMetrics(registry)
+    lag = LagMetrics(Declarations(registry))
     lag.assigned([TopicPartition("profiles", 0, 3), TopicPartition("profiles", 1, OFFSET_BEGINNING)])
     return lag
 

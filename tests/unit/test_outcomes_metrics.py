@@ -1,5 +1,7 @@
 """What Prometheus is told of outcomes: by release and rank, with intervals, and nothing that is over."""
 
+from dataclasses import asdict
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -35,8 +37,8 @@ def test_rates_are_told_by_release_and_rank_for_as_long_as_they_count(registry: 
             join.feedback(event, movie, "shown", HOUR_MS, new=True)
         if number < 4:
             join.feedback(event, 1, "clicked", HOUR_MS, new=True)
-    metrics.committed(0, join)
-    metrics.show(join)
+    metrics.committed(0, asdict(join.counts), len(join))
+    metrics.show(map(join.record, join.records))
 
     assert rate(registry, "old", "1") == tuple(wilson(4, 10))
     assert rate(registry, "old", "2") == tuple(wilson(0, 10))
@@ -48,8 +50,8 @@ def test_rates_are_told_by_release_and_rank_for_as_long_as_they_count(registry: 
     # When another release has answered, and a day is over
     join.recommendation("later", "new", "F 25-34", [1], 2 * WINDOW_MS, new=True)
     join.committed(3 * WINDOW_MS)
-    metrics.committed(0, join)
-    metrics.show(join)
+    metrics.committed(0, asdict(join.counts), len(join))
+    metrics.show(map(join.record, join.records))
 
     # Then the first is told of no more
     assert rate(registry, "old", "all") == (None, None, None)

@@ -21,9 +21,8 @@ from schemas.settings import HttpSettings, load_settings
 from tests.unit.events import PolledEvent
 from worker.events import Answer, Record, Rejection, decode, encode_dead_letter
 from worker.monitoring.http import Health, HttpServer, serve
-from worker.monitoring.latest import KEPT, Latest
 from worker.monitoring.metrics import Metrics
-from worker.monitoring.page import Access, Page, content_security_policy, is_loopback
+from worker.monitoring.page import KEPT, Access, Latest, Page, content_security_policy, is_loopback
 from worker.monitoring.trend import Trend, quantile
 
 TOKEN = "0123456789abcdef"
@@ -172,9 +171,9 @@ def test_a_point_is_what_happened_between_two_looks() -> None:
     trend.look(100.0)
 
     # When
-    metrics.release.serving("r", "c", 7)
-    metrics.batch("size", 6)
-    metrics.batch("drained", 2)
+    metrics.serving("r", "c", 7, "cpu")
+    for events in (6, 2):
+        metrics.batch_events.observe(events)
     metrics.committed([recommended(1), recommended(2), rejected(b"{")], seconds=0.5, commit_seconds=0.2)
     metrics.lag.waiting(3, 40)
     trend.look(102.0)

@@ -14,8 +14,8 @@ from tests.unit.events import PolledEvent
 from worker.errors import AbortedError, RefusedError
 from worker.events import Answer, Event, Record, positions_after
 from worker.kafka.producer import WatchedCalls
-from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.page import Latest
 from worker.monitoring.threads import Cancellation
 from worker.stream import alone
 from worker.stream.pipeline import DEPTH, Pipeline

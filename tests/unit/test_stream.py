@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 from schemas.settings import Settings, load_settings
 from worker.kafka.aside import AdminProcess
 from worker.monitoring.http import Health
-from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.page import Latest
 from worker.process import Stopping
 from worker.serving import Answerer
 from worker.stream import loop as module

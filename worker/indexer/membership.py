@@ -111,7 +111,7 @@ class Membership:
         return TopicPartition(self._partition.topic, self._partition.partition, offset)
 
     def close(self) -> None:
-        self._metrics.has_commands(False)
+        self._metrics.leads.set(False)
         self.consumer.close()
 
     def _look_for_kafka(self) -> None:
@@ -130,7 +130,7 @@ class Membership:
         if self._assigned:
             return
         self._assigned = self._is_among(partitions)
-        self._metrics.has_commands(self._assigned)
+        self._metrics.leads.set(self._assigned)
         log.info("this indexer %s the commands", "takes" if partitions else "stands by for")
 
     def _on_gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:

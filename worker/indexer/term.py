@@ -103,7 +103,7 @@ class Term:
         command = parse_command(message)
         if command is None:
             self._write({}, done=True)
-            self._metrics.unreadable()
+            self._metrics.unreadable.inc()
             return
         self._reader.read_to_end(_READ_SECONDS, settled=True)
         log.info("command %s: %s %s", command.command_id, command.action, command.release or "")

@@ -1,155 +1,192 @@
-"""What the worker measures, by Prometheus' conventions; docs/metrics.md is made from it.
-
-A label's values that are known beforehand are there from the start, at 0: Prometheus sees no increase in a counter whose
-first value is its second.
-"""
+"""The worker's metrics, by Prometheus' conventions."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter as Tally
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar, get_args
+from importlib.metadata import version
+from typing import get_args
 
 import numpy as np
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from schemas.dead_letter import Reason
 from worker.events import Answer, Trigger
-from worker.monitoring.histogram import BatchHistogram
-from worker.monitoring.kafka_metrics import KafkaMetrics
-from worker.monitoring.lag_metrics import LagMetrics
-from worker.monitoring.release_metrics import ReleaseMetrics
-from worker.monitoring.search_metrics import SearchMetrics
-from worker.monitoring.shadow_metrics import ShadowMetrics
-from worker.monitoring.threads import ThreadMetrics
+from worker.monitoring.declarations import Declarations
+from worker.monitoring.statistics import KafkaMetrics, LagMetrics
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _LATENCY = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
-_OUTCOMES = ("recommendation", "dead_letter")
+_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _STAGES = ("decode", "embed", "search", "encode", "publish", "commit")
-_TRANSACTION_OUTCOMES = ("committed", "undone", "refused")
-
-_Labelled = TypeVar("_Labelled", Counter, Histogram)
 
 
 class Metrics:
-    """The worker's metrics; made once a process (a registry takes each name once)."""
+    """The worker's metrics."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self._events = Counter(
-            "marquee_events", "Events committed, by what they ended in.", ["outcome"], registry=registry
+        declare = Declarations(registry)
+        # Batches and transactions
+        self.events = declare.counter(
+            "marquee_events",
+            "Events committed, by the kind of record that they ended in.",
+            outcome=("recommendation", "dead_letter"),
         )
-        self._dead_letters = Counter(
-            "marquee_dead_letters", "Dead letters committed, by reason.", ["reason"], registry=registry
+        self.dead_letters = declare.counter(
+            "marquee_dead_letters", "Dead letters committed, by reason.", reason=[*Reason]
         )
-        self._batches = Counter(
-            "marquee_batches", "Batches begun, by what triggered them.", ["trigger"], registry=registry
+        self.batches = declare.counter(
+            "marquee_batches", "Batches begun, by their trigger.", trigger=get_args(Trigger)
         )
-        self._batch_events = Histogram(
-            "marquee_batch_events", "Events a batch.", buckets=_SIZES, registry=registry
-        )
-        self._stages = Histogram(
+        self.batch_events = declare.histogram("marquee_batch_events", "Events in a batch.", _SIZES)
+        self.stages = declare.histogram(
             "marquee_stage_seconds",
-            "Seconds a batch spends in a stage; publish and commit are of a transaction, which may hold several.",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=registry,
+            "Seconds that a batch spends in a stage; publish and commit are of a transaction, which may hold several batches.",
+            _SECONDS,
+            stage=_STAGES,
         )
-        self._latency = BatchHistogram(
+        self.latency = declare.batch_histogram(
             "marquee_event_latency_seconds",
             "From an event's timestamp to the commit of its result.",
-            buckets=_LATENCY,
-            registry=registry,
+            _LATENCY,
         )
-        self._transactions = Counter(
+        self.transactions = declare.counter(
             "marquee_transactions",
-            "Publishings: committed, undone (Kafka failed or the partitions were lost; done again), refused (for what a record is; halved).",
-            ["outcome"],
-            registry=registry,
+            "Transactions: committed, undone (aborted because Kafka failed or partitions were lost, and retried), refused "
+            "(for the content of a record; the batch is halved).",
+            outcome=("committed", "undone", "refused"),
         )
-        self._lost_offsets = Counter(
-            "marquee_lost_offsets",
-            "Positions that retention had removed and a setting went past.",
-            registry=registry,
+        self.last_commit = declare.gauge(
+            "marquee_last_commit_timestamp_seconds", "Time of the last commit of results; 0 before the first."
         )
-        self._unreadable_headers = Counter(
+        self.lost_offsets = declare.counter(
+            "marquee_lost_offsets", "Positions that retention had removed and that a setting skipped."
+        )
+        self.unreadable_headers = declare.counter(
             "marquee_unreadable_headers",
-            "Headers of events that were left out of results and dead letters, because their names are not UTF-8.",
-            registry=registry,
+            "Headers of events that results and dead letters lack, because their names are not UTF-8.",
         )
-        self._read_aside = Counter(
+        self.read_aside = declare.counter(
             "marquee_batches_read_aside",
-            "Batches of profiles that the Kafka client could not decode, and that another process read.",
-            registry=registry,
+            "Batches of profiles that the Kafka client could not decode, and that a child process read.",
         )
-        self._rehearsals = Counter(
+        self.rehearsals = declare.counter(
             "marquee_rehearsals",
-            "Times that events were tried in another process first, because workers had ended at them.",
-            registry=registry,
+            "Times that events were tried in a child process first, because workers had ended at them.",
         )
-        self._commit_at = Gauge(
-            "marquee_last_commit_timestamp_seconds",
-            "When results were last committed; 0 before the first.",
-            registry=registry,
+        # Search
+        self.search_retries = declare.counter(
+            "marquee_search_retries", "Searches retried after Milvus failed."
         )
-        self.lag = LagMetrics(registry)
-        self.search = SearchMetrics(registry)
-        self.release = ReleaseMetrics(registry)
-        self.shadow = ShadowMetrics(registry)
-        self.kafka = KafkaMetrics(registry)
-        self.threads = ThreadMetrics(registry, "http", "shadow", "statistics", "trend")
-        # By value of the label; looking one up in the metric costs as much as counting.
-        self._events_of = _by_value(self._events, _OUTCOMES)
-        self._dead_letters_of = _by_value(self._dead_letters, [reason.value for reason in Reason])
-        self._batches_of = _by_value(self._batches, get_args(Trigger))
-        self._stage_of = _by_value(self._stages, _STAGES)
-        self._transactions_of = _by_value(self._transactions, _TRANSACTION_OUTCOMES)
-
-    def batch(self, trigger: Trigger, events: int) -> None:
-        self._batches_of[trigger].inc()
-        self._batch_events.observe(events)
+        self.exact_fallbacks = declare.counter(
+            "marquee_exact_fallbacks", "Batches searched exactly while Milvus was away."
+        )
+        self.exact_in_use = declare.gauge(
+            "marquee_exact_fallback_in_use",
+            "1 while batches are searched exactly because Milvus is away, else 0.",
+        )
+        self.short_lists = declare.counter(
+            "marquee_short_lists",
+            "Events searched for again, because most movies that Milvus returned must not be recommended to them.",
+        )
+        self.cached_lists = declare.counter(
+            "marquee_cached_lists",
+            "Events by the state of the cache of lists: hit, repeat (of another event in the batch), miss.",
+            found=("hit", "repeat", "miss"),
+        )
+        self.unknown = declare.counter(
+            "marquee_unknown",
+            "Users and movies of events that the release does not know.",
+            what=("user", "movie"),
+        )
+        # Release
+        self._release = declare.gauge(
+            "marquee_active_release_timestamp_seconds",
+            "Time at which the release in the labels became active here.",
+            release=(),
+            collection=(),
+        )
+        self._epoch = declare.gauge("marquee_active_epoch", "Epoch of the release that is active here.")
+        self._swaps = declare.counter("marquee_release_swaps", "Swaps to another active release.")
+        self.load_failures = declare.counter(
+            "marquee_release_load_failures",
+            "Failed attempts to load a release, by its role: active (the last one goes on serving), trial.",
+            what=("active", "trial"),
+        )
+        self.mismatches = declare.counter(
+            "marquee_release_mismatches",
+            "Results whose model, collection and names are not of one release, or whose vectors are of another batch; none is "
+            "published.",
+        )
+        self.withdrawn = declare.gauge("marquee_withdrawn_movies", "Movies on this worker's blocklist.")
+        self._info = declare.gauge(
+            "marquee_worker_info",
+            "1, with the version and the device of the user tower (cpu or gpu) in the labels.",
+            version=(),
+            device=(),
+        )
+        # Shadow
+        self.shadow_events = declare.counter(
+            "marquee_shadow_events",
+            "Events offered to a shadow: compared, failed, skipped (the shadow was too slow).",
+            outcome=(),
+        )
+        self.shadow_overlap = declare.histogram(
+            "marquee_shadow_overlap",
+            "Share of the active release's top 5 that is also in the shadow's top 5.",
+            _SHARES,
+        )
+        # Not a histogram: with buckets below zero it has no sum, and so no mean.
+        self.shadow_shift = declare.summary(
+            "marquee_shadow_score_shift",
+            "Mean score of the shadow's top 5, less that of the active release's.",
+        )
+        self.shadow_seconds = declare.histogram(
+            "marquee_shadow_batch_seconds",
+            "Seconds from profiles to results of batches that a shadow also answered, by release: active, candidate.",
+            _SECONDS,
+            by=(),
+        )
+        self.lag = LagMetrics(declare)
+        self.kafka = KafkaMetrics(declare)
+        declare.restarts("http", "shadow", "statistics", "trend")
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time one stage of one batch."""
         started = time.perf_counter()
         yield
-        self._stage_of[name].observe(time.perf_counter() - started)
-
-    def transaction(self, outcome: str) -> None:
-        self._transactions_of[outcome].inc()
-
-    def committed(self, answers: Sequence[Answer], seconds: float, commit_seconds: float) -> None:
-        """Count what a transaction made final, and how long that took; the commit's share of it apart."""
-        now = time.time()
-        dead = [answer.reason for answer in answers if answer.reason is not None]
-        self._events_of["recommendation"].inc(len(answers) - len(dead))
-        self._events_of["dead_letter"].inc(len(dead))
-        for reason in dead:
-            self._dead_letters_of[reason.value].inc()
-        at = np.fromiter((answer.event.timestamp()[1] for answer in answers), np.float64, len(answers))
-        self._latency.observe(now - at / 1_000)
-        self._stage_of["publish"].observe(seconds - commit_seconds)
-        self._stage_of["commit"].observe(commit_seconds)
-        self._commit_at.set(now)
+        self.stages.labels(name).observe(time.perf_counter() - started)
 
     def mismatch(self, results: int) -> None:
         """Count results that two releases had a part in, which must never happen."""
-        self.release.mismatch(results)
+        self.mismatches.inc(results)
 
-    def lost_offset(self) -> None:
-        self._lost_offsets.inc()
+    def fell_back(self) -> None:
+        """A batch was searched exactly because Milvus is away."""
+        self.exact_fallbacks.inc()
+        self.exact_in_use.set(1)
 
-    def unreadable_headers(self, count: int) -> None:
-        self._unreadable_headers.inc(count)
+    def serving(self, release: str, collection: str, epoch: int, device: str) -> None:
+        """A release became active, with its user tower on this device."""
+        for gauge in (self._release, self._info):
+            gauge.clear()
+        self._release.labels(release, collection).set_to_current_time()
+        self._info.labels(version("marquee"), device).set(1)
+        self._epoch.set(epoch)
+        self._swaps.inc()
 
-    def read_aside(self) -> None:
-        self._read_aside.inc()
-
-    def rehearsal(self) -> None:
-        self._rehearsals.inc()
-
-
-def _by_value(metric: _Labelled, values: Iterable[str]) -> dict[str, _Labelled]:
-    """A metric of one label for each of its values, which are there from now on, at 0."""
-    return {value: metric.labels(value) for value in values}
+    def committed(self, answers: Sequence[Answer], seconds: float, commit_seconds: float) -> None:
+        """Count the records of a transaction that took `seconds`, `commit_seconds` of them for the commit."""
+        now = time.time()
+        dead = Tally(answer.reason for answer in answers if answer.reason is not None)
+        self.events.labels("recommendation").inc(len(answers) - dead.total())
+        self.events.labels("dead_letter").inc(dead.total())
+        for reason, count in dead.items():
+            self.dead_letters.labels(reason).inc(count)
+        at = np.fromiter((answer.event.timestamp()[1] for answer in answers), np.float64, len(answers))
+        self.latency.observe(now - at / 1_000)
+        self.stages.labels("publish").observe(seconds - commit_seconds)
+        self.stages.labels("commit").observe(commit_seconds)
+        self.last_commit.set(now)

@@ -1,16 +1,18 @@
-"""The page at `/` of the worker's port: the same as the metrics, for someone without Grafana, and read-only.
+"""The page at `/` of the worker's port: the metrics for people without Grafana, read-only.
 
-/             one HTML file with its style and script inside; nothing comes from anywhere else
+/             one HTML file with its style and script inside; nothing is loaded from elsewhere
 /page/trend   JSON: points of the last half an hour, later than `?after=`
-/page/events  JSON: the last recommendations and dead letters, for whom `Access` lets in
+/page/events  JSON: the last recommendations and dead letters, where `Access` allows it
 """
 
 import hashlib
 import hmac
 import ipaddress
 import re
+import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from http import HTTPStatus
@@ -21,16 +23,20 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from schemas import dead_letter
 from schemas.settings import HttpSettings
-from worker.monitoring.latest import Latest
+from worker.events import Answer, source_of
 from worker.monitoring.trend import Trend
 
 JSON = "application/json"
+KEPT = 8  # results, and as many dead letters
+# A page shows no more of a dead letter's value.
+_SHOWN_BYTES = 300
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a path answers."""
+    """The response to a request."""
 
     status: HTTPStatus
     body: bytes
@@ -39,10 +45,7 @@ class Response:
 
 
 class Access:
-    """Who may see people's profiles: who has the token, or, where none is set, who is on this machine.
-
-    Where none is set and the port is bound to more than loopback, nobody.
-    """
+    """Access to users' profiles: with the token, or, where no token is set and the port is bound to loopback, from this machine."""
 
     def __init__(self, settings: HttpSettings) -> None:
         self._token = settings.token.get_secret_value().encode() if settings.token else None
@@ -50,27 +53,71 @@ class Access:
 
     @property
     def possible(self) -> bool:
-        """Whether there is anybody."""
+        """Whether any request can be allowed."""
         return self._token is not None or self._local
 
     def allows(self, headers: Message) -> bool:
-        """Whether a request may see them."""
+        """Whether a request with these headers is allowed."""
         if self._token is not None:
             given = headers.get("Authorization", "").removeprefix("Bearer ").encode()
             return hmac.compare_digest(given, self._token)
-        # A name that somebody lets point at 127.0.0.1 would make this page their website's own (DNS rebinding).
+        # A name that points at 127.0.0.1 would make this page part of another website (DNS rebinding).
         return self._local and is_loopback(_host_of(headers.get("Host", "")))
 
     def refusal(self) -> Response:
-        """What those get who may not."""
+        """The response to a request that is not allowed."""
         if self._token is not None:
             return _json({"error": "the token is missing or wrong"}, HTTPStatus.UNAUTHORIZED)
         error = "set MARQUEE_HTTP__TOKEN to see the last recommendations and dead letters here"
         return _json({"error": error}, HTTPStatus.FORBIDDEN)
 
 
+class Latest:
+    """The last results and dead letters, which contain users' profiles. The publishing thread writes, the port's threads read."""
+
+    def __init__(self, *, kept: int = KEPT) -> None:
+        """Keep as many of each; none where no request is allowed to see them."""
+        # Without the events, which have up to a mebibyte each.
+        self._results: deque[tuple[float, bytes]] = deque(maxlen=kept)
+        self._dead_letters: deque[dict[str, Any]] = deque(maxlen=kept)
+
+    def committed(self, answers: Sequence[Answer]) -> None:
+        """Keep the last of these committed records."""
+        if not self._results.maxlen:
+            return
+        now = time.time()
+        dead = [answer for answer in answers if answer.reason is not None]
+        self._dead_letters.extend(_shown(now, answer) for answer in dead[-KEPT:])
+        if len(dead) < len(answers):
+            alive = [answer for answer in answers[-KEPT - len(dead) :] if answer.reason is None]
+            self._results.extend((now, answer.record.value or b"{}") for answer in alive[-KEPT:])
+
+    def recommendations(self) -> list[dict[str, Any]]:
+        """Newest first: the time of the commit, and the recommendation."""
+        kept = reversed(list(self._results))
+        return [{"at": at, **orjson.loads(result)} for at, result in kept]
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Newest first: the time of the commit, the reason, and the first bytes."""
+        return list(self._dead_letters)[::-1]
+
+
+def _shown(at: float, answer: Answer) -> dict[str, Any]:
+    headers = dict(answer.record.headers)
+    error = headers.get(dead_letter.ERROR) or b""
+    value = answer.event.value()
+    return {
+        "at": at,
+        "source": source_of(answer.event),
+        "reason": answer.reason,
+        "error": error if isinstance(error, str) else error.decode(errors="replace"),
+        "value": None if value is None else value[:_SHOWN_BYTES].decode(errors="replace"),
+        "bytes": None if value is None else len(value),
+    }
+
+
 class Page:
-    """Answers the page's paths."""
+    """Responds to the page's paths."""
 
     def __init__(self, worker: str, access: Access, trend: Trend, latest: Latest) -> None:
         self._about = {"worker": worker, "version": version("marquee")}
@@ -81,7 +128,7 @@ class Page:
         self._headers = {"Content-Security-Policy": content_security_policy(self._html.decode())}
 
     def respond(self, path: str, query: str, headers: Message, problems: dict[str, str]) -> Response | None:
-        """The answer to a GET, or None where the path is none of the page's."""
+        """The response to a GET, or None for a path that is not the page's."""
         if path == "/":
             return Response(HTTPStatus.OK, self._html, "text/html; charset=utf-8", self._headers)
         if path == "/page/trend":
@@ -104,7 +151,7 @@ def is_loopback(host: str) -> bool:
 
 
 def content_security_policy(html: str) -> str:
-    """Only this very style and script may run, and only this port may be asked."""
+    """Allow only this style and script to run, and only this port to be called."""
     style, script = (
         b64encode(hashlib.sha256(found.encode()).digest()).decode()
         for tag in ("style", "script")

@@ -1,4 +1,4 @@
-"""Threads, of which none ends unseen: what ends a vital one is raised in the main loop; a side one begins again, counted."""
+"""Threads: the error of a vital one is raised in the main loop, a side one is restarted; tokens that cancel their work."""
 
 import logging
 import math
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from weakref import WeakSet
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import Counter
 
 from worker.errors import AbandonedError
 
@@ -18,12 +18,12 @@ T = TypeVar("T")
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
 _counters: "WeakSet[Counter]" = WeakSet()
-_restarts: dict[str, tuple[int, str]] = {}  # by name: how often in this process, and why the last time
+_restarts: dict[str, tuple[int, str]] = {}  # by name: the count in this process, and the last reason
 _lock = threading.Lock()
 
 
 class Failure:
-    """What ended a vital thread, for the main loop."""
+    """The error that ended a vital thread, for the main loop."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
@@ -32,7 +32,7 @@ class Failure:
         self.error = error
 
     def raise_noted(self) -> None:
-        """Raise it, if there is any."""
+        """Raise the error, if there is one."""
         if self.error is not None:
             raise self.error
 
@@ -63,7 +63,7 @@ class Cancellation:
 def start_vital(
     name: str, run: Callable[[], None], failed: Callable[[BaseException], None]
 ) -> threading.Thread:
-    """Run in a thread; `failed` takes whatever ends it but its own return, and has somebody raise or tell it."""
+    """Run in a thread; `failed` takes the error that ends it, to raise or report it elsewhere."""
 
     def watched() -> None:
         try:
@@ -75,7 +75,7 @@ def start_vital(
 
 
 def start_side(name: str, run: Callable[[], None], stopping: threading.Event) -> threading.Thread:
-    """Run in a thread until it returns, or until `stopping`; an error makes it begin again, later each time."""
+    """Run in a thread until it returns, or until `stopping`; restart it after an error, with a growing back-off."""
 
     def restarted() -> None:
         backoff = _FIRST_BACKOFF_SECONDS
@@ -95,7 +95,7 @@ def start_side(name: str, run: Callable[[], None], stopping: threading.Event) ->
 
 
 def guarded(name: str, call: Callable[[T], None]) -> Callable[[T], None]:
-    """A callback of a Kafka client whose errors end nothing: raised, they would come out of whatever polls the client."""
+    """A callback of a Kafka client that counts its errors; raised, they would surface in the call that polls the client."""
 
     def quietly(argument: T) -> None:
         try:
@@ -107,7 +107,7 @@ def guarded(name: str, call: Callable[[T], None]) -> Callable[[T], None]:
 
 
 def note_restart(name: str, error: BaseException) -> None:
-    """Count it. Of the error its type alone is told: what it says may quote an event."""
+    """Count a restart and log the type of its error alone: the message may quote an event."""
     reason = type(error).__name__
     with _lock:
         count = _restarts.get(name, (0, ""))[0] + 1
@@ -115,34 +115,26 @@ def note_restart(name: str, error: BaseException) -> None:
         counters = list(_counters)
     for counter in counters:
         counter.labels(name).inc()
-    if count.bit_count() == 1:  # the 1st, 2nd, 4th, 8th time: one that fails for ever must not fill the log
+    if (
+        count.bit_count() == 1
+    ):  # the 1st, 2nd, 4th, 8th time, so that a thread that keeps failing does not fill the log
         log.warning(
-            "%s failed with %s and begins again, %d times so far", name, reason, count, exc_info=error
+            "%s failed with %s and is restarted, %d times so far", name, reason, count, exc_info=error
         )
 
 
 def restarts() -> dict[str, str]:
-    """What has begun again in this process, each with how often and why the last time, in a sentence."""
+    """The threads that were restarted in this process, each with a sentence on how often and why."""
     with _lock:
         return {
-            name: f"began again {count} times, the last time after {reason}"
+            name: f"restarted {count} times, the last time after {reason}"
             for name, (count, reason) in _restarts.items()
         }
 
 
-class ThreadMetrics:
-    """Counts side threads and callbacks that began again."""
-
-    def __init__(self, registry: CollectorRegistry, *names: str) -> None:
-        self._restarts = Counter(
-            "marquee_thread_restarts",
-            "Threads and callbacks beside the work that failed and began again, by name; any other that fails ends the process.",
-            ["thread"],
-            registry=registry,
-        )
-        for name in names:
-            self._restarts.labels(name)
-        _counters.add(self._restarts)
+def count_restarts_in(counter: Counter) -> None:
+    """Count restarts in this counter, by the name of the thread, for as long as it is referenced."""
+    _counters.add(counter)
 
 
 def _started(name: str, run: Callable[[], None]) -> threading.Thread:

@@ -7,6 +7,7 @@ how far it has read go into one transaction.
 
 import logging
 import time
+from dataclasses import asdict
 
 from confluent_kafka import KafkaException
 
@@ -20,7 +21,7 @@ from worker.kafka.leader import Turn
 from worker.kafka.topic_watch import TopicWatch
 from worker.monitoring.http import Health
 from worker.monitoring.outcomes_metrics import OutcomesMetrics
-from worker.outcomes.join import Join
+from worker.outcomes.join import Counts, Join
 from worker.outcomes.joining import Joining
 from worker.outcomes.ledger import Ledger, RefusedLetterError
 from worker.process import Stopping
@@ -81,7 +82,9 @@ class _Term:
         self._ledger = Ledger(settings)
         self._turn = Turn(settings)
         self._join = Join(settings.outcomes.remembered)
-        self._joining = Joining(settings, self._join, self._keep_place, stopping, metrics.unreadable_headers)
+        self._joining = Joining(
+            settings, self._join, self._keep_place, stopping, metrics.unreadable_headers.inc
+        )
         self._committed_at = self._looked_at = time.monotonic()
 
     def run(self) -> None:
@@ -100,20 +103,20 @@ class _Term:
             return
         self._joining.begin(*counted)
         self._health.set("kafka", None)
-        self._metrics.leading(True)
+        self._metrics.leads.set(True)
         # 4. Count, and commit once a second.
         while not self._stopping.is_set():
             self._keep_place()
             self._joining.take()
             if self._joining.full or time.monotonic() - self._committed_at >= _COMMIT_SECONDS:
                 self._commit()
-                self._metrics.show(self._join)
+                self._metrics.show(map(self._join.record, self._join.records))
                 self._look_for_partitions()
         self._commit()
 
     def close(self) -> None:
         """Leave the group first: a successor may begin."""
-        self._metrics.leading(False)
+        self._metrics.leads.set(False)
         self._turn.close()
         self._joining.close()
         self._ledger.close()
@@ -129,8 +132,9 @@ class _Term:
             positions, letters = joining.positions(), joining.letters
             if not self._written([join.record(key) for key in join.changed], letters, positions):
                 return
-            self._metrics.committed(len(letters), join)
-            self._metrics.skipped(joining.skipped)
+            self._metrics.committed(len(letters), asdict(join.counts), len(join))
+            join.counts = Counts()
+            self._metrics.skipped.inc(joining.skipped)
             join.committed(int(positions.read_to.timestamp() * 1_000))
             joining.committed()
 

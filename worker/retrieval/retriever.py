@@ -129,7 +129,7 @@ class Retriever:
             if way.answers.is_set():
                 try:
                     found = self._searched(target, way.call_size, vectors, wishes, blocklist)
-                    self._metrics.search.milvus_answers()
+                    self._metrics.exact_in_use.set(0)
                     return found
                 except RefusedCallError as error:
                     if self._answers(target):
@@ -141,7 +141,7 @@ class Retriever:
                     self._close(target, way, str(error))
             cancellation.check()
             if exactly or (has_copy and not way.answers.is_set() and way.away >= self._exact_after):
-                self._metrics.search.exactly()
+                self._metrics.fell_back()
                 return search_exactly(target, vectors, wishes, None, blocklist, milvus_away=True)
             way.answers.wait(_LOOK_SECONDS)
 
@@ -151,7 +151,7 @@ class Retriever:
         Raises:
             RefusedQueriesError: so it is, and there is no copy. Larger batches are halved at once, an event is tried again.
         """
-        self._metrics.search.retried()
+        self._metrics.search_retries.inc()
         if not has_copy and (count > 1 or refusals >= _REFUSALS):
             raise RefusedQueriesError(str(error)) from error
         time.sleep(_REFUSED_BACKOFF_SECONDS * refusals)
@@ -174,7 +174,7 @@ class Retriever:
             withheld=blocklist,
             exactly=_exactly(target, blocklist) if target.exact else None,
         )
-        self._metrics.search.short(len(ranked.short))
+        self._metrics.short_lists.inc(len(ranked.short))
         retrievals: list[Retrieval] = ["milvus"] * len(wishes)
         for place in ranked.exact:
             retrievals[place] = "exact"
@@ -205,7 +205,7 @@ class Retriever:
             return self._ways.setdefault(target, _Way(self._timeout))
 
     def _close(self, target: SearchTarget, way: _Way, problem: str) -> None:
-        self._metrics.search.retried()
+        self._metrics.search_retries.inc()
         self._health.set("milvus", problem)
         with self._lock:
             if not way.answers.is_set():
@@ -239,7 +239,7 @@ class Retriever:
         with self._lock:
             if all(way.answers.is_set() for way in self._ways.values()):
                 self._health.set("milvus", None)
-                self._metrics.search.milvus_answers()
+                self._metrics.exact_in_use.set(0)
 
     def _answers(self, target: SearchTarget) -> bool:
         query = np.zeros((1, target.dimension), dtype=np.float32)

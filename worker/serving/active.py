@@ -128,8 +128,8 @@ class ReleaseFollower:
         self._heartbeat.trying(None)
         for part in ("release", "trial"):
             self._heartbeat.say(part, None)
-        self._metrics.release.serving(active.release, active.collection, active.epoch)
-        self._metrics.release.device(served.release.user_tower.device)
+        device = served.release.user_tower.device
+        self._metrics.serving(active.release, active.collection, active.epoch, device)
         self._health.set("release", None)
         self._arrived.set()
         log.info("serving release %s from %s, epoch %d", active.release, active.collection, active.epoch)
@@ -204,11 +204,11 @@ class ReleaseFollower:
             problem = f"cannot serve release {wanted.release} of epoch {wanted.epoch}: {error}"
             self._health.set("release", problem)
             self._heartbeat.say("release", problem)
-            self._metrics.release.load_failed("active")
+            self._metrics.load_failures.labels("active").inc()
         else:
             problem = f"cannot try release {wanted.release}: {error}"
             self._heartbeat.say("trial", problem)
-            self._metrics.release.load_failed("trial")
+            self._metrics.load_failures.labels("trial").inc()
         log.error("%s", problem)
 
     def _report_newer(self, view: ReleasesView) -> None:

@@ -130,7 +130,8 @@ class Answerer:
         """Take the lists of a batch from the cache, recommend for the other profiles in one search, and encode."""
         profiles = [profile for _, profile in readable]
         unknown = served.release.unknowns(profiles)
-        self._metrics.search.unknown(unknown.users, unknown.movies)
+        self._metrics.unknown.labels("user").inc(unknown.users)
+        self._metrics.unknown.labels("movie").inc(unknown.movies)
         # One set for key and search: a cached list does not outlive a withdrawal, and counts again with the same set.
         blocklist = self._blocklist()
         lookup = served.cache.look_up(profiles, blocklist)
@@ -146,7 +147,9 @@ class Answerer:
                 movies = served.encoder.movies(found.lists)
             searched = list(zip(movies, found.retrievals, strict=True))
         if served.cache.size:
-            self._metrics.search.cache(lookup.hits, lookup.repeats, len(lookup.missing))
+            states = {"hit": lookup.hits, "repeat": lookup.repeats, "miss": len(lookup.missing)}
+            for state, count in states.items():
+                self._metrics.cached_lists.labels(state).inc(count)
         lists = served.cache.complete(lookup, searched, keep=not milvus_away)
         with self._metrics.stage("encode"):
             return self._encode(readable, lists, served)

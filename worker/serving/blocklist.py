@@ -86,5 +86,5 @@ class Blocklist:
         if movies != self.movies:
             log.info("%d movies are withdrawn", len(movies))
             self.movies = movies
-            self._metrics.release.withdrawn(len(movies))
+            self._metrics.withdrawn.set(len(movies))
         self._heartbeat.withdrawals = self._reader.position

@@ -136,7 +136,7 @@ class Shadow:
         try:
             self._waiting.put_nowait(_Shadowed(candidate, readable, answers, seconds, self._cancellation))
         except queue.Full:
-            self._metrics.shadow.skipped(len(readable))
+            self._metrics.shadow_events.labels("skipped").inc(len(readable))
 
     def raise_failure(self) -> None:
         """Raise refused credentials, which end the process also where only the candidate meets them; nothing else of it may."""
@@ -155,7 +155,7 @@ class Shadow:
             try:
                 self._answer_again(batch)
             except Exception as error:  # noqa: BLE001  no failure of a candidate may end the process
-                self._metrics.shadow.skipped(len(batch.readable))
+                self._metrics.shadow_events.labels("skipped").inc(len(batch.readable))
                 # The type alone: the message may quote a profile.
                 name = batch.candidate.served.name
                 log.warning("the shadow of release %s failed: %s", name, type(error).__name__)
@@ -172,9 +172,12 @@ class Shadow:
             if active.reason is None and other.reason is None
         ]
         for comparison in compared:
-            self._metrics.shadow.compared(comparison.overlap, comparison.score_shift)
-        self._metrics.shadow.failed(len(others) - len(compared))
-        self._metrics.shadow.batch(batch.seconds, seconds)
+            self._metrics.shadow_overlap.observe(comparison.overlap)
+            self._metrics.shadow_shift.observe(comparison.score_shift)
+        self._metrics.shadow_events.labels("compared").inc(len(compared))
+        self._metrics.shadow_events.labels("failed").inc(len(others) - len(compared))
+        self._metrics.shadow_seconds.labels("active").observe(batch.seconds)
+        self._metrics.shadow_seconds.labels("candidate").observe(seconds)
 
 
 def compare(active: bytes | None, candidate: bytes | None) -> Comparison:

@@ -19,7 +19,7 @@ from schemas.errors import UnreachableError
 from schemas.settings import Settings
 from worker.kafka.errors import raise_if_final
 from worker.monitoring.http import Health
-from worker.monitoring.lag_metrics import LagMetrics
+from worker.monitoring.statistics import LagMetrics
 from worker.stream.attempts import Attempts
 from worker.stream.growth import Growth
 from worker.stream.offsets import Positions, Told, go_to

@@ -41,8 +41,8 @@ from worker.kafka.errors import raise_if_final
 from worker.kafka.reconciliation import Reconciliation
 from worker.monitoring.failpoints import failpoint
 from worker.monitoring.http import Health
-from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.page import Latest
 from worker.monitoring.statistics import Statistics
 from worker.monitoring.threads import guarded
 from worker.process import Stopping
@@ -301,7 +301,7 @@ class Stream:
     def _events(self, messages: list[Message]) -> list[Event]:
         if any(message.error() is not None for message in messages):
             messages = self._sound(messages)
-        return cast(list[Event], mended(messages, self._metrics.unreadable_headers))
+        return cast(list[Event], mended(messages, self._metrics.unreadable_headers.inc))
 
     def _sound(self, messages: list[Message]) -> list[Message]:
         """The records among the messages; each error is dealt with."""
@@ -334,7 +334,7 @@ class Stream:
                 "Set MARQUEE_WORKER__ON_LOST_OFFSET to earliest or latest to go on past them"
             )
         log.error("the next event of %s is gone (%s); going on at the %s", where, error.str(), go_on)
-        self._metrics.lost_offset()
+        self._metrics.lost_offsets.inc()
         offset = OFFSET_BEGINNING if go_on == "earliest" else OFFSET_END
         topic, partition = message.topic(), message.partition()
         assert topic is not None and partition is not None

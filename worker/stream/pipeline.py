@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from worker.errors import AbandonedError, AbortedError, RefusedError
 from worker.events import Answer, Batch, Event, Trigger, report_dead_letters
-from worker.monitoring.latest import Latest
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.page import Latest
 from worker.monitoring.threads import Cancellation, start_vital
 from worker.stream.alone import Alone, Standstill
 from worker.stream.publisher import Publisher
@@ -108,7 +108,8 @@ class Pipeline:
     def submit(self, events: Sequence[Event], trigger: Trigger, size: int = 0) -> None:
         """Take a batch of `size` bytes; the caller has seen that there is room, or waits for all of it to end."""
         batch = Batch(events, self._resumed, size)
-        self._metrics.batch(trigger, len(events))
+        self._metrics.batches.labels(trigger).inc()
+        self._metrics.batch_events.observe(len(events))
         future = self._answerers.submit(self._answer, events, self._cancellation)
         with self._changed:
             self._in_flight += 1
@@ -160,7 +161,7 @@ class Pipeline:
 
     def leave_behind(self) -> None:
         """Go on in a new thread, with a new producer; the call that hangs keeps the old ones, and is undone."""
-        self._metrics.transaction("undone")
+        self._metrics.transactions.labels("undone").inc()
         with self._changed:
             self._left.append(self._hands)
             self._hands = _Hands(taken=self._hands.taken)
@@ -277,20 +278,20 @@ class Pipeline:
         try:
             positions = self._publisher.publish(answers, lambda: generation == self._generation)
         except RefusedError:
-            self._metrics.transaction("refused")
+            self._metrics.transactions.labels("refused").inc()
             raise
         except AbortedError as reason:
             if hands is not self._hands:
                 return
             log.warning("going back to the committed offsets: %s", reason)
-            self._metrics.transaction("undone")
+            self._metrics.transactions.labels("undone").inc()
             self._standstill.undone(str(reason))
             self.abandon()
             self._undone.set()
             self._start_anew(hands)
         else:
             self._standstill.over()
-            self._metrics.transaction("committed")
+            self._metrics.transactions.labels("committed").inc()
             commit_seconds = self._publisher.calls.seconds("commit_transaction")
             self._metrics.committed(answers, time.monotonic() - started, commit_seconds)
             self._metrics.lag.committed(positions)
@@ -307,7 +308,7 @@ class Pipeline:
             except AbortedError as error:
                 self.waits_for = f"Kafka has not given us our transactional id yet: {error}"
                 log.warning(self.waits_for)
-                self._metrics.transaction("undone")
+                self._metrics.transactions.labels("undone").inc()
                 time.sleep(RETRY_SECONDS)
 
     def _publish_alone(self, hands: _Hands, generation: int, answer: Answer, refusal: RefusedError) -> None:

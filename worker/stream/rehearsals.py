@@ -55,7 +55,7 @@ class Rehearsals:
                 )
             # All that this worker can have in hand before it commits the first of it.
             self._running = Rehearsal(self._settings, due, DEPTH * self._settings.worker.batch_events)
-            self._metrics.rehearsal()
+            self._metrics.rehearsals.inc()
         why = "workers have ended at its next events, which are being tried in another process"
         return {place.partition: why for place in due}
 

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from schemas import kafka
 from schemas.settings import Settings
 from worker.kafka.errors import raise_if_final
-from worker.monitoring.lag_metrics import LagMetrics
+from worker.monitoring.statistics import LagMetrics
 
 log = logging.getLogger(__name__)
 

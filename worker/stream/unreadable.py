@@ -115,7 +115,7 @@ class Unreadable:
         )
         self._consumer.pause([TopicPartition(*place)])
         self._held[place] = _Held(position, first, ReadAside(self._settings, place, position, first))
-        self._metrics.read_aside()
+        self._metrics.read_aside.inc()
 
     def _position(self, place: Partition, first: int) -> int:
         """The next offset that is wanted: the batch's first, unless reading has begun inside the batch."""
