@@ -8,11 +8,14 @@ from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 import worker.kafka.producer
 import worker.stream.loop
 import worker.stream.offsets
+import worker.stream.polling
 import worker.stream.publisher
 from worker.events import Event, positions_after
+from worker.stream.session import Change
 
 Publisher: Any = worker.stream.publisher.Publisher
 Transaction: Any = worker.kafka.producer.Transaction
+Polling: Any = worker.stream.polling.Polling
 Positions: Any = worker.stream.offsets.Positions
 Stream: Any = worker.stream.loop.Stream
 
@@ -35,10 +38,11 @@ def positions_from_memory() -> None:
     """After an unknown outcome, go on from where the consumer stands instead of asking the brokers."""
 
     def rewind(itself: Any) -> None:
-        itself._taken.clear()
+        itself._polling.taken.clear()
         if itself._pipeline.drain(5.0):
-            itself._pipeline.resume()
-            itself._rewinding = False
+            itself._session.apply(Change.DRAINED)  # and none of its orders but two
+            itself._partitions.resume()
+            itself._session.epoch.begin()
 
     Stream._rewind = rewind
 
@@ -57,14 +61,14 @@ def results_before_offsets() -> None:
 
 def offsets_before_the_work() -> None:
     """Commit the offsets of what was polled at once, and nothing with the results."""
-    take = Stream._take
+    take = Polling.take
 
     def take_and_commit(itself: Any, events: list[Event]) -> None:
         take(itself, events)
         if events:
-            itself._consumer.commit(offsets=positions_after(events), asynchronous=False)
+            itself._member.commit(offsets=positions_after(events), asynchronous=False)
 
-    Stream._take = take_and_commit
+    Polling.take = take_and_commit
     Transaction.send_offsets = lambda *_: None
 
 

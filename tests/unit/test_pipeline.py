@@ -1,4 +1,4 @@
-"""Batches are published in order, once, and never after their generation has ended."""
+"""Batches are published in order, once, and never after their epoch has ended."""
 
 import threading
 import time
@@ -20,6 +20,7 @@ from worker.monitoring.threads import Cancellation
 from worker.stream import alone
 from worker.stream.pipeline import DEPTH, Pipeline
 from worker.stream.publisher import Publisher
+from worker.stream.session import Epoch
 
 SECONDS = 5.0
 
@@ -78,15 +79,33 @@ def publisher() -> FakePublisher:
     return FakePublisher()
 
 
-def running(publisher: FakePublisher, answer: Callable[..., list[Answer]] = answers) -> Pipeline:
-    pipeline = Pipeline(answer, last_resort, publisher, Metrics(CollectorRegistry()), Latest())
+@pytest.fixture
+def epoch() -> Epoch:
+    return Epoch()
+
+
+def created(
+    publisher: FakePublisher,
+    answer: Callable[..., list[Answer]] = answers,
+    *,
+    transaction_bytes: int = 2**20,
+    epoch: Epoch | None = None,
+) -> Pipeline:
+    metrics = Metrics(CollectorRegistry())
+    return Pipeline(answer, last_resort, publisher, metrics, Latest(), transaction_bytes, epoch or Epoch())
+
+
+def running(
+    publisher: FakePublisher, answer: Callable[..., list[Answer]] = answers, epoch: Epoch | None = None
+) -> Pipeline:
+    pipeline = created(publisher, answer, epoch=epoch)
     pipeline.start()
     return pipeline
 
 
 @pytest.fixture
-def pipeline(publisher: FakePublisher) -> Iterator[Pipeline]:
-    pipeline = running(publisher)
+def pipeline(publisher: FakePublisher, epoch: Epoch) -> Iterator[Pipeline]:
+    pipeline = running(publisher, epoch=epoch)
     yield pipeline
     assert pipeline.close(SECONDS)
 
@@ -112,7 +131,7 @@ def test_publishes_in_order_although_a_later_batch_is_answered_first(publisher: 
 
 def test_a_transaction_holds_no_more_bytes_than_it_may(publisher: FakePublisher) -> None:
     """Dead letters are as large as their events: what is too much for a transaction's time would be aborted for ever."""
-    pipeline = Pipeline(answers, last_resort, publisher, Metrics(CollectorRegistry()), Latest(), 100)
+    pipeline = created(publisher, transaction_bytes=100)
     publisher.gate.clear()
     pipeline.start()
     for offset, size in enumerate((1, 60, 40, 10, 500, 5)):
@@ -157,23 +176,23 @@ def test_what_waits_for_its_commit_is_not_being_answered(
     assert pipeline.drain(SECONDS)
 
 
-def test_what_was_abandoned_is_not_published(pipeline: Pipeline, publisher: FakePublisher) -> None:
+def test_batches_of_an_ended_epoch_are_not_published(
+    pipeline: Pipeline, publisher: FakePublisher, epoch: Epoch
+) -> None:
     publisher.gate.clear()
     pipeline.submit([event(0)], "size")
     pipeline.submit([event(1)], "size")
     pipeline.abandon()
     publisher.gate.set()
     assert pipeline.drain(SECONDS)
-    pipeline.resume()
+    epoch.begin()
     pipeline.submit([event(0)], "size")
 
     assert pipeline.drain(SECONDS)
     assert publisher.offsets == [0]
 
 
-def test_undone_ends_the_generation_and_asks_for_a_rewind(
-    pipeline: Pipeline, publisher: FakePublisher
-) -> None:
+def test_an_abort_ends_the_epoch_and_asks_for_a_rewind(pipeline: Pipeline, publisher: FakePublisher) -> None:
     def once(answers: Sequence[Answer]) -> None:
         publisher.fail = lambda _: None
         raise AbortedError("the commit timed out")
@@ -235,7 +254,7 @@ def undone() -> None:
 
 @pytest.mark.parametrize("end", [fenced, undone])
 def test_a_call_that_hangs_is_left_behind(
-    pipeline: Pipeline, publisher: FakePublisher, end: Callable[[], None]
+    pipeline: Pipeline, publisher: FakePublisher, epoch: Epoch, end: Callable[[], None]
 ) -> None:
     """Its batch is undone, a new producer goes on, and what the call says in the end counts for nothing."""
     hanging = Hanging(publisher, end)
@@ -249,7 +268,7 @@ def test_a_call_that_hangs_is_left_behind(
     assert publisher.starts == 1
     assert pipeline.take_undone()
     assert pipeline.left_behind == 1
-    pipeline.resume()
+    epoch.begin()
     pipeline.submit([event(0), event(1)], "size")
     assert pipeline.drain(SECONDS)
     hanging.let_go.set()
@@ -264,8 +283,8 @@ def test_a_call_that_hangs_is_left_behind(
     assert publisher.offsets == [0, 1, 2]
 
 
-def test_what_was_polled_before_the_rewind_is_not_published(
-    pipeline: Pipeline, publisher: FakePublisher
+def test_events_polled_between_an_abort_and_the_rewind_are_not_published(
+    pipeline: Pipeline, publisher: FakePublisher, epoch: Epoch
 ) -> None:
     """It lies beyond what was undone: its offsets would skip that."""
 
@@ -281,7 +300,7 @@ def test_what_was_polled_before_the_rewind_is_not_published(
 
     assert pipeline.drain(SECONDS)
     assert publisher.offsets == []
-    pipeline.resume()
+    epoch.begin()
     pipeline.submit([event(0), event(1)], "size")
     assert pipeline.drain(SECONDS)
     assert publisher.offsets == [0, 1]

@@ -16,10 +16,10 @@ Trigger = Literal["size", "deadline", "drained", "revoked"]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events in the order in which they were polled, of the assignments that `generation` stands for."""
+    """Events in the order in which they were polled, under the assignment that `epoch` numbers."""
 
     events: Sequence[Event]
-    generation: int
+    epoch: int
     size: int = 0  # in bytes
 
 

@@ -14,6 +14,7 @@ from worker.kafka.calls import close_aside
 from worker.kafka.errors import raise_if_final
 from worker.stream.answered import Answered, AnsweredReader, Reading
 from worker.stream.origin import Origin, Seen
+from worker.stream.session import Member
 
 log = logging.getLogger(__name__)
 
@@ -246,14 +247,14 @@ class Positions:
         return found
 
 
-def go_to(consumer: Consumer, positions: Sequence[TopicPartition]) -> None:
+def go_to(member: Member, positions: Sequence[TopicPartition]) -> None:
     """Go on at these positions of assigned partitions; what was fetched from elsewhere is dropped.
 
     Assigned anew, because `seek` refuses a partition whose last fetch failed or has not begun.
     """
     if positions:
-        consumer.incremental_unassign(list(positions))
-        consumer.incremental_assign(list(positions))
+        member.incremental_unassign(list(positions))
+        member.incremental_assign(list(positions))
 
 
 def _sound(places: list[TopicPartition]) -> list[TopicPartition]:

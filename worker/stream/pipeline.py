@@ -3,9 +3,8 @@
     poll ─▶ submit ─▶ answer (threads) ─▶ publish (one thread) ─▶ committed
                                              └─ undone ─▶ abandon, and the poll rewinds
 
-Everything is bounded by `DEPTH`. A batch belongs to a generation; `abandon` ends the generation, and what belongs to
-an ended one is dropped wherever it is. The next begins only with `resume`, once the positions are set anew: what is
-polled in between lies beyond what was undone, and to commit it would skip that.
+At most `DEPTH` batches are in flight. A batch carries the epoch of its assignment; `abandon` ends the epoch, and a batch of an
+ended epoch is dropped wherever it is.
 """
 
 import logging
@@ -24,6 +23,7 @@ from worker.monitoring.page import Latest
 from worker.monitoring.threads import Cancellation, start_vital
 from worker.stream.alone import Alone, Standstill
 from worker.stream.publisher import Publisher
+from worker.stream.session import Epoch
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,8 @@ class Pipeline:
         publisher: Publisher,
         metrics: Metrics,
         latest: Latest,
-        transaction_bytes: int = 8 * 2**20,
+        transaction_bytes: int,
+        epoch: Epoch,
     ) -> None:
         self._answer = answer
         self._last_resort = last_resort
@@ -66,9 +67,7 @@ class Pipeline:
         self._transaction_bytes = transaction_bytes  # of the events in one that holds several batches
         self._metrics = metrics
         self._latest = latest
-        self._generation = 0
-        self._resumed = 0  # the generation of what is polled; an ended one from `abandon` to `resume`
-        self._cancellation = Cancellation()  # of the batches of that generation
+        self._epoch = epoch
         self._undone = threading.Event()
         self._failure: BaseException | None = None
         self._in_flight = 0
@@ -107,10 +106,10 @@ class Pipeline:
 
     def submit(self, events: Sequence[Event], trigger: Trigger, size: int = 0) -> None:
         """Take a batch of `size` bytes; the caller has seen that there is room, or waits for all of it to end."""
-        batch = Batch(events, self._resumed, size)
+        batch = Batch(events, self._epoch.begun, size)
         self._metrics.batches.labels(trigger).inc()
         self._metrics.batch_events.observe(len(events))
-        future = self._answerers.submit(self._answer, events, self._cancellation)
+        future = self._answerers.submit(self._answer, events, self._epoch.cancellation)
         with self._changed:
             self._in_flight += 1
             self._answering += 1
@@ -127,27 +126,16 @@ class Pipeline:
         return self._wait(lambda: self._in_flight == 0, seconds)
 
     def abandon(self) -> None:
-        """Drop everything in flight, and what is submitted before `resume`; only what is being committed may still be."""
+        """End the epoch: every batch in flight is dropped, except one that is being committed."""
         with self._changed:
-            self._generation += 1
-            self._cancellation.cancel()
+            self._epoch.end()
             self._changed.notify_all()
-
-    def resume(self) -> None:
-        """Begin a generation: nothing is in flight, and the positions are what Kafka has committed."""
-        with self._changed:
-            self._resumed, self._cancellation = self._generation, Cancellation()
 
     def take_undone(self) -> bool:
         """Whether something was undone since the last call: the positions must be read back from Kafka."""
         undone = self._undone.is_set()
         self._undone.clear()
         return undone
-
-    @property
-    def undone(self) -> bool:
-        """Whether `take_undone` would say so."""
-        return self._undone.is_set()
 
     @property
     def standstill(self) -> str | None:
@@ -165,8 +153,7 @@ class Pipeline:
         with self._changed:
             self._left.append(self._hands)
             self._hands = _Hands(taken=self._hands.taken)
-            self._generation += 1
-            self._cancellation.cancel()
+            self._epoch.end()
             self._undone.set()
             self._publisher.discard()
         self.start()
@@ -202,8 +189,8 @@ class Pipeline:
             self._put_down(hands)
         while taken := self._next(hands):
             try:
-                generation = self._generation
-                self._publish(hands, generation, self._answers_of(taken, generation))
+                epoch = self._epoch.current
+                self._publish(hands, epoch, self._answers_of(taken, epoch))
             finally:
                 self._put_down(hands)
 
@@ -251,32 +238,32 @@ class Pipeline:
             hands.taken = len(taken)
         return taken
 
-    def _answers_of(self, taken: Sequence[_Submitted], generation: int) -> list[Answer]:
+    def _answers_of(self, taken: Sequence[_Submitted], epoch: int) -> list[Answer]:
         """The answers of the batches that are still ours, in order."""
         answers: list[Answer] = []
         for batch, future in taken:
             with suppress(AbandonedError, CancelledError):
-                answers += future.result() if batch.generation == generation else []
+                answers += future.result() if batch.epoch == epoch else []
         return answers
 
-    def _publish(self, hands: _Hands, generation: int, answers: list[Answer]) -> None:
+    def _publish(self, hands: _Hands, epoch: int, answers: list[Answer]) -> None:
         if not answers:
             return
         try:
-            self._attempt(hands, generation, answers)
+            self._attempt(hands, epoch, answers)
         except RefusedError as refusal:
             if len(answers) > 1:  # halve what is refused, down to the event
                 middle = len(answers) // 2
-                self._publish(hands, generation, answers[:middle])
-                self._publish(hands, generation, answers[middle:])
+                self._publish(hands, epoch, answers[:middle])
+                self._publish(hands, epoch, answers[middle:])
             else:
-                self._publish_alone(hands, generation, answers[0], refusal)
+                self._publish_alone(hands, epoch, answers[0], refusal)
 
-    def _attempt(self, hands: _Hands, generation: int, answers: Sequence[Answer]) -> None:
+    def _attempt(self, hands: _Hands, epoch: int, answers: Sequence[Answer]) -> None:
         """Publish once; what is undone is left to the rewind. Raises RefusedError."""
         started = time.monotonic()
         try:
-            positions = self._publisher.publish(answers, lambda: generation == self._generation)
+            positions = self._publisher.publish(answers, lambda: epoch == self._epoch.current)
         except RefusedError:
             self._metrics.transactions.labels("refused").inc()
             raise
@@ -311,18 +298,19 @@ class Pipeline:
                 self._metrics.transactions.labels("undone").inc()
                 time.sleep(RETRY_SECONDS)
 
-    def _publish_alone(self, hands: _Hands, generation: int, answer: Answer, refusal: RefusedError) -> None:
+    def _publish_alone(self, hands: _Hands, epoch: int, answer: Answer, refusal: RefusedError) -> None:
         alone = Alone(self._last_resort, self._standstill)
         alone.publish(
             answer,
             refusal,
-            attempt=lambda one: self._attempt(hands, generation, [one]),
-            wait=lambda seconds: self._stays_ours(hands, generation, seconds),
+            attempt=lambda one: self._attempt(hands, epoch, [one]),
+            wait=lambda seconds: self._stays_ours(hands, epoch, seconds),
         )
 
-    def _stays_ours(self, hands: _Hands, generation: int, seconds: float) -> bool:
+    def _stays_ours(self, hands: _Hands, epoch: int, seconds: float) -> bool:
         """Whether this thread may go on with a batch after a wait, which ends as soon as it may not."""
         with self._changed:
             return not self._changed.wait_for(
-                lambda: hands is not self._hands or generation != self._generation or self._closing, seconds
+                lambda: hands is not self._hands or epoch != self._epoch.current or self._closing,
+                seconds,
             )

@@ -19,6 +19,7 @@ from schemas import kafka
 from schemas.settings import Settings
 from worker.kafka.errors import raise_if_final
 from worker.monitoring.statistics import LagMetrics
+from worker.stream.session import Member
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,9 @@ Tail = tuple[int, int]  # the position that was read from, and the end up to whi
 class Tails:
     """Used by the thread that polls; `look` never waits for what is read."""
 
-    def __init__(self, settings: Settings, consumer: Consumer, lag: LagMetrics) -> None:
+    def __init__(self, settings: Settings, member: Member, lag: LagMetrics) -> None:
         self._settings = settings
-        self._consumer = consumer
+        self._member = member
         self._lag = lag
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tails")
         self._answer: Future[dict[int, Tail]] | None = None
@@ -67,7 +68,7 @@ class Tails:
             tails = {n: end for n, (begin, end) in answer.result().items() if now.get(n) == begin}
             places = [TopicPartition(topic, number, end) for number, end in tails.items()]
             if places:
-                self._consumer.commit(offsets=places, asynchronous=False)
+                self._member.commit(offsets=places, asynchronous=False)
                 self._lag.committed(places)
         except KafkaException as exception:  # a rebalance, or brokers away: looked for again
             raise_if_final(exception.args[0])

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 from schemas.settings import Settings
 from worker.events import CopiedEvent, Partition, partition_of
@@ -19,6 +19,7 @@ from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.stream.offsets import go_to
 from worker.stream.read_aside import ReadAside
+from worker.stream.session import Member
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ class _Held:
 class Unreadable:
     """Used by the thread that polls, and by the callbacks of its consumer."""
 
-    def __init__(self, settings: Settings, consumer: Consumer, health: Health, metrics: Metrics) -> None:
-        self._settings, self._consumer = settings, consumer
+    def __init__(self, settings: Settings, member: Member, health: Health, metrics: Metrics) -> None:
+        self._settings, self._member = settings, member
         self._health, self._metrics = health, metrics
         self._begun: dict[Partition, int] = {}
         self._strikes = Strikes()
@@ -64,7 +65,7 @@ class Unreadable:
         """Reading begins anew at these positions; called before the consumer is set to them."""
         held = self._drop(positions)
         if held:  # a partition that is assigned in pause is left alone for a second
-            self._consumer.resume(held)
+            self._member.resume(held)
         self._begun |= {(p.topic, p.partition): p.offset for p in positions}
 
     def gone(self, partitions: Sequence[TopicPartition]) -> None:
@@ -105,7 +106,7 @@ class Unreadable:
         if not straight_on and not self._strikes.out(message):
             # What the client may have read behind the batch is dropped.
             self._begun[place] = position
-            go_to(self._consumer, [TopicPartition(*place, position)])
+            go_to(self._member, [TopicPartition(*place, position)])
             return
         log.warning(
             "cannot decode the batch of %s-%d@%d (%s): reading it in another process",
@@ -113,7 +114,7 @@ class Unreadable:
             first,
             error.str(),
         )
-        self._consumer.pause([TopicPartition(*place)])
+        self._member.pause([TopicPartition(*place)])
         self._held[place] = _Held(position, first, ReadAside(self._settings, place, position, first))
         self._metrics.read_aside.inc()
 
@@ -122,7 +123,7 @@ class Unreadable:
         begun = self._begun.get(place, first)
         if begun >= 0:
             return max(begun, first)
-        read_before = self._consumer.position([TopicPartition(*place)])[0].offset >= 0
+        read_before = self._member.position([TopicPartition(*place)])[0].offset >= 0
         return first if read_before else begun
 
     def _go_on(
@@ -134,7 +135,7 @@ class Unreadable:
         position = TopicPartition(*place, next_offset)
         self.begun([position])
         self._after[place] = next_offset
-        go_to(self._consumer, [position])
+        go_to(self._member, [position])
         return list(events)
 
     def _wait(self, place: Partition, held: _Held, problem: str | None) -> None:
