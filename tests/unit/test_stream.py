@@ -14,7 +14,6 @@ from worker.monitoring.metrics import Metrics
 from worker.monitoring.page import Latest
 from worker.process import Stopping
 from worker.serving import Answerer
-from worker.stream import loop as module
 from worker.stream import offsets as positions
 from worker.stream.answered import Reading
 from worker.stream.loop import Stream
@@ -96,7 +95,6 @@ def test_what_was_just_assigned_is_neither_paused_nor_resumed(
     """librdkafka could drop where to begin, and the partition would stand still (its issues 2190 and 5591)."""
     # Given a group in which this happens
     group = Group(*happenings)
-    monkeypatch.setattr(module, "Consumer", lambda _: group)
     monkeypatch.setattr(positions, "AnsweredReader", Answers)
     monkeypatch.setattr(AdminProcess, "call", lambda *_, **__: {})
     monkeypatch.setattr(Publisher, "start", lambda _: None)
@@ -114,6 +112,7 @@ def test_what_was_just_assigned_is_neither_paused_nor_resumed(
         Metrics(CollectorRegistry()),
         Latest(),
         stopping,
+        connect=lambda _: group,
     ).run()
     # Then nothing is assigned inside the callback, and nothing is said about a pause from an assignment on until the next
     assert group.told.count("note") == happenings.count("assign")
