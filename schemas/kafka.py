@@ -158,22 +158,6 @@ def reader(settings: KafkaSettings, group: str, own: Config | None = None) -> Co
     )
 
 
-def outcomes_turn(settings: Settings) -> Config:
-    """For the group in which outcomes workers take turns: who has the partition works, and reads nothing through it."""
-    return reader(
-        settings.kafka,
-        settings.names.outcomes_group,
-        {
-            "auto.offset.reset": "latest",
-            # One that joins takes the turn from nobody.
-            "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": settings.outcomes.session_timeout_ms,
-            "heartbeat.interval.ms": 2_000,
-            "max.poll.interval.ms": settings.worker.max_poll_interval_ms,
-        },
-    )
-
-
 def worker_consumer(settings: Settings, own: Config | None = None) -> Config:
     """For the worker: positions come from committed offsets alone, and a lost one is an error, not a silent jump."""
     worker = settings.worker

@@ -15,7 +15,7 @@ from schemas.release import CommandOutcome, ReleaseCommand
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.indexer.loop import Indexer
-from worker.kafka.records import read_releases
+from worker.kafka.reader import read_releases
 from worker.kafka.topics import ensure_topics
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics

@@ -41,7 +41,7 @@ def run_worker(settings: Settings) -> None:
         SettingsError: a setting is wrong, or Kafka or Milvus refuses this client.
         FatalKafkaError: Kafka ended this client for good; a new process can go on.
     """
-    from worker.kafka.topic_watch import TopicWatch
+    from worker.kafka.topics import TopicWatch
     from worker.monitoring.metrics import Metrics
     from worker.monitoring.page import KEPT, Access, Latest, Page
     from worker.monitoring.trend import Trend

@@ -100,7 +100,7 @@ def carry_out(settings: "Settings", order: Order, *, wait: bool, timeout_s: floa
 
 def _require_active(settings: "Settings", action: str, timeout_s: float) -> None:
     """Refuse a command without a release while none is active: no record would ever contain its status."""
-    from worker.kafka.records import read_releases
+    from worker.kafka.reader import read_releases
 
     if read_releases(settings, timeout_s).active is None:
         raise MarqueeError(f"no release is active, so there is nothing to {action}; see `marquee releases`")

@@ -8,7 +8,7 @@ import typer
 from ops.commands.options import LONGEST_S, AsJson, BootstrapServers, Prefix, finite, settings_with
 
 if TYPE_CHECKING:
-    from worker.kafka.topics import TopicState
+    from worker.kafka.cluster import TopicState
 
 _SHOWN = ("cleanup.policy", "message.timestamp.type", "max.message.bytes")
 
@@ -45,7 +45,7 @@ def topics(
     --check, if a topic is missing.
     """
     from schemas import registry
-    from worker.kafka.topic_checks import faults
+    from worker.kafka.faults import faults
     from worker.kafka.topics import ensure_topics, fix_topics, topic_states
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)

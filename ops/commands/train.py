@@ -143,7 +143,7 @@ def reindexed(settings: "Settings") -> "Iterator[None]":
     from rich.progress import Progress as Bar
 
     from ops.deployment.indexing import index
-    from worker.kafka.records import read_releases
+    from worker.kafka.reader import read_releases
     from worker.release.store import ReleaseStore
 
     read_releases(settings, KAFKA_SECONDS)

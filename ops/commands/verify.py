@@ -80,7 +80,7 @@ def verify(
 
 def _served(settings: "Settings", release: str | None, timeout_s: float) -> tuple[str, str]:
     """Name and collection of the release that is wanted."""
-    from worker.kafka.records import read_releases
+    from worker.kafka.reader import read_releases
 
     view = read_releases(settings, timeout_s)
     if release is None:

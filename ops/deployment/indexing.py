@@ -7,7 +7,7 @@ from producer.commands import NoOutcomeError, send_command, wait_for_outcome
 from schemas.errors import MarqueeError
 from schemas.release import ReleaseCommand
 from schemas.settings import Settings
-from worker.kafka.records import ReleasesReader
+from worker.kafka.reader import ReleasesReader
 from worker.release.store import ReleaseStore
 
 INDEX_TIMEOUT_S = 600.0

@@ -80,7 +80,7 @@ def canary_comparisons(settings: Settings, timeout_s: float) -> list[Comparison]
 
     The counts are of ten minutes: those in which it began are left out, once there are later ones.
     """
-    from worker.kafka.records import read_releases
+    from worker.kafka.reader import read_releases
 
     view = read_releases(settings, timeout_s)
     if view.trial is None or view.trial.kind != "canary" or view.active is None:

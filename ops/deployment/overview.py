@@ -15,7 +15,7 @@ from schemas.release import WorkerRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.indexer.retention import has_our_name, named_collections
-from worker.kafka.records import read_releases
+from worker.kafka.reader import read_releases
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus
 

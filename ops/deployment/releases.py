@@ -14,7 +14,7 @@ from schemas.manifest import Evaluation, Manifest
 from schemas.release import TrialRecord, WorkerRecord, now
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker.kafka.records import read_releases
+from worker.kafka.reader import read_releases
 from worker.release.store import ReleaseStore
 
 _ANSWER_SECONDS = 2.0

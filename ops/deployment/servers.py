@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from ops.deployment.finding import Finding, note, ok, wrong
 from schemas.errors import MarqueeError
 from schemas.settings import Settings
-from worker.kafka.topic_checks import CREATE, UNREAD_REMEDY, Fault, faults, unreadable
-from worker.kafka.topics import TopicState, topic_states
+from worker.kafka.cluster import TopicState
+from worker.kafka.faults import CREATE, UNREAD_REMEDY, Fault, faults, unreadable
+from worker.kafka.topics import topic_states
 
 
 def servers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
@@ -98,7 +99,7 @@ def _brokers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
 def _milvus(settings: Settings, timeout_s: float) -> Iterator[Finding]:
     from worker.indexer.ownership import owner_of
     from worker.indexer.retention import has_our_name, named_collections
-    from worker.kafka.records import read_releases
+    from worker.kafka.reader import read_releases
     from worker.retrieval.milvus import Milvus
 
     limited = settings.milvus.model_copy(update={"timeout_s": min(timeout_s, settings.milvus.timeout_s)})
@@ -148,7 +149,7 @@ def _store(settings: Settings) -> Finding:
 
 def _active_release(settings: Settings, timeout_s: float) -> Iterator[Finding]:
     """Workers that serve go on without the files; one that starts needs them."""
-    from worker.kafka.records import read_releases
+    from worker.kafka.reader import read_releases
     from worker.release.store import ReleaseStore
 
     try:

@@ -26,7 +26,7 @@ def similar_movies(
         UnreachableError: Kafka cannot be reached.
     """
     from producer.withdrawals import read_withdrawals
-    from worker.kafka.records import read_releases
+    from worker.kafka.reader import read_releases
     from worker.release.store import ReleaseStore
 
     view = read_releases(settings, timeout_s)

@@ -41,7 +41,7 @@ def index(
     """
     from ops.deployment.indexing import newest
     from producer.commands import send_command
-    from worker.kafka.records import read_releases
+    from worker.kafka.reader import read_releases
 
     command = ReleaseCommand(action="index", release=newest(settings))
     send_command(settings, command, SEND_SECONDS)

@@ -11,7 +11,7 @@ from schemas.settings import Settings
 from tests.activation import activate
 from tests.integration.test_worker import publish
 from tests.processes import Process, wait_for
-from worker.kafka.records import read_releases
+from worker.kafka.reader import read_releases
 
 pytestmark = pytest.mark.timeout(300)
 

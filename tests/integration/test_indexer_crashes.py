@@ -21,7 +21,7 @@ from tests.processes import Process, wait_for
 from worker.indexer.commands import Commands
 from worker.indexer.loop import Indexer
 from worker.indexer.state import StateWriter
-from worker.kafka.records import read_releases
+from worker.kafka.reader import read_releases
 from worker.kafka.topics import ensure_topics
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics

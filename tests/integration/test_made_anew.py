@@ -14,8 +14,8 @@ from schemas.settings import Settings
 from tests.activation import activate
 from tests.integration.test_outcomes import People, counted
 from tests.processes import Process, wait_for
-from worker.kafka.records import read_releases
-from worker.kafka.topic_ids import topic_ids
+from worker.kafka.admin import topic_ids
+from worker.kafka.reader import read_releases
 from worker.kafka.topics import ensure_topics
 from worker.outcomes.segments import UNKNOWN, Segments
 

@@ -23,12 +23,11 @@ from tests.integration.test_topics import create, states
 from tests.processes import Process, wait_for
 from worker.errors import AbortedError
 from worker.indexer.membership import Membership
-from worker.kafka import topic_watch
-from worker.kafka.leader import Turn
-from worker.kafka.topic_watch import TopicWatch
-from worker.kafka.topics import ensure_topics
+from worker.kafka import topics as module
+from worker.kafka.topics import TopicWatch, ensure_topics
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
+from worker.outcomes.loop import outcomes_member
 from worker.process import Stopping
 
 TIMEOUT = 30.0
@@ -118,7 +117,7 @@ def test_a_prefix_that_kafka_cannot_tell_from_another_s_is_named(kafka_settings:
 def test_a_running_process_notices_a_change_and_its_mending(
     kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(topic_watch, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.1)
     health, names = Health(), kafka_settings.names
     with caplog.at_level(logging.WARNING), TopicWatch(kafka_settings, "worker", health) as topics:
         topics.wait(Stopping().wait)
@@ -143,12 +142,12 @@ def test_commands_of_another_partition_are_no_commands(kafka_settings: Settings)
     producer.produce(topic, b"command", partition=0)
     assert producer.flush(TIMEOUT) == 0
 
-    membership = Membership(kafka_settings, Health(), IndexerMetrics(CollectorRegistry()), Stopping())
+    membership = Membership(kafka_settings, Health(), IndexerMetrics(CollectorRegistry()))
     try:
         membership.join()
         message = wait_for("the command", lambda: membership.poll(0.1))
         assert (message.partition(), message.value()) == (0, b"command")
-        assert membership.has_commands
+        assert membership.leads
     finally:
         membership.close()
 
@@ -158,20 +157,22 @@ def test_of_two_outcomes_workers_one_works_whatever_partitions_the_other_has(
 ) -> None:
     ensure_topics(kafka_settings, TIMEOUT)
     grow(kafka_settings, kafka_settings.names.outcomes, 3)
-    turns = [Turn(kafka_settings), Turn(kafka_settings)]
+    members = [outcomes_member(kafka_settings) for _ in range(2)]
+    for member in members:
+        member.join()
 
     def shared() -> bool:
-        for turn in turns:
+        for member in members:
             with suppress(AbortedError):  # the first partition moves: a term ends, and another begins
-                turn.keep(0.1)
-        assert sum(turn.ours and not turn._lost for turn in turns) <= 1
-        return all(turn._consumer.assignment() for turn in turns)
+                member.poll(0.1)
+        assert sum(member.leads and not member._lost for member in members) <= 1
+        return all(member.consumer.assignment() for member in members)
 
     try:
         wait_for("partitions for both", shared)
     finally:
-        for turn in turns:
-            turn.close()
+        for member in members:
+            member.close()
 
 
 def test_status_misses_every_topic_of_the_table(kafka_settings: Settings) -> None:

@@ -13,7 +13,8 @@ from schemas import kafka
 from schemas.dead_letter import HEADROOM_BYTES
 from schemas.errors import SettingsError, UnreachableError
 from schemas.settings import Settings, load_settings
-from worker.kafka.topics import TopicState, ensure_topics, topic_states
+from worker.kafka.cluster import TopicState
+from worker.kafka.topics import ensure_topics, topic_states
 
 TIMEOUT = 20.0
 

@@ -15,7 +15,7 @@ from schemas.recommendation import Recommendation
 from schemas.settings import Settings
 from tests.commands import marquee
 from tests.processes import Process, wait_for
-from worker.kafka.records import read_releases
+from worker.kafka.reader import read_releases
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
 from worker.serving.candidate import share_of

@@ -10,8 +10,8 @@ from schemas.errors import UnreachableError
 from schemas.kafka import watermarks
 from schemas.settings import Settings
 from tests.faults.reading import cluster_state
-from worker.kafka import compacted
-from worker.kafka.compacted import CompactedReader
+from worker.kafka import reader as module
+from worker.kafka.reader import CompactedReader
 
 TIMEOUT = 30.0
 
@@ -91,7 +91,7 @@ def test_a_reader_that_nobody_answers_goes_on_with_a_new_client(
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return watermarks(consumer, place, timeout_s)
 
-    monkeypatch.setattr(compacted, "watermarks", answered_to_others)
+    monkeypatch.setattr(module, "watermarks", answered_to_others)
     publish(b"after")
     # Then it says what it was told, and goes on, with what came since and nothing twice
     with pytest.raises(UnreachableError, match="Timed out"):

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.errors import SettingsError, UnreachableError
-from worker.kafka.aside import AdminProcess
+from worker.kafka.admin import AdminProcess
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_child_that_aborts_is_replaced(process: AdminProcess) -> None:
 
 def test_a_child_that_hangs_is_ended(process: AdminProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     process.call(os.getpid, seconds=10)
-    monkeypatch.setattr("worker.kafka.aside._START_SECONDS", 0.0)
+    monkeypatch.setattr("worker.kafka.admin._START_SECONDS", 0.0)
     with pytest.raises(UnreachableError):
         process.call(time.sleep, 600, seconds=0.2)
 

@@ -9,9 +9,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.settings import Settings
-from worker.kafka import reconciliation
-from worker.kafka.aside import AdminProcess
-from worker.kafka.reconciliation import TOLD_SECONDS, Reconciliation
+from worker.kafka import admin
+from worker.kafka.admin import TOLD_SECONDS, AdminProcess, Reconciliation
 
 
 def partitions(*numbers: int) -> list[SimpleNamespace]:
@@ -66,8 +65,9 @@ class AtOnce:
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Iterator[Group]:
     group = Group()
-    monkeypatch.setattr(reconciliation, "AdminClient", lambda _: group)
-    monkeypatch.setattr(reconciliation, "ThreadPoolExecutor", AtOnce)
+    monkeypatch.setattr(admin, "_admins", {})
+    monkeypatch.setattr(admin, "AdminClient", lambda _: group)
+    monkeypatch.setattr(admin, "ThreadPoolExecutor", AtOnce)
     monkeypatch.setattr(AdminProcess, "call", lambda _, call, *arguments, **__: call(*arguments))
     monkeypatch.setattr(time, "monotonic", lambda: group.now)
     yield group

@@ -8,7 +8,7 @@ from confluent_kafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from schemas.settings import Settings, load_settings
-from worker.kafka.aside import AdminProcess
+from worker.kafka.admin import AdminProcess
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.page import Latest

@@ -11,8 +11,8 @@ from schemas.names import Names
 from schemas.published import asyncapi
 from schemas.release import ReleaseCommand
 from schemas.topics import LARGEST_BYTES, MAX_BYTES, MESSAGES, TOPICS, Message, Role, Topic
-from worker.kafka.topic_admin import TopicState
-from worker.kafka.topic_checks import Fault, faults, unreadable, waiting
+from worker.kafka.cluster import TopicState
+from worker.kafka.faults import Fault, faults, unreadable, waiting
 from worker.kafka.topics import planned_topics
 
 NAMES = Names("p.")
@@ -55,7 +55,7 @@ def test_a_topic_that_is_added_to_the_table_is_everywhere(monkeypatch: pytest.Mo
         "ops.deployment.acls",
         "ops.reference.pages",
         "worker.kafka.topics",
-        "worker.kafka.topic_checks",
+        "worker.kafka.faults",
     ):
         monkeypatch.setattr(f"{module}.TOPICS", (*TOPICS, histories))
     monkeypatch.setattr("schemas.published.MESSAGES", (*MESSAGES, message))
@@ -147,14 +147,14 @@ def test_a_cleanup_that_loses_records_is_waited_for_and_can_be_set(
     (fault,) = broken(topic, cleanup_policy=policy)
     assert (fault.topic, fault.setting, fault.severity) == (getattr(NAMES, topic), "cleanup.policy", "stops")
     assert fault.waiting == roles
-    assert str(fault.mend) in fault.remedy
+    assert str(fault.value) in fault.remedy
     assert fault.topic in str(fault)
 
 
 @pytest.mark.parametrize("topic", [topic.name for topic in TOPICS if topic.single])
 def test_more_than_one_partition_is_named_with_what_is_lost(topic: str) -> None:
     (fault,) = broken(topic, partitions=3)
-    assert (fault.setting, fault.severity, fault.mend) == ("partitions", "stops", None)
+    assert (fault.setting, fault.severity, fault.value) == ("partitions", "stops", None)
     assert "delete the topic" in fault.remedy
     assert str(next(row.if_made_anew for row in TOPICS if row.name == topic)) in fault.remedy
 

@@ -8,8 +8,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.settings import load_settings
-from worker.kafka import topic_admin
-from worker.kafka.topics import MAX_BYTES, ensure_topics
+from schemas.topics import MAX_BYTES
+from worker.kafka import cluster
+from worker.kafka.topics import ensure_topics
 
 
 def done(result: Any) -> "Future[Any]":
@@ -109,7 +110,7 @@ def test_a_ceiling_on_the_size_of_records_is_kept_and_said(
             made[-1].sizes = made[0].sizes | {"marquee.dead-letters": "500"}
         return made[-1]
 
-    monkeypatch.setattr(topic_admin, "AdminClient", client)
+    monkeypatch.setattr(cluster, "AdminClient", client)
 
     ensure_topics(load_settings(), timeout_s=20.0)
     assert made[0].sizes["marquee.dead-letters"] == "1000"
@@ -127,7 +128,7 @@ def test_a_broker_that_does_not_know_a_new_topic_yet_is_waited_for(monkeypatch: 
         made.append(TwoBrokers(config))
         return made[-1]
 
-    monkeypatch.setattr(topic_admin, "AdminClient", client)
+    monkeypatch.setattr(cluster, "AdminClient", client)
     settings = load_settings()
 
     ensure_topics(settings, timeout_s=20.0)

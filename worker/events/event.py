@@ -69,7 +69,7 @@ class CopiedEvent:
 
 
 def read_event(source: Partition, record: dict[str, Any]) -> CopiedEvent:
-    """The event of a record as `worker.kafka.batch_reader` writes it; a record that is too large comes without its value."""
+    """The event of a record as `worker.kafka.undecodable` writes it; a record that is too large comes without its value."""
     headers: Headers = [(name, _bytes(value)) for name, value in record["headers"]]
     kind, at_ms = record["timestamp"]
     key, value, offset = _bytes(record["key"]), _bytes(record.get("value")), record["offset"]

@@ -10,7 +10,7 @@ from worker.indexer.commands import Commands
 from worker.indexer.ownership import Ownership
 from worker.indexer.sweep import Sweep
 from worker.indexer.term import Term
-from worker.kafka.topic_watch import TopicWatch
+from worker.kafka.topics import TopicWatch
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.process import Stopping

@@ -14,7 +14,7 @@ from worker.indexer.job import Job
 from worker.indexer.membership import Membership
 from worker.indexer.state import Records, StateWriter
 from worker.indexer.sweep import Sweep
-from worker.kafka.records import ReleasesReader
+from worker.kafka.reader import ReleasesReader
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.process import Stopping
@@ -49,7 +49,7 @@ class Term:
         self._health = health
         self._metrics = metrics
         self._stopping = stopping
-        self._membership = Membership(settings, health, metrics, stopping)
+        self._membership = Membership(settings, health, metrics)
         self._reader = ReleasesReader(settings)
         self._writer = StateWriter(settings, indexer_id, self._membership.consumer)
         # Of the next command; None while the partition is another's.
@@ -76,7 +76,7 @@ class Term:
             message = self._membership.poll(_POLL_SECONDS if self._job is None else _POLL_SECONDS / 5)
             self._reader.poll(0)
             self._health.set("releases", self._reader.undecodable)
-            if self._membership.has_commands and self._place is None:
+            if self._membership.leads and self._place is None:
                 self._place = self._membership.next_place()
             if message is not None:
                 self._take(message)

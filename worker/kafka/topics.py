@@ -1,15 +1,26 @@
-"""The topics of a deployment: creates what is missing, makes what is there fit, and finds what does not (docs/contract.md)."""
+"""The topics of a deployment: created, grown, fixed and watched (docs/contract.md)."""
 
-from collections.abc import Mapping
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Self
 
-from schemas.errors import SettingsError
+from schemas.errors import MarqueeError, SettingsError, UnreachableError
 from schemas.names import Names
 from schemas.settings import Settings
-from schemas.topics import MAX_BYTES, TOPICS, Topic
-from worker.kafka.topic_admin import Cluster, NewState, TopicState
-from worker.kafka.topic_checks import Fault, faults
+from schemas.topics import MAX_BYTES, TOPICS, Role, Topic
+from worker.kafka.admin import AdminProcess
+from worker.kafka.cluster import Cluster, NewState, TopicState
+from worker.kafka.faults import UNREAD_REMEDY, Fault, faults, unreadable, waiting
+from worker.monitoring.http import Health
+from worker.monitoring.threads import start_side
 
-__all__ = ["MAX_BYTES", "TopicState", "ensure_topics", "fix_topics", "topic_states"]
+log = logging.getLogger(__name__)
+
+_TOPICS_SECONDS = 5.0
+_WAIT_SECONDS = 1.0
+# An operator's change is reported within a minute: this, and a look.
+LOOK_SECONDS = 45.0
 
 
 def planned_topics(names: Names, partitions: int, profiles_max_bytes: int) -> list[NewState]:
@@ -50,13 +61,13 @@ def topic_states(settings: Settings, timeout_s: float) -> list[TopicState]:
 
 
 def fix_topics(settings: Settings, timeout_s: float) -> list[Fault]:
-    """Set what can be set on topics that are there; gives the faults that remain. Raises as `ensure_topics`."""
+    """Change settings of existing topics, and return the faults that remain. Raises as `ensure_topics`."""
     cluster = Cluster(settings, timeout_s)
     names = settings.names
     states = {state.name: state for state in cluster.look(names.topics)}
     for fault in faults(names, states):
-        if fault.mend is not None:
-            _set(cluster, fault, fault.mend, states[names.profiles])
+        if fault.value is not None:
+            _set(cluster, fault, fault.value, states[names.profiles])
     return faults(names, {state.name: state for state in cluster.look(names.topics)})
 
 
@@ -96,3 +107,70 @@ def _fit(cluster: Cluster, topic: Topic, state: TopicState, profiles: TopicState
     cluster.enlarge(
         state.name, [str(size) for size in dict.fromkeys((wanted, own)) if there < size <= wanted]
     )
+
+
+class TopicWatch:
+    """Looks at the topics before the process polls any record, then every 45 s, in a thread that no poll waits for."""
+
+    def __init__(self, settings: Settings, role: Role, health: Health) -> None:
+        self._settings, self._role, self._health = settings, role, health
+        self._logged: set[str] = set()
+        self._left = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+
+    def wait(self, stopped: Callable[[float], bool]) -> None:
+        """Create and check the topics, for as long as Kafka is away or a fault stops this process; then watch on.
+
+        Args:
+            stopped: waits up to so many seconds, and returns whether this process has to end.
+
+        Raises:
+            SettingsError: as `ensure_topics`.
+        """
+        while not stopped(0.0):
+            self._health.turn()
+            try:
+                ensure_topics(self._settings, _TOPICS_SECONDS)
+                self._health.set("kafka", None)
+                if self._judge(topic_states(self._settings, _TOPICS_SECONDS)):
+                    break
+            except UnreachableError as error:
+                self._health.set("kafka", str(error))
+                log.warning("waiting for Kafka: %s", error)
+            stopped(_WAIT_SECONDS)
+        start_side("topics", self._run, self._left)
+
+    def _judge(self, seen: list[TopicState]) -> bool:
+        """Whether the topics keep the promises of this process; readiness and log name each fault."""
+        states = {state.name: state for state in seen}
+        found = faults(self._settings.names, states)
+        stopping = waiting(found, self._role)
+        self._health.set("topics", "; ".join(map(str, stopping)) or None)
+        unread = unreadable(states)
+        self._log(
+            *map(str, found),
+            *([f"the settings of {', '.join(unread)} may not be read; {UNREAD_REMEDY}"] if unread else []),
+        )
+        return not stopping
+
+    def _log(self, *problems: str) -> None:
+        """Log the problems that are new since the last look."""
+        for problem in problems:
+            if problem not in self._logged:
+                log.warning("%s", problem)
+        self._logged = set(problems)
+
+    def _run(self) -> None:
+        while not self._left.wait(LOOK_SECONDS):
+            try:
+                with AdminProcess() as admin:
+                    self._judge(
+                        admin.call(topic_states, self._settings, _TOPICS_SECONDS, seconds=2 * _TOPICS_SECONDS)
+                    )
+            except MarqueeError as error:  # the process' own clients report Kafka being away
+                log.debug("topics not looked at: %s", error)

@@ -28,11 +28,10 @@ from worker.events import (
     partition_of,
     size_of,
 )
-from worker.kafka.aside import AdminProcess
-from worker.kafka.errors import raise_if_final
+from worker.kafka.admin import AdminProcess, topic_ids
+from worker.kafka.errors import raise_if_final, undecodable_at
 from worker.kafka.producer import CALL_SECONDS
-from worker.kafka.topic_ids import topic_ids
-from worker.kafka.undecodable import Skipping, undecodable_at
+from worker.kafka.undecodable import Skipping
 from worker.outcomes.join import WINDOW_MS, Join
 from worker.outcomes.segments import Segments
 from worker.process import Stopping

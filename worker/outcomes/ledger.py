@@ -19,8 +19,8 @@ from schemas.feedback import (
 from schemas.settings import Settings
 from worker.errors import RefusedError
 from worker.events import Record
-from worker.kafka.compacted import CompactedReader
 from worker.kafka.producer import Transaction, TransactionalProducer
+from worker.kafka.reader import CompactedReader
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from schemas.settings import Settings
 from worker.errors import AbortedError, RefusedError
 from worker.events import Record, without_its_value
 from worker.kafka.errors import raise_if_final
-from worker.kafka.leader import Turn
-from worker.kafka.topic_watch import TopicWatch
+from worker.kafka.leader import Election
+from worker.kafka.topics import TopicWatch
 from worker.monitoring.http import Health
 from worker.monitoring.outcomes_metrics import OutcomesMetrics
 from worker.outcomes.join import Counts, Join
@@ -80,7 +80,7 @@ class _Term:
     ) -> None:
         self._health, self._metrics, self._stopping = health, metrics, stopping
         self._ledger = Ledger(settings)
-        self._turn = Turn(settings)
+        self._election = outcomes_member(settings)
         self._join = Join(settings.outcomes.remembered)
         self._joining = Joining(
             settings, self._join, self._keep_place, stopping, metrics.unreadable_headers.inc
@@ -89,9 +89,10 @@ class _Term:
 
     def run(self) -> None:
         """Raises AbortedError, UnreachableError or KafkaException where another term may begin, and as `Outcomes.run`."""
-        # 1. Wait for our turn.
+        # 1. Wait to lead.
         self._health.begun()
-        while not self._turn.ours:
+        self._election.join()
+        while not self._election.leads:
             if self._stopping.is_set():
                 return
             self._keep_place(_POLL_SECONDS)
@@ -117,13 +118,13 @@ class _Term:
     def close(self) -> None:
         """Leave the group first: a successor may begin."""
         self._metrics.leads.set(False)
-        self._turn.close()
+        self._election.close()
         self._joining.close()
         self._ledger.close()
 
     def _keep_place(self, seconds: float = 0.0) -> None:
         self._health.turn()
-        self._turn.keep(seconds)
+        self._election.poll(seconds)
 
     def _commit(self) -> None:
         self._committed_at = time.monotonic()
@@ -190,3 +191,20 @@ class _Term:
         if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
             self._looked_at = time.monotonic()
             self._joining.look_for_partitions()
+
+
+def outcomes_member(settings: Settings) -> Election:
+    """A candidate for the leader of the outcomes workers; it reads nothing of the topic that it is elected on."""
+    return Election(
+        settings.kafka,
+        settings.names.outcomes_group,
+        settings.names.outcomes,
+        "outcomes worker",
+        {
+            "auto.offset.reset": "latest",
+            "session.timeout.ms": settings.outcomes.session_timeout_ms,
+            "heartbeat.interval.ms": 2_000,
+            "max.poll.interval.ms": settings.worker.max_poll_interval_ms,
+        },
+        reads=False,
+    )

@@ -13,8 +13,8 @@ from schemas.kafka import watermarks
 from schemas.profile import AGE_GROUPS, age_group
 from schemas.settings import Settings
 from worker.errors import AbortedError
-from worker.kafka.errors import raise_if_final
-from worker.kafka.undecodable import Skipping, undecodable_at
+from worker.kafka.errors import Next, raise_if_final, rule, undecodable_at
+from worker.kafka.undecodable import Skipping
 
 UNKNOWN = "? ?"
 
@@ -25,9 +25,6 @@ _IDLE_SECONDS = 1.0  # with nothing new: the end is asked for, whether the clien
 # Events between two that are asked for. A result may name any offset; further ahead than this the reader jumps instead of reading
 # all that lies between.
 _FAR = 100_000
-_NOT_THERE = frozenset(
-    {KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART}
-)
 _AGES = (
     f"-{AGE_GROUPS[1] - 1}",
     *(f"{first}-{after - 1}" for first, after in pairwise(AGE_GROUPS[1:])),
@@ -151,7 +148,7 @@ class Segments:
         elif error.code() == KafkaError._PARTITION_EOF:
             self._next[partition] = max(self._next[partition], offset)
             return partition
-        elif error.code() in _NOT_THERE:
+        elif Next.MISSING in rule(error).next:
             return partition
         elif (first := undecodable_at(message)) is not None:
             if skipped := self._skipping.skip(message, first):
@@ -172,7 +169,7 @@ class Segments:
             return watermarks(self._consumer, place, _END_SECONDS)[1] <= offset
         except KafkaException as exception:
             raise_if_final(exception.args[0])
-            return exception.args[0].code() in _NOT_THERE
+            return Next.MISSING in rule(exception.args[0]).next
 
 
 def _ascending(places: Iterable[Place]) -> Iterator[list[Place]]:

@@ -13,7 +13,7 @@ from schemas.release import ACTIVE_KEY, RECORD_FORMAT, ActiveRecord, TrialRecord
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.errors import MilvusError, SupersededError
-from worker.kafka.records import ReleasesReader
+from worker.kafka.reader import ReleasesReader
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Failure, start_vital

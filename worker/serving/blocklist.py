@@ -6,7 +6,7 @@ from typing import Self
 
 from schemas.settings import Settings
 from schemas.withdrawal import WithdrawalsView
-from worker.kafka.compacted import CompactedReader
+from worker.kafka.reader import CompactedReader
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Failure, start_vital
 from worker.serving.heartbeat import Heartbeat

@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[att
 
 from schemas import kafka
 from schemas.settings import Settings
-from worker.kafka.aside import AdminProcess
+from worker.kafka.admin import AdminProcess
 
 log = logging.getLogger(__name__)
 

@@ -25,9 +25,8 @@ from schemas.errors import FatalKafkaError, UnreachableError
 from schemas.settings import Settings
 from worker.errors import AbortedError
 from worker.events import Trigger, partition_of
-from worker.kafka.aside import AdminProcess
+from worker.kafka.admin import AdminProcess, Reconciliation
 from worker.kafka.errors import raise_if_final
-from worker.kafka.reconciliation import Reconciliation
 from worker.monitoring.failpoints import failpoint
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics

@@ -10,8 +10,8 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaExc
 from schemas.kafka import watermarks
 from schemas.release import TopicRecord
 from schemas.settings import Settings
-from worker.kafka.calls import close_aside
 from worker.kafka.errors import raise_if_final
+from worker.kafka.reader import close_aside
 from worker.stream.answered import Answered, AnsweredReader, Reading
 from worker.stream.origin import Origin, Seen
 from worker.stream.session import Member

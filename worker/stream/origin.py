@@ -17,9 +17,8 @@ from schemas.kafka import watermarks
 from schemas.release import TopicRecord, topic_key
 from schemas.settings import Settings
 from worker.events import Partition
-from worker.kafka.aside import AdminProcess
-from worker.kafka.records import read_releases
-from worker.kafka.topic_ids import topic_ids
+from worker.kafka.admin import AdminProcess, topic_ids
+from worker.kafka.reader import read_releases
 
 log = logging.getLogger(__name__)
 

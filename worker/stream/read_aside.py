@@ -16,8 +16,7 @@ from schemas import kafka
 from schemas.errors import UnreachableError
 from schemas.settings import Settings
 from worker.events import MAX_EVENT_BYTES, CopiedEvent, Partition, read_event, unreadable_event
-from worker.kafka.batch_reader import Order
-from worker.kafka.undecodable import extent_of_batch
+from worker.kafka.undecodable import Order, extent_of_batch
 from worker.monitoring.threads import start_vital
 
 log = logging.getLogger(__name__)
@@ -136,7 +135,7 @@ class ReadAside:
             _DiedError: it ended by a signal while it read.
             UnreachableError: it came to no end, or could not begin.
         """
-        command = [sys.executable, "-m", "worker.kafka.batch_reader"]
+        command = [sys.executable, "-m", "worker.kafka.undecodable"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
             self._child = child
             if self._cancelled:

@@ -34,7 +34,7 @@ from schemas.releases import ReleasesView
 from schemas.settings import Settings, load_settings
 from worker.errors import AbandonedError
 from worker.events import Answer, Event
-from worker.kafka.records import read_releases
+from worker.kafka.reader import read_releases
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation

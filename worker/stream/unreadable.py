@@ -14,7 +14,8 @@ from confluent_kafka import Message, TopicPartition
 
 from schemas.settings import Settings
 from worker.events import CopiedEvent, Partition, partition_of
-from worker.kafka.undecodable import Strikes, undecodable_at
+from worker.kafka.errors import undecodable_at
+from worker.kafka.undecodable import Strikes
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.stream.offsets import go_to

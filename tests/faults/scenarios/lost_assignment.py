@@ -5,7 +5,7 @@ from tests.faults.scenario import Scenario, Size
 from tests.faults.scenarios.rebalances import REVOKE, leave
 from tests.faults.scenarios.waits import TAKE_OVER
 from tests.faults.trial import Trial
-from worker.kafka.reconciliation import TOLD_SECONDS
+from worker.kafka.admin import TOLD_SECONDS
 
 
 def lose_assignments(trial: Trial) -> None:

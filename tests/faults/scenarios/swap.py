@@ -17,7 +17,7 @@ from tests.faults.recompute import differences, samples
 from tests.faults.scenario import Scenario, Size
 from tests.faults.scenarios.waits import SESSION, TAKE_OVER
 from tests.faults.trial import PARTITIONS, Trial, TrialError
-from worker.kafka.records import ReleasesReader
+from worker.kafka.reader import ReleasesReader
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus
 

@@ -23,7 +23,7 @@ from tests.faults.scenario import Scenario, Size
 from tests.faults.scenarios.swap import Swaps, different_releases, own_collections
 from tests.faults.scenarios.waits import SESSION, TAKE_OVER
 from tests.faults.trial import PARTITIONS, Trial
-from worker.kafka.records import ReleasesReader
+from worker.kafka.reader import ReleasesReader
 
 _MOVIES = 3  # withdrawn at a time: those that are recommended most
 _SEEN_RESULTS = 100

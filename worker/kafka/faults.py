@@ -6,7 +6,7 @@ from typing import Literal
 
 from schemas.names import Names
 from schemas.topics import CLEANUP, MAX_BYTES, PROCESSES, TIMESTAMPS, TOPICS, Role, Topic
-from worker.kafka.topic_admin import TopicState
+from worker.kafka.cluster import TopicState
 
 # A promise is broken: processes wait. Something is lost or miscounted at the edges: said. As good as a provider allows.
 Severity = Literal["stops", "wrong", "note"]
@@ -16,7 +16,7 @@ UNREAD_REMEDY = "grant DescribeConfigs on them (`marquee acls`) to have them che
 
 @dataclass(frozen=True)
 class Fault:
-    """One setting of one topic that is not as the table says; `mend` is the value that `marquee topics --fix` sets."""
+    """One setting of one topic that is not as the table says; `value` is the one that `marquee topics --fix` sets."""
 
     topic: str
     setting: str
@@ -24,7 +24,7 @@ class Fault:
     remedy: str
     severity: Severity
     waiting: frozenset[Role] = frozenset()
-    mend: str | None = None
+    value: str | None = None
 
     def __str__(self) -> str:
         return f"{self.problem}; {self.remedy}"
@@ -111,7 +111,7 @@ def _timestamps(topic: Topic, state: TopicState) -> Iterator[Fault]:
             f"{state.name} has {TIMESTAMPS}={found}: its records bear the clocks of their writers",
             _set(state.name, TIMESTAMPS, "LogAppendTime"),
             "wrong",
-            mend="LogAppendTime",
+            value="LogAppendTime",
         )
 
 
@@ -129,7 +129,7 @@ def _size(topic: Topic, state: TopicState, profiles: TopicState | None) -> Itera
             _set(state.name, MAX_BYTES, wanted),
             # A provider's ceiling may leave no more than the size of profiles.
             "note" if int(found) >= int(events) else "wrong",
-            mend=wanted,
+            value=wanted,
         )
 
 
