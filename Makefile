@@ -5,6 +5,7 @@ PYTHON ?= python3
 
 VENV := .venv
 PADDLE26 := .venv-paddle26
+SITE := .venv-docs
 # Paddle 2.6 has no wheel for Python 3.13: only there is its environment left out.
 PADDLE26_HERE = $(if $(shell $(PYTHON) -c 'import sys; sys.version_info < (3, 13) or print("none")' 2>/dev/null),,$(PADDLE26)/.installed)
 LOCKS := ops/locks
@@ -26,7 +27,7 @@ SYSTEM_PACKAGES := ca-certificates chromium-headless-shell debootstrap docker.io
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-system bench faults lock
+.PHONY: help demo docs test test-system bench faults lock
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,11 +35,15 @@ help:  ## Show this list
 demo: $(VENV)/.installed  ## Train, start everything, recommend and stream; ARGS='--data DIR' for your own data
 	@$(VENV)/bin/marquee demo $(ARGS)
 
-test: $(VENV)/.installed $(PADDLE26_HERE)  ## Lint, types, import layers, unit, integration and fault tests; no root needed
+docs: $(SITE)/.locked  ## Serve the documentation at http://127.0.0.1:8000
+	$(SITE)/bin/mkdocs serve
+
+test: $(VENV)/.installed $(PADDLE26_HERE) $(SITE)/.locked  ## Lint, types, import layers, unit, integration and fault tests; no root needed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(SITE)/bin/mkdocs build --quiet --strict
 	$(VENV)/bin/python -m pytest --ignore tests/system $(SIDE_BY_SIDE)
 	$(if $(PADDLE26_HERE),$(PADDLE26)/bin/python -m pytest --ignore tests/system -m paddle $(SIDE_BY_SIDE),\
 		@echo "Paddle 2.6 has no wheel for Python 3.13: its run is left out, PYTHON=python3.12 has one")
@@ -64,6 +69,7 @@ lock: $(VENV)/.installed  ## Resolve the dependencies again into ops/locks; vers
 	$(LOCK) $(GPU_IMAGE) pyproject.toml --extra gpu -o $(LOCKS)/gpu.txt
 	printf "paddlepaddle==2.6.2; python_version < '3.13'\nsetuptools; python_version == '3.12'\n" | \
 		$(LOCK) $(EVERY_PYTHON) pyproject.toml - --extra local --group dev -o $(LOCKS)/paddle26.txt
+	printf 'mkdocs-material\n' | $(LOCK) $(EVERY_PYTHON) - -o $(LOCKS)/docs.txt
 
 # The package itself is linked, not copied, so this runs again only when its metadata changes.
 $(VENV)/.installed $(PADDLE26)/.installed: %/.installed: %/.locked pyproject.toml
@@ -72,6 +78,7 @@ $(VENV)/.installed $(PADDLE26)/.installed: %/.installed: %/.locked pyproject.tom
 
 $(VENV)/.locked: $(LOCKS)/dev.txt
 $(PADDLE26)/.locked: $(LOCKS)/paddle26.txt
+$(SITE)/.locked: $(LOCKS)/docs.txt
 
 # Always from nothing: what an interrupted set-up left behind looks installed to pip, and is not.
 # All output goes to stderr, because stdout is the command's that needed the environment.
@@ -80,7 +87,7 @@ $(PADDLE26)/.locked: $(LOCKS)/paddle26.txt
 		{ echo "Marquee runs on Python 3.11 to 3.13, and $(PYTHON) is none of these: make PYTHON=python3.11" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$(PYTHON) cannot make environments: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 2; }
-	@echo "Setting up $* from $<, once: some minutes and about 2 GB" >&2
+	@echo "Setting up $* from $<, once$(if $(filter $(SITE),$*),,: some minutes and about 2 GB)" >&2
 	@rm -rf $*
 	@$(PYTHON) -m venv $*
 	@$*/bin/python -m pip install --require-hashes -r $< >&2
