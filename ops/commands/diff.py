@@ -1,4 +1,4 @@
-"""`marquee diff`: what would change for people, before anything does."""
+"""`marquee diff`: the lists of two releases compared."""
 
 import json
 from pathlib import Path
@@ -25,18 +25,20 @@ def diff(
     profiles: Annotated[
         Path | None,
         typer.Option(
-            help="File of profile events, one JSON object a line; else generated ones.", show_default=False
+            help="File of profile events, one JSON object a line. By default generated ones.",
+            show_default=False,
         ),
     ] = None,
-    count: Annotated[int, typer.Option(help="Generated profiles.", min=1)] = 1_000,
-    seed: Annotated[int, typer.Option(help="Of the generated profiles.", min=0)] = 0,
-    top: Annotated[int, typer.Option(help="Events to show whose answers changed most.", min=0)] = 5,
+    count: Annotated[int, typer.Option(help="Number of generated profiles.", min=1)] = 1_000,
+    seed: Annotated[int, typer.Option(help="Seed of the generated profiles.", min=0)] = 0,
+    top: Annotated[int, typer.Option(help="Number of the most changed lists to show.", min=0)] = 5,
     store: Store = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the lists of two releases: overlap@5, rank shift, score shift, coverage, and what changed most.
+    """Compare the lists of two releases: overlap@5, rank shift, score shift, coverage, and the most changed lists.
 
-    Needs the store alone: both answer by exact search, with the diversity that is set (MARQUEE_WORKER__DIVERSITY). Exit code 1 where a release or the profiles cannot be read.
+    Needs the store alone: both releases search exactly, with the diversity of MARQUEE_WORKER__DIVERSITY. Exit code 1 if a
+    release or the profiles cannot be read.
     """
     from ops.commands.printing import console
     from ops.offline.diff import compare, read_profiles
@@ -58,7 +60,7 @@ def _table(found: "Difference") -> "Table":
     from rich.table import Table
 
     table = Table("", "", title=f"{found.before} to {found.after}", title_justify="left", box=None)
-    unreadable = f", {found.unreadable:,} more could not be read" if found.unreadable else ""
+    unreadable = f", {found.unreadable:,} more are invalid" if found.unreadable else ""
     for name, value in (
         ("profiles", f"{found.profiles:,}{unreadable}"),
         ("overlap@5", f"{found.overlap_at_5:.3f}"),
@@ -79,8 +81,7 @@ def _lists(changed: "Changed") -> "Table":
     table = Table("before", "score", "after", "score", title=escape(title), title_justify="left", box=None)
     for place in range(max(len(changed.before), len(changed.after))):
         cells = []
-        for listed in (changed.before, changed.after):
-            _, name, score = listed[place] if place < len(listed) else (0, "", None)
-            cells += [escape(name), "" if score is None else f"{score:.4f}"]
+        for movie in (movies[place : place + 1] for movies in (changed.before, changed.after)):
+            cells += [escape(movie[0].title), f"{movie[0].score:.4f}"] if movie else ["", ""]
         table.add_row(*cells)
     return table

@@ -1,4 +1,4 @@
-"""`marquee explain`: what of an event pulled each recommended movie there."""
+"""`marquee explain`: the inputs of an event that each recommended movie is due to."""
 
 import json
 from dataclasses import asdict
@@ -26,14 +26,14 @@ from worker.events import Rejection, decode
 if TYPE_CHECKING:
     from ops.offline.explain import Explanation, Pull
 
-_HELP = f"""Show what of an event pulled each recommended movie there: its history and its profile.
+_HELP = f"""Show the inputs of an event, of its history and its profile, that pulled each recommended movie into the list.
 
-Each thing that the event says is left out once; how much lower the score is without it is its pull. The event is JSON, as
-an application publishes it, or - for standard input; or it is given by the options of `marquee recommend`:
+Each input is left out once; its pull is the score that is lost without it. The event is JSON, as an application publishes
+it, or - for standard input; or the options of `marquee recommend` describe it:
 
 {table()}
 
-The release's own files are enough: neither Kafka nor Milvus is asked.
+Needs the store alone, neither Kafka nor Milvus.
 """
 
 
@@ -52,9 +52,9 @@ def explain(
     user: User = None,
     recent: Recent = None,
     k: K = None,
-    pulls: Annotated[int, typer.Option(help="How many pulls of each movie are shown.", min=1)] = 3,
+    pulls: Annotated[int, typer.Option(help="Number of pulls to show for each movie.", min=1)] = 3,
     release: Annotated[
-        str | None, typer.Option(help="A release of the store; the newest if missing.", show_default=False)
+        str | None, typer.Option(help="A release of the store. By default the newest.", show_default=False)
     ] = None,
     store: Store = None,
     as_json: AsJson = False,
@@ -67,11 +67,11 @@ def explain(
     )
     from ops.deployment.indexing import newest
     from ops.offline.explain import explain as explain_event
-    from worker.release.store import ReleaseStore
+    from ops.offline.release import OfflineRelease
 
     settings = settings_with(store=store)
     name = release or newest(settings)
-    explained = explain_event(ReleaseStore(settings.store).load(name), profile, settings.worker.diversity)
+    explained = explain_event(OfflineRelease(settings, name), profile)
     if as_json:
         typer.echo(json.dumps({"release": name, "movies": [asdict(each) for each in explained]}))
         return
@@ -80,7 +80,7 @@ def explain(
 
 
 def _read(text: str) -> ProfileEvent:
-    """An event, read as the worker reads it."""
+    """Decode an event as the worker does."""
     import sys
 
     decoded = decode(sys.stdin.buffer.read() if text == "-" else text.encode())

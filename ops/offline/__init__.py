@@ -1,0 +1,1 @@
+"""A release without Kafka, through the worker's own recommender: compare, explain, replay, verify, extend."""

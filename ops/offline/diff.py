@@ -1,4 +1,4 @@
-"""Two releases side by side: what the same profiles are recommended by each."""
+"""Two releases compared: the lists that the same profiles get from each."""
 
 import json
 import random
@@ -8,12 +8,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ops.offline.release import OfflineRelease
+from ops.offline.release import OfflineRelease, Scored
 from schemas.errors import MarqueeError
-from schemas.headers import Headers
-from schemas.profile import AGE_GROUPS, OCCUPATIONS
+from schemas.profile import AGE_GROUPS, OCCUPATIONS, ProfileEvent
 from schemas.settings import Settings
-from worker.events import Answer
+from worker.events import decode
 
 TOP = 5
 _BATCH = 256
@@ -21,51 +20,59 @@ _LONGEST_HISTORY = 20
 
 
 @dataclass(frozen=True)
-class Profile:
-    """A profile as an event that nobody published; `number` is its line, from 1."""
-
-    number: int
-    body: bytes
-
-    def topic(self) -> str:
-        return "profiles"
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self.number
-
-    def key(self) -> None:
-        return None
-
-    def value(self) -> bytes:
-        return self.body
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 0
-
-    def headers(self) -> Headers | None:
-        return None
-
-
-@dataclass(frozen=True)
 class Changed:
-    """One profile and the first five movies that each release gives it, as (movie id, title, score)."""
+    """A profile, as JSON, and the first five movies that each release recommends to it."""
 
     profile: dict[str, Any]
-    overlap: float
-    before: list[tuple[int, str, float]]
-    after: list[tuple[int, str, float]]
+    before: list[Scored]
+    after: list[Scored]
+
+    @property
+    def overlap(self) -> float:
+        """Share of the longer list that is in both."""
+        both = {movie.movie_id for movie in self.before} & {movie.movie_id for movie in self.after}
+        longest = max(len(self.before), len(self.after))
+        return len(both) / longest if longest else 1.0
+
+    @property
+    def rank_shifts(self) -> list[int]:
+        """Distances in places of the movies that are in both lists."""
+        places = {movie.movie_id: place for place, movie in enumerate(self.before)}
+        return [
+            abs(place - places[movie.movie_id])
+            for place, movie in enumerate(self.after)
+            if movie.movie_id in places
+        ]
+
+    @property
+    def score_shift(self) -> float:
+        """Mean score after, less the mean score before."""
+        if not self.before or not self.after:
+            return 0.0
+        return fmean(movie.score for movie in self.after) - fmean(movie.score for movie in self.before)
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both lists have the same movies in the same order."""
+        return [movie.movie_id for movie in self.before] == [movie.movie_id for movie in self.after]
+
+    def as_json(self) -> dict[str, Any]:
+        """The change as JSON values."""
+        return {
+            "profile": self.profile,
+            "overlap": self.overlap,
+            "before": self.before,
+            "after": self.after,
+        }
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What changes from release `before` to release `after`.
+    """The change from release `before` to release `after`.
 
-    `overlap_at_5`: mean share of the first five that both give. `rank_shift`: mean distance in places of a movie that both
-    give. `score_shift`: mean score of the first five after, less before; scores of two models may have two scales.
-    `coverage`: share of its catalogue that a release recommends to anybody here. `unreadable`: profiles that are none.
+    `overlap_at_5`: mean share of the first five movies that are in both lists. `rank_shift`: mean distance in places of a
+    movie that is in both. `score_shift`: mean score of the first five after, less that before; two models may have two
+    scales. `coverage`: share of its catalogue that each release recommends here. `unreadable`: invalid profiles.
     """
 
     before: str
@@ -80,13 +87,14 @@ class Difference:
     most_changed: list[Changed]
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """The difference as JSON values."""
+        return asdict(self) | {"most_changed": [changed.as_json() for changed in self.most_changed]}
 
 
-def generated_profiles(movie_ids: Sequence[int], count: int, seed: int) -> Iterator[Profile]:
-    """Profiles of every kind, a tenth with nothing known of them, the same ones for the same seed."""
+def generated_profiles(movie_ids: Sequence[int], count: int, seed: int) -> Iterator[bytes]:
+    """Generate profile events of every kind, a tenth of them empty; the same ones for the same seed."""
     chance = random.Random(seed)
-    for number in range(1, count + 1):
+    for _ in range(count):
         event: dict[str, Any] = {}
         if chance.random() >= 0.1:
             event = {
@@ -95,18 +103,18 @@ def generated_profiles(movie_ids: Sequence[int], count: int, seed: int) -> Itera
                 "occupation": chance.randrange(len(OCCUPATIONS)),
                 "recent": chance.sample(movie_ids, min(len(movie_ids), chance.randint(0, _LONGEST_HISTORY))),
             }
-        yield Profile(number, json.dumps(event).encode())
+        yield json.dumps(event).encode()
 
 
-def read_profiles(path: Path) -> Iterator[Profile]:
-    """Profiles of a file, one JSON object a line.
+def read_profiles(path: Path) -> Iterator[bytes]:
+    """Read profile events from a file, one JSON object a line.
 
     Raises:
-        MarqueeError: it cannot be read.
+        MarqueeError: the file cannot be read.
     """
     try:
         with path.open("rb") as lines:
-            yield from (Profile(number, line) for number, line in enumerate(lines, 1) if line.strip())
+            yield from (line for line in lines if line.strip())
     except OSError as error:
         raise MarqueeError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -115,82 +123,53 @@ def compare(
     settings: Settings,
     before: str,
     after: str,
-    profiles: Iterable[Profile] | int,
+    profiles: Iterable[bytes] | int,
     *,
     seed: int = 0,
     top: int = 5,
 ) -> Difference:
-    """Answer each profile with both releases; a number of `profiles` has so many generated from the common movies.
+    """Recommend to each profile with both releases. A number of `profiles` generates as many, from the common movies.
 
     Raises:
         ReleaseError: a release is missing, incomplete or corrupt.
-        MarqueeError: there is no profile.
+        MarqueeError: no profile is valid.
     """
     releases = [OfflineRelease(settings, name) for name in (before, after)]
     catalogues = [release.served.release.catalogue.movie_ids.tolist() for release in releases]
     if isinstance(profiles, int):
         common = sorted(set(catalogues[0]) & set(catalogues[1]))
         profiles = generated_profiles(common, profiles, seed)
-    asked = list(profiles)
-    pairs = [
-        (profile, _movies(old), _movies(new))
-        for start in range(0, len(asked), _BATCH)
-        for batch in [asked[start : start + _BATCH]]
-        for profile, old, new in zip(batch, *(release.answer(batch) for release in releases), strict=True)
-    ]
-    readable = [
-        _changed(profile, old, new) for profile, old, new in pairs if old is not None and new is not None
-    ]
-    if not readable:
-        raise MarqueeError("there is no profile that could be answered: give some, one JSON object a line")
-    common_places = [shift for changed in readable for shift in _rank_shifts(changed)]
-    least = sorted(readable, key=lambda changed: (changed.overlap, -abs(_score_shift(changed))))
+    bodies = list(profiles)
+    changes = list(_changes(releases, bodies))
+    if not changes:
+        raise MarqueeError("no profile is valid: one JSON object a line is expected")
+    shifts = [shift for changed in changes for shift in changed.rank_shifts]
     return Difference(
         before,
         after,
-        profiles=len(readable),
-        unreadable=len(pairs) - len(readable),
-        overlap_at_5=fmean(changed.overlap for changed in readable),
-        rank_shift=fmean(common_places) if common_places else 0.0,
-        score_shift=fmean(_score_shift(changed) for changed in readable),
+        profiles=len(changes),
+        unreadable=len(bodies) - len(changes),
+        overlap_at_5=fmean(changed.overlap for changed in changes),
+        rank_shift=fmean(shifts) if shifts else 0.0,
+        score_shift=fmean(changed.score_shift for changed in changes),
         coverage=(
-            _coverage((changed.before for changed in readable), len(catalogues[0])),
-            _coverage((changed.after for changed in readable), len(catalogues[1])),
+            _coverage((changed.before for changed in changes), len(catalogues[0])),
+            _coverage((changed.after for changed in changes), len(catalogues[1])),
         ),
-        unchanged=fmean(
-            [movie for movie, *_ in changed.before] == [movie for movie, *_ in changed.after]
-            for changed in readable
-        ),
-        most_changed=least[:top],
+        unchanged=fmean(changed.is_same for changed in changes),
+        most_changed=sorted(changes, key=lambda changed: (changed.overlap, -abs(changed.score_shift)))[:top],
     )
 
 
-def _movies(answer: Answer) -> list[tuple[int, str, float]] | None:
-    """The first five of a recommendation; None where there is none."""
-    if answer.reason is not None:
-        return None
-    listed = json.loads(answer.record.value or b"{}")["movies"][:TOP]
-    return [(movie["movie_id"], movie["title"], movie["score"]) for movie in listed]
+def _changes(releases: Sequence[OfflineRelease], bodies: Sequence[bytes]) -> Iterator[Changed]:
+    decoded = [(body, decode(body)) for body in bodies]
+    valid = [(body, profile) for body, profile in decoded if isinstance(profile, ProfileEvent)]
+    for start in range(0, len(valid), _BATCH):
+        batch = valid[start : start + _BATCH]
+        lists = [release.recommend([profile for _, profile in batch]) for release in releases]
+        for (body, _), old, new in zip(batch, *lists, strict=True):
+            yield Changed(json.loads(body), old[:TOP], new[:TOP])
 
 
-def _changed(
-    profile: Profile, before: list[tuple[int, str, float]], after: list[tuple[int, str, float]]
-) -> Changed:
-    both = {movie for movie, *_ in before} & {movie for movie, *_ in after}
-    longest = max(len(before), len(after))
-    return Changed(json.loads(profile.body), len(both) / longest if longest else 1.0, before, after)
-
-
-def _rank_shifts(changed: Changed) -> list[int]:
-    places = {movie: place for place, (movie, *_) in enumerate(changed.before)}
-    return [abs(place - places[movie]) for place, (movie, *_) in enumerate(changed.after) if movie in places]
-
-
-def _score_shift(changed: Changed) -> float:
-    if not changed.before or not changed.after:
-        return 0.0
-    return fmean(score for *_, score in changed.after) - fmean(score for *_, score in changed.before)
-
-
-def _coverage(lists: Iterable[list[tuple[int, str, float]]], movies: int) -> float:
-    return len({movie for listed in lists for movie, *_ in listed}) / movies
+def _coverage(lists: Iterable[list[Scored]], movies: int) -> float:
+    return len({movie.movie_id for ranked in lists for movie in ranked}) / movies

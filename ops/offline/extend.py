@@ -1,4 +1,4 @@
-"""A release with more movies and the same towers: what is new is embedded from its content, and with the unknown id."""
+"""Extends a release by movies. The towers stay: a new movie is embedded from its content and the model's unknown id."""
 
 import shutil
 import tempfile
@@ -12,11 +12,11 @@ from worker.release.store import ReleaseStore
 
 
 class SameMovieError(MarqueeError):
-    """A movie to be added is in the release already."""
+    """The release has a movie already that was to be added."""
 
 
 def extend_release(store: ReleaseStore, release: str, new: Catalogue) -> Manifest:
-    """Write a release with the movies of `release` and the new ones, and give its manifest.
+    """Write a release with the movies of `release` and the new ones, and return its manifest.
 
     Raises:
         SameMovieError: the release has one of them already.
@@ -24,28 +24,30 @@ def extend_release(store: ReleaseStore, release: str, new: Catalogue) -> Manifes
     """
     manifest = store.manifest(release)
     folder = store.fetch(manifest)
-    old = Catalogue.read(folder / CATALOGUE_FILE)
+    catalogue = _extended(release, Catalogue.read(folder / CATALOGUE_FILE), new)
+    update = {
+        "created_at": datetime.now(UTC),
+        "movies": len(catalogue),
+        "extends": release,
+        "training": manifest.training | {"movies_added": len(new)},
+    }
+    with tempfile.TemporaryDirectory(prefix="marquee-release-") as scratch:
+        for name in manifest.files:
+            shutil.copy(folder / name, Path(scratch) / name)
+        catalogue.write(Path(scratch) / CATALOGUE_FILE)
+        return store.write(manifest.model_copy(update=update), Path(scratch))
+
+
+def _extended(release: str, old: Catalogue, new: Catalogue) -> Catalogue:
     known = [id_ for id_ in new.movie_ids.tolist() if old.position(id_) is not None]
     if known:
         raise SameMovieError(
-            f"release {release} has movie {', '.join(map(str, known[:10]))} already: a release does not change; leave out "
-            "what is there, or train anew to change it"
+            f"release {release} has movie {', '.join(map(str, known[:10]))} already: a release does not change; leave it "
+            "out, or train again to change it"
         )
     movies = {
         id_: (title, genres)
         for part in (old, new)
         for id_, title, genres in zip(part.movie_ids.tolist(), part.titles, part.genres, strict=True)
     }
-    extended = manifest.model_copy(
-        update={
-            "created_at": datetime.now(UTC),
-            "movies": len(movies),
-            "extends": release,
-            "training": manifest.training | {"movies_added": len(new)},
-        }
-    )
-    with tempfile.TemporaryDirectory(prefix="marquee-release-") as scratch:
-        for name in manifest.files:
-            shutil.copy(folder / name, Path(scratch) / name)
-        Catalogue.of(movies).write(Path(scratch) / CATALOGUE_FILE)
-        return store.write(extended, Path(scratch))
+    return Catalogue.of(movies)

@@ -1,10 +1,11 @@
-"""A release that answers without a deployment: exact search over its own vectors, by the worker's own code."""
+"""A release that recommends without a deployment: exact search over its own vectors, by the worker's code."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
+from schemas.profile import ProfileEvent
 from schemas.release import ActiveRecord
 from schemas.settings import Settings
 from worker.events import Answer, Event
@@ -13,8 +14,16 @@ from worker.monitoring.threads import Cancellation
 from worker.serving import Answerer, Recommender, ReleaseLoader, Serving
 
 
+class Scored(NamedTuple):
+    """A movie of a ranked list."""
+
+    movie_id: int
+    title: str
+    score: float
+
+
 class OfflineRelease:
-    """One release, loaded from the store. Its results name the collection of attempt 0, because none was searched.
+    """A release, loaded from the store, with the diversity of the settings.
 
     Raises:
         ReleaseError: the release is missing, incomplete or corrupt.
@@ -23,6 +32,7 @@ class OfflineRelease:
     def __init__(self, settings: Settings, release: str) -> None:
         exact: dict[str, Any] = {"retrieval": "exact", "exact_max_mb": 1_000_000, "cached_lists": 0}
         settings = settings.model_copy(update={"worker": settings.worker.model_copy(update=exact)})
+        # Results contain a collection: that of attempt 0, which is never built.
         record = ActiveRecord(release=release, collection=settings.names.collection(release, 0), epoch=1)
         self.served = ReleaseLoader(settings).load(record)
         self.recommender = Recommender(diversity=settings.worker.diversity)
@@ -32,5 +42,15 @@ class OfflineRelease:
         )
 
     def answer(self, events: Sequence[Event]) -> list[Answer]:
-        """The answer of each event, in order."""
+        """Answer events with the records that a worker would publish, in order."""
         return self._answerer.answer(events, Cancellation())
+
+    def recommend(self, profiles: Sequence[ProfileEvent]) -> list[list[Scored]]:
+        """Rank a list for each profile, in order."""
+        release = self.served.release
+        titles, position = release.catalogue.titles, release.catalogue.position
+        found = self.recommender.recommend(release, self.served.target, profiles)
+        return [
+            [Scored(pick.movie_id, titles[position(pick.movie_id) or 0], pick.score) for pick in picks]
+            for picks in found.lists.picks()
+        ]

@@ -1,14 +1,15 @@
-"""Past events against a named release: the same range, device, versions and batch size give the same bytes."""
+"""Answers past events with a named release. The same range, device, versions and batch size give the same bytes."""
 
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -30,11 +31,12 @@ _FLUSH_SECONDS = 60.0
 
 Place = int | datetime | None
 Write = Callable[[Answer, bytes], None]
+Spans = dict[int, tuple[int, int]]  # first offset of a partition, and the offset after the last
 
 
 @dataclass(frozen=True)
 class Range:
-    """Of every partition: from an offset or a time (None: the beginning), up to but without one (None: the end by now)."""
+    """Offsets or times from `start` (None: the beginning) to before `stop` (None: the present end), of every partition."""
 
     start: Place = None
     stop: Place = None
@@ -43,8 +45,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Replayed:
-    """How many events were answered, and how many of them became dead letters; how many offsets that were asked for are
-    not kept any more."""
+    """Number of events, of dead letters among them, and of offsets in the range that retention has removed."""
 
     events: int
     dead_letters: int
@@ -63,98 +64,73 @@ def replay(
 ) -> Replayed:
     """Answer the events of a range, one partition after another, each in the order of its offsets.
 
-    `report` hears how many offsets are done, and of how many.
+    `report` gets the number of offsets done, and of all offsets.
 
     Raises:
-        UnreachableError, SettingsError: Kafka cannot be reached within `timeout_s`, or refuses who we are.
+        UnreachableError, SettingsError: Kafka cannot be reached within `timeout_s`, or refuses the credentials.
+        MarqueeError: the partition does not exist.
     """
-    refusal = Refusal()
-    consumer = Consumer(
-        kafka.reader(
-            settings.kafka,
-            f"{settings.prefix}replay",
-            {"enable.partition.eof": True, "error_cb": refusal, "log_level": 0},
-        )
-    )
+    refusal, topic = Refusal(), settings.names.profiles
+    options = {"enable.partition.eof": True, "error_cb": refusal, "log_level": 0}
+    consumer = Consumer(kafka.reader(settings.kafka, f"{settings.prefix}replay", options))
     try:
-        there = partitions(consumer, settings.kafka, [settings.names.profiles], refusal, timeout_s)
-        numbers = range(there[settings.names.profiles])
-        chosen = [number for number in numbers if wanted.partition in (None, number)]
-        if not chosen:
-            raise MarqueeError(
-                f"{settings.names.profiles} has no partition {wanted.partition}, it has {len(numbers)}"
-            )
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                spans, gone = _spans(consumer, settings.names.profiles, chosen, wanted, timeout_s)
-                break
-            except KafkaException:  # a partition without a leader has one a moment later
-                if refusal.error or time.monotonic() >= deadline:
-                    raise
-                time.sleep(_RETRY_SECONDS)
-        return _answer(consumer, settings.names.profiles, spans, gone, release, write, batch, report)
+        count = partitions(consumer, settings.kafka, [topic], refusal, timeout_s)[topic]
+        if wanted.partition is not None and wanted.partition >= count:
+            raise MarqueeError(f"{topic} has no partition {wanted.partition}, only {count}")
+        chosen = range(count) if wanted.partition is None else [wanted.partition]
+        spans, gone = _spans_when_led(consumer, topic, chosen, wanted, refusal, timeout_s)
+        total = sum(stop - start for start, stop in spans.values())
+        events = letters = 0
+        for done, part in _batches(consumer, topic, spans, batch):
+            for answer in release.answer(part) if part else ():
+                write(answer, line(answer))
+                letters += answer.reason is not None
+            events += len(part)
+            report(done, total)
+        return Replayed(events, letters, gone)
     except KafkaException as exception:
         raise unreachable(settings.kafka, refusal, timeout_s, exception.args[0]) from None
     finally:
         consumer.close()
 
 
-def _answer(
-    consumer: Consumer,
-    topic: str,
-    spans: dict[int, tuple[int, int]],
-    gone: int,
-    release: OfflineRelease,
-    write: Write,
-    batch: int,
-    report: Callable[[int, int], None],
-) -> Replayed:
-    total = sum(stop - start for start, stop in spans.values())
-    events = letters = done = 0
-    for partition, (start, stop) in spans.items():
-        taken: list[Event] = []
-        for message in _records(consumer, topic, partition, start, stop):
-            taken.append(message)
-            if len(taken) == batch:
-                letters += _write(release, taken, write)
-                events += len(taken)
-                report(done + taken[-1].offset() + 1 - start, total)
-                taken = []
-        if taken:
-            letters += _write(release, taken, write)
-            events += len(taken)
-        done += stop - start
-        report(done, total)
-    return Replayed(events, letters, gone)
-
-
-def _write(release: OfflineRelease, events: list[Event], write: Write) -> int:
-    answers = release.answer(events)
-    for answer in answers:
-        write(answer, line(answer))
-    return sum(answer.reason is not None for answer in answers)
-
-
 def line(answer: Answer) -> bytes:
-    """A recommendation as it would be published; a dead letter as a JSON object that says why, without the time of day."""
+    """Format a recommendation as published, and a dead letter as a JSON object with its reason, but without its time."""
     if answer.reason is None:
         return answer.record.value or b""
     event = answer.event
     error = dict(answer.record.headers).get(dead_letter.ERROR, b"")
-    said = {
+    fields = {
         "dead_letter": answer.reason.value,
         "error": error.decode() if isinstance(error, bytes) else error,
         "source": {"topic": event.topic(), "partition": event.partition(), "offset": event.offset()},
     }
-    return json.dumps(said, ensure_ascii=False).encode()
+    return json.dumps(fields, ensure_ascii=False).encode()
+
+
+def _spans_when_led(
+    consumer: Consumer,
+    topic: str,
+    chosen: Iterable[int],
+    wanted: Range,
+    refusal: Refusal,
+    timeout_s: float,
+) -> tuple[Spans, int]:
+    """Look up the spans as `_spans`; retry, because a partition may have no leader for a moment."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return _spans(consumer, topic, chosen, wanted, timeout_s)
+        except KafkaException:
+            if refusal.error or time.monotonic() >= deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
 
 
 def _spans(
-    consumer: Consumer, topic: str, chosen: list[int], wanted: Range, timeout_s: float
-) -> tuple[dict[int, tuple[int, int]], int]:
-    """First offset and the one after the last, of each partition in which there is something to do; and how many offsets
-    were asked for that retention has removed."""
+    consumer: Consumer, topic: str, chosen: Iterable[int], wanted: Range, timeout_s: float
+) -> tuple[Spans, int]:
+    """Look up the span of each partition that has events in the range, and the number of offsets that are removed."""
     spans, gone = {}, 0
     for partition in chosen:
         place = TopicPartition(topic, partition)
@@ -178,13 +154,24 @@ def _offset(
         return default
     if isinstance(wanted, int):
         return wanted
-    asked = TopicPartition(place.topic, place.partition, int(wanted.timestamp() * 1_000))
-    found: int = consumer.offsets_for_times([asked], timeout=timeout_s)[0].offset
-    return found if found >= 0 else high  # nothing is as new as that
+    query = TopicPartition(place.topic, place.partition, int(wanted.timestamp() * 1_000))
+    found: int = consumer.offsets_for_times([query], timeout=timeout_s)[0].offset
+    return found if found >= 0 else high  # every record is older
 
 
-def _records(consumer: Consumer, topic: str, partition: int, start: int, stop: int) -> Iterator[Event]:
-    consumer.assign([TopicPartition(topic, partition, start)])
+def _batches(consumer: Consumer, topic: str, spans: Spans, size: int) -> Iterator[tuple[int, list[Event]]]:
+    """Yield batches, each with the number of offsets done; an empty one ends a partition, whose last offsets may be markers."""
+    done = 0
+    for partition, (start, stop) in spans.items():
+        records = _records(consumer, TopicPartition(topic, partition, start), stop)
+        while part := list(islice(records, size)):
+            yield done + part[-1].offset() + 1 - start, part
+        done += stop - start
+        yield done, []
+
+
+def _records(consumer: Consumer, place: TopicPartition, stop: int) -> Iterator[Event]:
+    consumer.assign([place])
     while True:
         for message in consumer.consume(_CONSUMED, _POLL_SECONDS):
             error = message.error()
@@ -194,30 +181,32 @@ def _records(consumer: Consumer, topic: str, partition: int, start: int, stop: i
                 if error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:
                     continue
                 raise KafkaException(error)
-            offset = message.offset()
-            assert offset is not None
-            if offset >= stop:
-                return
-            yield cast(Event, mended([message], _say_left_out)[0])
-            if offset == stop - 1:
+            event = cast(Event, mended([message], _log_lost_headers)[0])
+            if event.offset() < stop:
+                yield event
+            if event.offset() >= stop - 1:
                 return
 
 
-def _say_left_out(headers: int) -> None:
+def _log_lost_headers(headers: int) -> None:
     log.warning("%d headers of an event are left out: their names are not UTF-8", headers)
 
 
 def refuse_own(names: Names, out: str) -> None:
-    """Raise MarqueeError where `out` is a topic of the deployment: replayed results are nobody's answers."""
+    """Refuse a topic of the deployment as the target: its readers would take replayed results for real ones.
+
+    Raises:
+        MarqueeError: `out` is one.
+    """
     if out in names.topics:
         raise MarqueeError(
-            f"{out} is a topic of this deployment, whose readers would take the replay for the truth: "
+            f"{out} is a topic of this deployment, whose readers would take the replay for real results: "
             "write to a file, or to a topic of another name"
         )
 
 
 def topic_exists(settings: Settings, topic: str, timeout_s: float) -> bool:
-    """Whether there is a topic of that name. Raises UnreachableError and SettingsError as `replay`."""
+    """Whether a topic exists. Raises UnreachableError and SettingsError as `replay`."""
     refusal = Refusal()
     client = Producer(kafka.producer(settings.kafka, {"error_cb": refusal, "log_level": 0}))
     try:
@@ -229,70 +218,75 @@ def topic_exists(settings: Settings, topic: str, timeout_s: float) -> bool:
 
 @contextmanager
 def to_file(path: Path) -> Iterator[Write]:
-    """Lines into a file, which appears under its name only when it is whole.
+    """Write lines into a file, which gets its name only when it is complete.
 
     Raises:
-        MarqueeError: it cannot be written.
+        MarqueeError: the file cannot be written.
     """
     partial = path.with_name(f"{path.name}.part")
     try:
         with partial.open("wb") as output:
-            yield _to(output)
+
+            def write(_: Answer, content: bytes) -> None:
+                output.write(content + b"\n")
+
+            yield write
         partial.replace(path)
     except OSError as error:
         raise MarqueeError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _to(output: IO[bytes]) -> Write:
-    def write(_: Answer, content: bytes) -> None:
-        output.write(content + b"\n")
-
-    return write
-
-
 @contextmanager
 def to_topic(settings: Settings, topic: str, timeout_s: float) -> Iterator[Write]:
-    """Records into a topic that exists: the event's key and headers, in the event's partition number where there is one.
+    """Write records into an existing topic, with the event's key and headers, and its partition number if it exists.
 
     Raises:
-        UnreachableError: Kafka did not take them within `timeout_s`.
-        MarqueeError: there is no such topic, or it refuses them.
+        UnreachableError: Kafka did not accept the records within `timeout_s`.
+        MarqueeError: the topic does not exist, or refuses a record.
     """
-    refusal, errors = Refusal(), list[KafkaError]()
+    writer = _TopicWriter(settings, topic, timeout_s)
+    yield writer.write
+    writer.flush()
 
-    def delivered(error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            errors.append(error)
 
-    producer = Producer(
-        kafka.producer(
-            settings.kafka,
-            {"message.timeout.ms": int(_FLUSH_SECONDS * 1_000), "error_cb": refusal, "log_level": 0},
-        )
-    )
-    there = partitions(producer, settings.kafka, [topic], refusal, timeout_s)[topic]
+class _TopicWriter:
+    def __init__(self, settings: Settings, topic: str, timeout_s: float) -> None:
+        refusal = Refusal()
+        options: kafka.Config = {"message.timeout.ms": int(_FLUSH_SECONDS * 1_000), "error_cb": refusal}
+        self._producer = Producer(kafka.producer(settings.kafka, options | {"log_level": 0}))
+        self._topic = topic
+        self._partitions = partitions(self._producer, settings.kafka, [topic], refusal, timeout_s)[topic]
+        self._errors: list[KafkaError] = []
 
-    def write(answer: Answer, content: bytes) -> None:
+    def write(self, answer: Answer, content: bytes) -> None:
         record = answer.record
+        headers = record.headers if answer.reason is None else []
         while True:
             try:
-                producer.produce(
-                    topic,
+                self._producer.produce(
+                    self._topic,
                     content,
                     record.key,
-                    record.partition % there,
-                    headers=record.headers if answer.reason is None else [],
-                    on_delivery=delivered,
+                    record.partition % self._partitions,
+                    headers=headers,
+                    on_delivery=self._delivered,
                 )
                 break
             except BufferError:
-                producer.poll(0.1)
+                self._producer.poll(0.1)
             except KafkaException as refused:
-                errors.append(refused.args[0])
+                self._errors.append(refused.args[0])
                 break
-        producer.poll(0)
+        self._producer.poll(0)
 
-    yield write
-    if producer.flush(_FLUSH_SECONDS) or errors:
-        error = errors[0] if errors else KafkaError(KafkaError._TIMED_OUT)
-        raise MarqueeError(f"{topic} did not take every record ({error.str()}); what is there is not whole")
+    def flush(self) -> None:
+        """Wait for every delivery. Raises MarqueeError if a record was not delivered."""
+        if self._producer.flush(_FLUSH_SECONDS) or self._errors:
+            error = self._errors[0] if self._errors else KafkaError(KafkaError._TIMED_OUT)
+            raise MarqueeError(
+                f"{self._topic} did not accept every record ({error.str()}); the replay in it is incomplete"
+            )
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._errors.append(error)

@@ -1,4 +1,4 @@
-"""The same lists from Paddle alone and from Milvus (the seed's infer_paddle.py and infer_milvus.py)."""
+"""Compares lists from Paddle alone with lists from Milvus (the seed's infer_paddle.py and infer_milvus.py)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from worker.retrieval.lists import Pick, Wish
 from worker.retrieval.milvus import Milvus
 from worker.retrieval.ranking import best_lists
 
-# In the unit of the score: two devices or batch sizes may differ by so much.
+# Largest differences between two devices or batch sizes, in the unit of the score.
 NEIGHBOURS_WITHIN = 1e-5
 SCORES_WITHIN = 1e-4
 
@@ -25,7 +25,7 @@ _MOVIES_AT_A_TIME = 4_096
 
 @dataclass(frozen=True)
 class Difference:
-    """Where Milvus' list is not Paddle's: the seed's codes, what differs, and both lists as (movie id, score)."""
+    """A list of Milvus that differs from Paddle's: the seed's codes, a sentence, and both lists as (movie id, score)."""
 
     age: int
     gender: int
@@ -36,7 +36,7 @@ class Difference:
 
 
 def profiles() -> list[ProfileEvent]:
-    """One event for each combination of age group, gender and job, in the order of `combinations()`."""
+    """Make an event for each combination of age group, gender and job, in the order of `combinations()`."""
     return [
         ProfileEvent(age=age_in_years(age), gender=SEED_GENDERS[gender], occupation=job)
         for age, gender, job in combinations()
@@ -44,7 +44,7 @@ def profiles() -> list[ProfileEvent]:
 
 
 def verify(release: Release, milvus: Milvus, collection: str) -> Iterator[Difference | None]:
-    """Compare combination after combination; None where both agree.
+    """Compare one combination after another; None if both lists agree.
 
     Raises:
         MilvusError: the collection cannot be searched.
@@ -69,7 +69,7 @@ def verify(release: Release, milvus: Milvus, collection: str) -> Iterator[Differ
 
 
 def paddle_scores(release: Release, vectors: Scores) -> Scores:
-    """The score of every movie for every profile vector, float32 [profiles, movies], computed by Paddle alone."""
+    """Compute the score of every movie for every profile vector, float32 [profiles, movies], by Paddle alone."""
     count = release.manifest.movies
     movies = np.concatenate(
         [
@@ -84,13 +84,13 @@ def paddle_scores(release: Release, vectors: Scores) -> Scores:
 
 
 def _scorable(vectors: Scores, manifest: Manifest) -> paddle.Tensor:
-    """Vectors whose product is what the metric gives: of length 1 where that is the cosine."""
+    """Scale vectors so that their product is the metric: to length 1 for the cosine."""
     tensor = paddle.to_tensor(vectors, place=paddle.CPUPlace())
     return paddle.nn.functional.normalize(tensor, axis=1) if manifest.metric == "COSINE" else tensor
 
 
 def difference(movie_ids: npt.NDArray[np.int64], exact: Scores, picks: Sequence[Pick]) -> str | None:
-    """What is wrong with a list, or None. `exact` [movies] holds the score of each of `movie_ids`."""
+    """Describe the fault of a list, or return None. `exact` [movies] are the scores of `movie_ids`."""
     wanted = np.sort(exact)[::-1][:DEFAULT_K]
     if len(picks) != len(wanted) or len({pick.movie_id for pick in picks}) != len(picks):
         return f"{len(picks)} movies instead of {len(wanted)} different ones"
@@ -99,7 +99,7 @@ def difference(movie_ids: npt.NDArray[np.int64], exact: Scores, picks: Sequence[
         own = score_of.get(pick.movie_id)
         if own is None:
             return f"rank {rank} is movie {pick.movie_id}, which the catalogue lacks"
-        # A swap within the tolerance puts a movie in a place whose score is as good as its own; nothing else does.
+        # After a swap within the tolerance, a movie stands at a rank of nearly its own score.
         if abs(own - best) > NEIGHBOURS_WITHIN:
             return f"rank {rank} is movie {pick.movie_id} of score {own:.6f}, where the best has {best:.6f}"
         if abs(pick.score - own) > SCORES_WITHIN:

@@ -13,6 +13,7 @@ from schemas.settings import load_settings
 from tests.faults.checker import Outcome, Sent
 from tests.faults.latency import latencies
 from tests.faults.recompute import Sample, differences
+from worker.events import CopiedEvent
 from worker.release.store import ReleaseStore
 
 
@@ -25,10 +26,11 @@ def store(two_releases: Path) -> ReleaseStore:
 def sampled(store: ReleaseStore) -> list[Sample]:
     """Events and what the first release answers."""
     release = OfflineRelease(load_settings(store=store.url), store.names()[0])
-    profiles = list(generated_profiles(release.served.release.catalogue.movie_ids.tolist(), 50, seed=3))
+    profiles = generated_profiles(release.served.release.catalogue.movie_ids.tolist(), 50, seed=3)
+    events = [CopiedEvent(("profiles", 0), number, None, body) for number, body in enumerate(profiles, 1)]
     return [
-        Sample(json.loads(profile.body), json.loads(answer.record.value or b""))
-        for profile, answer in zip(profiles, release.answer(profiles), strict=True)
+        Sample(json.loads(answer.event.value() or b""), json.loads(answer.record.value or b""))
+        for answer in release.answer(events)
     ]
 
 

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from ops.data.movielens import load
 from ops.evaluation.holdout import hold_out
 from ops.evaluation.recommend import Recommender
-from ops.offline.diff import Profile
 from ops.offline.release import OfflineRelease
 from schemas.manifest import Evaluation
 from schemas.profile import ProfileEvent
@@ -108,15 +107,11 @@ def test_diverse_lists_are_measured_as_the_worker_would_make_them(
     recommender = Recommender(release, data)
     for strength, begin in ((0.0, ""), (0.5, "diversity_50.")):
         settings = load_settings(store=store.url, worker={"diversity": strength})
-        asked = [
-            Profile(number, recommender.event(case).model_dump_json(exclude_none=True).encode())
-            for number, case in enumerate(cases)
-        ]
-        answers = OfflineRelease(settings, store.names()[0]).answer(asked)
+        offline = OfflineRelease(settings, store.names()[0])
+        lists = offline.recommend([recommender.event(case) for case in cases])
         gained, apart, apart_by_genres = [], [], []
-        for case, answer in zip(cases, answers, strict=True):
-            movies = json.loads(answer.record.value or b"")["movies"]
-            rows = [int(np.searchsorted(data.movies.movie_ids, movie["movie_id"])) for movie in movies]
+        for case, movies in zip(cases, lists, strict=True):
+            rows = [int(np.searchsorted(data.movies.movie_ids, movie.movie_id)) for movie in movies]
             place = rows.index(case.wanted[0]) + 1 if case.wanted[0] in rows else np.inf
             gained.append(1 / np.log2(place + 1))
             pairs = list(combinations(rows, 2))

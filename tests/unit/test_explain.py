@@ -6,15 +6,26 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from ops.offline.explain import explain
+from ops.offline.release import OfflineRelease
 from schemas.profile import ProfileEvent
+from schemas.settings import load_settings
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 
 
+def newest(store: str) -> OfflineRelease:
+    return OfflineRelease(load_settings(store=store), ReleaseStore(store).names()[0])
+
+
 @pytest.fixture(scope="module")
-def release(sequence_store: str) -> Release:
-    store = ReleaseStore(sequence_store)
-    return store.load(store.names()[0])
+def offline(sequence_store: str) -> OfflineRelease:
+    return newest(sequence_store)
+
+
+@pytest.fixture(scope="module")
+def release(offline: OfflineRelease) -> Release:
+    return offline.served.release
 
 
 def score(release: Release, event: ProfileEvent, movie_id: int) -> float:
@@ -23,13 +34,11 @@ def score(release: Release, event: ProfileEvent, movie_id: int) -> float:
     return float(release.embed_profiles([event])[0] @ release.embed_movies(row, row + 1)[0])
 
 
-def test_a_pull_is_what_the_score_loses_without_it(release: Release) -> None:
-    from ops.offline.explain import explain
-
+def test_a_pull_is_what_the_score_loses_without_it(offline: OfflineRelease, release: Release) -> None:
     watched = release.catalogue.movie_ids[[3, 70, 110]].tolist()
     event = ProfileEvent(gender="F", age=30, recent=[*watched, 10**9], k=4)
 
-    explained = explain(release, event)
+    explained = explain(offline, event)
 
     assert len(explained) == 4
     for each in explained:
@@ -54,32 +63,28 @@ def test_a_pull_is_what_the_score_loses_without_it(release: Release) -> None:
         )
 
 
-def test_the_list_is_the_one_that_would_be_served(release: Release) -> None:
-    from ops.offline.explain import explain
+def test_the_list_is_the_one_that_would_be_served(offline: OfflineRelease) -> None:
+    best = [each.movie_id for each in explain(offline, ProfileEvent(k=3))]
 
-    best = [each.movie_id for each in explain(release, ProfileEvent(k=3))]
-
-    again = explain(release, ProfileEvent(k=3, exclude=best[:1], recent=[10**9]))
+    again = explain(offline, ProfileEvent(k=3, exclude=best[:1], recent=[10**9]))
 
     assert [each.movie_id for each in again][:2] == best[1:]
 
 
 def test_a_model_that_reads_no_history_is_pulled_by_none(fusion_store: str) -> None:
-    from ops.offline.explain import explain
-
-    store = ReleaseStore(fusion_store)
-    release = store.load(store.names()[0])
+    offline = newest(fusion_store)
+    release = offline.served.release
     event = ProfileEvent(user_id=5, recent=release.catalogue.movie_ids[:3].tolist())
 
-    for each in explain(release, event):
+    for each in explain(offline, event):
         assert [pull.what for pull in each.pulls] == ["user_id 5"]
 
 
 def test_the_command_prints_a_table_and_json(sequence_store: str, release: Release) -> None:
-    from ops.commands import explain
+    from ops.commands import explain as command
 
     app = typer.Typer()
-    explain.register(app)
+    command.register(app)
     watched = int(release.catalogue.movie_ids[3])
 
     shown = CliRunner().invoke(app, ["--store", sequence_store, "-g", "1", "--recent", str(watched)])
