@@ -33,9 +33,7 @@ def activate(
         collection = collection.replace(settings.names.collection_prefix, settings.names.plain_prefix, 1)
     milvus = Milvus(settings.milvus)
     milvus.create(collection, loaded.manifest.dimension)
-    milvus.insert(
-        collection, catalogue.movie_ids, vectors, catalogue.years.astype(np.int64), catalogue.genres
-    )
+    milvus.insert(collection, catalogue, vectors)
     milvus.finish(collection, loaded.manifest.metric)
     milvus.close()
     active = ActiveRecord(release=name, collection=collection, epoch=epoch)

@@ -80,7 +80,7 @@ def until(condition: Callable[[], bool]) -> None:
 def collections(settings: Settings) -> list[str]:
     client = Milvus(settings.milvus)
     try:
-        return client.collections(settings.names.collection_prefix)
+        return client.list(settings.names.collection_prefix)
     finally:
         client.close()
 

@@ -17,7 +17,7 @@ from worker.process import claim_identity, until_signalled
 
 if TYPE_CHECKING:
     from worker.monitoring.metrics import Metrics
-    from worker.retrieval.milvus import Milvus
+    from worker.retrieval.index import IndexStore
     from worker.serving import Blocklist, ReleaseFollower, Shadow
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def run_worker(settings: Settings) -> None:
     from worker.monitoring.metrics import Metrics
     from worker.monitoring.page import KEPT, Access, Latest, Page
     from worker.monitoring.trend import Trend
-    from worker.retrieval.milvus import Milvus
+    from worker.retrieval.index import open_store
     from worker.retrieval.retriever import Retriever
     from worker.serving import Answerer, Blocklist, Heartbeat, Recommender, ReleaseFollower
     from worker.stream.loop import Stream
@@ -62,7 +62,7 @@ def run_worker(settings: Settings) -> None:
         claim_identity(settings.worker.id, settings.names.worker_group) as identity,
         Trend(REGISTRY) as trend,
         serve(settings.http, health, page=Page(identity.id, access, trend, latest)) as http,
-        closing(Milvus(settings.milvus)) as milvus,
+        closing(open_store(settings)) as store,
         TopicWatch(settings, "worker", health) as topics,
     ):
         log.info("worker %s, its page, metrics and health at http://%s", identity.id, http.address)
@@ -71,10 +71,10 @@ def run_worker(settings: Settings) -> None:
         heartbeat = Heartbeat(settings, identity.id, version("marquee"), http.reachable)
         with (
             Blocklist(settings, heartbeat, metrics) as blocklist,
-            ReleaseFollower(settings, milvus, heartbeat, health, metrics) as follower,
+            ReleaseFollower(settings, store, heartbeat, health, metrics) as follower,
         ):
-            retriever = Retriever(settings, milvus, health, metrics)
-            shadow = _shadow(settings, follower, milvus, metrics, blocklist)
+            retriever = Retriever(settings, store, health, metrics)
+            shadow = _shadow(settings, follower, store, metrics, blocklist)
 
             def raise_failure() -> None:
                 for part in (follower, blocklist, retriever, shadow):
@@ -91,7 +91,7 @@ def run_worker(settings: Settings) -> None:
                 answerer = Answerer(
                     settings.names.dead_letters,
                     follower.serving,
-                    Recommender(retriever.lists, diversity=settings.worker.diversity, observer=metrics),
+                    Recommender(retriever.search, diversity=settings.worker.diversity, observer=metrics),
                     metrics,
                     blocklist=lambda: blocklist.movies,
                     shadow=shadow,
@@ -113,7 +113,7 @@ def run_worker(settings: Settings) -> None:
 def _shadow(
     settings: Settings,
     follower: "ReleaseFollower",
-    milvus: "Milvus",
+    store: "IndexStore",
     metrics: "Metrics",
     blocklist: "Blocklist",
 ) -> "Shadow":
@@ -123,11 +123,11 @@ def _shadow(
     from worker.serving import Answerer, Recommender, Shadow
 
     unseen = Metrics(CollectorRegistry())
-    retriever = Retriever(settings, milvus, Health(), unseen)
+    retriever = Retriever(settings, store, Health(), unseen)
     answerer = Answerer(
         settings.names.dead_letters,
         follower.serving,
-        Recommender(retriever.lists, diversity=settings.worker.diversity, observer=unseen),
+        Recommender(retriever.search, diversity=settings.worker.diversity, observer=unseen),
         unseen,
         blocklist=lambda: blocklist.movies,
     )

@@ -125,14 +125,14 @@ def _milvus(settings: Settings, view: ReleasesView, timeout_s: float) -> Part:
     limited = settings.milvus.model_copy(update={"timeout_s": min(timeout_s, settings.milvus.timeout_s)})
     server = Milvus(limited)
     try:
-        there = server.collections("")
+        there = server.list("")
         collections = {name for name in there if has_our_name(settings.names, name)} & named_collections(view)
         detail = f"{_counted(len(collections), 'collection')} at {settings.milvus.uri}"
         if view.active is None:
             return Part("milvus", detail)
         if view.active.collection not in collections:
             return Part("milvus", detail, f"the active collection {view.active.collection} is not there")
-        rows = server.rows(view.active.collection)
+        rows = server.count(view.active.collection)
         return Part("milvus", f"{detail}, {rows:,} movies in the active one")
     except MarqueeError as error:
         return Part("milvus", settings.milvus.uri, str(error))

@@ -105,9 +105,7 @@ def _milvus(settings: Settings, timeout_s: float) -> Iterator[Finding]:
     limited = settings.milvus.model_copy(update={"timeout_s": min(timeout_s, settings.milvus.timeout_s)})
     server = Milvus(limited)
     try:
-        owners = {
-            name: server.owner(name) for name in server.collections("") if has_our_name(settings.names, name)
-        }
+        owners = {name: server.owner(name) for name in server.list("") if has_our_name(settings.names, name)}
         version = server.version()
     except MarqueeError as error:
         yield wrong("milvus", str(error), "start it, or set MARQUEE_MILVUS__URI to where it is")

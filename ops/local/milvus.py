@@ -91,7 +91,7 @@ class LocalMilvus(ABC):
         from pymilvus import MilvusException
 
         from schemas.settings import MilvusSettings
-        from worker.retrieval.milvus import connect
+        from worker.retrieval.milvus_client import connect
 
         try:
             with closing(connect(MilvusSettings(uri=self.uri, timeout_s=CALL_TIMEOUT_S))) as client:

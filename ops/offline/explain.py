@@ -53,7 +53,8 @@ def explain(offline: OfflineRelease, event: ProfileEvent) -> list[Explanation]:
     occlusions = _occlusions(release, event)
     events = [event, *(occlusion.event for occlusion in occlusions)]
     vectors = unit_length(release.embed_profiles(events), release.manifest)
-    movies = exact.vectors[exact.places(np.array([movie.movie_id for movie in ranked], np.int64))]
+    rows = offline.served.target.items.rows(np.array([movie.movie_id for movie in ranked], np.int64))
+    movies = exact.vectors[rows]
     scores = (vectors @ movies.T).astype(np.float64) * release.manifest.score_scale
     pulls = np.round(scores[0] - scores[1:], SCORE_PLACES)
     return [

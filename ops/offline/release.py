@@ -48,9 +48,9 @@ class OfflineRelease:
     def recommend(self, profiles: Sequence[ProfileEvent]) -> list[list[Scored]]:
         """Rank a list for each profile, in order."""
         release = self.served.release
-        titles, position = release.catalogue.titles, release.catalogue.position
+        ids, titles = release.catalogue.movie_ids, release.catalogue.titles
         found = self.recommender.recommend(release, self.served.target, profiles)
         return [
-            [Scored(pick.movie_id, titles[position(pick.movie_id) or 0], pick.score) for pick in picks]
-            for picks in found.lists.picks()
+            [Scored(int(ids[item.row]), titles[item.row], item.score) for item in items]
+            for items in found.lists.by_query()
         ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +12,9 @@ from schemas.manifest import Manifest
 from schemas.profile import DEFAULT_K, ProfileEvent
 from worker.release.paddle_engine import paddle
 from worker.release.release import Release
-from worker.retrieval.lists import Pick, Wish
-from worker.retrieval.milvus import Milvus
-from worker.retrieval.ranking import best_lists
+from worker.retrieval.index import IndexStore, ItemIds
+from worker.retrieval.queries import queries_of
+from worker.retrieval.ranking import rank_all
 
 # Largest differences between two devices or batch sizes, in the unit of the score.
 NEIGHBOURS_WITHIN = 1e-5
@@ -21,6 +22,13 @@ SCORES_WITHIN = 1e-4
 
 Scores = npt.NDArray[np.float32]
 _MOVIES_AT_A_TIME = 4_096
+
+
+class Listed(NamedTuple):
+    """A movie of a list."""
+
+    movie_id: int
+    score: float
 
 
 @dataclass(frozen=True)
@@ -43,28 +51,29 @@ def profiles() -> list[ProfileEvent]:
     ]
 
 
-def verify(release: Release, milvus: Milvus, collection: str) -> Iterator[Difference | None]:
+def verify(release: Release, milvus: IndexStore, collection: str) -> Iterator[Difference | None]:
     """Compare one combination after another; None if both lists agree.
 
     Raises:
         MilvusError: the collection cannot be searched.
     """
-    vectors = release.embed_profiles(profiles())
+    vectors, ids = release.embed_profiles(events := profiles()), release.catalogue.movie_ids
     scores = paddle_scores(release, vectors)
-    lists = best_lists(
-        lambda queries, limit, _filter: milvus.search(collection, queries, limit),
-        vectors,
-        [Wish(DEFAULT_K)] * len(vectors),
-        movies=release.manifest.movies,
+    items = ItemIds(ids)
+    lists = rank_all(
+        milvus.index(collection, items),
+        queries_of(events, vectors, items),
+        rows=len(ids),
         scale=release.manifest.score_scale,
-    ).lists
-    for codes, exact, picks in zip(combinations(), scores, lists.picks(), strict=True):
-        what = difference(release.catalogue.movie_ids, exact, picks)
+    )
+    for codes, exact, ranked in zip(combinations(), scores, lists.by_query(), strict=True):
+        picks = [Listed(int(ids[item.row]), item.score) for item in ranked]
+        what = difference(ids, exact, picks)
         if what is None:
             yield None
             continue
-        best = np.lexsort((release.catalogue.movie_ids, -exact))[:DEFAULT_K]
-        listed = [(int(release.catalogue.movie_ids[row]), float(exact[row])) for row in best]
+        best = np.lexsort((ids, -exact))[:DEFAULT_K]
+        listed = [(int(ids[row]), float(exact[row])) for row in best]
         yield Difference(*codes, what, listed, [(pick.movie_id, pick.score) for pick in picks])
 
 
@@ -89,7 +98,7 @@ def _scorable(vectors: Scores, manifest: Manifest) -> paddle.Tensor:
     return paddle.nn.functional.normalize(tensor, axis=1) if manifest.metric == "COSINE" else tensor
 
 
-def difference(movie_ids: npt.NDArray[np.int64], exact: Scores, picks: Sequence[Pick]) -> str | None:
+def difference(movie_ids: npt.NDArray[np.int64], exact: Scores, picks: Sequence[Listed]) -> str | None:
     """Describe the fault of a list, or return None. `exact` [movies] are the scores of `movie_ids`."""
     wanted = np.sort(exact)[::-1][:DEFAULT_K]
     if len(picks) != len(wanted) or len({pick.movie_id for pick in picks}) != len(picks):

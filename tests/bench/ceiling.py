@@ -19,7 +19,7 @@ from schemas.settings import load_settings
 from tests.bench.events import drafts
 from tests.bench.limits import Ceiling, Limits
 from worker.release.store import ReleaseStore
-from worker.retrieval.milvus import Milvus
+from worker.retrieval.index import ItemIds, VectorIndex, open_store
 
 CONCURRENCIES = (1, 2, 3)
 _QUERIES = 16_384
@@ -42,17 +42,16 @@ def main() -> None:
     vectors = np.concatenate(
         [release.embed_profiles(profiles[row : row + 1_024]) for row in range(0, _QUERIES, 1_024)]
     )
-    with closing(Milvus(settings.milvus)) as milvus:
-        search = _searcher(milvus, collection, vectors, size)
+    with closing(open_store(settings)) as store:
+        index = store.index(collection, ItemIds(release.catalogue.movie_ids))
+        search = _searcher(index, vectors, size)
         _timed(search, size, 2, _WARM_SECONDS)
         ceilings = [_timed(search, size, concurrency, float(seconds)) for concurrency in CONCURRENCIES]
     print(json.dumps(asdict(Limits(ceilings, embedded.cpu_us_per_event))))
 
 
-def _searcher(
-    milvus: Milvus, collection: str, vectors: NDArray[np.float32], size: int
-) -> Callable[[int], object]:
-    return lambda row: milvus.search(collection, vectors[row : row + size], _LIMIT)
+def _searcher(index: VectorIndex, vectors: NDArray[np.float32], size: int) -> Callable[[int], object]:
+    return lambda row: index.search(vectors[row : row + size], _LIMIT)
 
 
 def _timed(call: Callable[[int], object], events: int, concurrency: int, seconds: float) -> Ceiling:

@@ -15,7 +15,7 @@ from schemas.profile import DEFAULT_K, ProfileEvent
 from schemas.recommendation import SCORE_PLACES, Retrieval
 from schemas.settings import Settings, load_settings
 from worker.release.store import ReleaseStore
-from worker.retrieval.milvus import connect
+from worker.retrieval.milvus_client import connect
 
 Hits = list[list[tuple[int, float]]]  # of each query: movie id and what the metric gives, best first
 Mode = Literal["milvus", "exact"]

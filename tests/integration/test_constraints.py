@@ -19,10 +19,10 @@ from tests.processes import Process
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.release.vectors import unit_length
-from worker.retrieval.filters import expression
-from worker.retrieval.lists import Wish
+from worker.retrieval.index import ItemIds
 from worker.retrieval.milvus import Milvus
-from worker.retrieval.ranking import best_lists
+from worker.retrieval.queries import queries_of
+from worker.retrieval.ranking import rank_all
 from worker.serving.loader import embed_catalogue
 
 EVENTS, ASKING = 1_200, 1_000
@@ -134,22 +134,16 @@ def test_milvus_alone_gives_the_same_where_the_worker_keeps_no_copy(
     client = Milvus(MilvusSettings(uri=milvus.uri))
     events = asking(release.catalogue.movie_ids.tolist())[:60]
     profiles = [ProfileEvent.model_validate_json(json.dumps(event)) for event in events]
-    wishes = [
-        Wish(profile.k or 5, frozenset([*(profile.recent or ()), *(profile.exclude or ())]), profile.filter)
-        for profile in profiles
-    ]
+    ids = ItemIds(release.catalogue.movie_ids)
 
-    found = best_lists(
-        lambda queries, limit, filter_: client.search(
-            active.collection, queries, limit, expression(filter_) if filter_ else ""
-        ),
-        release.embed_profiles(profiles),
-        wishes,
-        movies=release.manifest.movies,
+    found = rank_all(
+        client.index(active.collection, ids),
+        queries_of(profiles, release.embed_profiles(profiles), ids),
+        rows=len(ids),
         scale=release.manifest.score_scale,
     )
 
     exact = Catalogue(release)
-    for event, picks in zip(events, found.lists.picks(), strict=True):
-        assert_best([(pick.movie_id, pick.score) for pick in picks], exact.best(event), event["k"])
+    for event, items in zip(events, found.by_query(), strict=True):
+        assert_best([(int(ids.ids[item.row]), item.score) for item in items], exact.best(event), event["k"])
     client.close()

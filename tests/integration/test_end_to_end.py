@@ -165,9 +165,7 @@ def _serve_exchanged(settings: Settings, active: ActiveRecord) -> None:
     collection = settings.names.collection(active.release, 2)
     milvus = Milvus(settings.milvus)
     milvus.create(collection, release.manifest.dimension)
-    milvus.insert(
-        collection, catalogue.movie_ids, vectors, catalogue.years.astype(np.int64), catalogue.genres
-    )
+    milvus.insert(collection, catalogue, vectors)
     milvus.finish(collection, release.manifest.metric)
     milvus.close()
     record = active.model_copy(update={"collection": collection, "epoch": 2})

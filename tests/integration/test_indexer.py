@@ -17,7 +17,9 @@ from tests.releases import write_untrained_release
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
 from worker.retrieval.exact import ExactIndex
-from worker.retrieval.milvus import Milvus, connect
+from worker.retrieval.index import ItemIds
+from worker.retrieval.milvus import Milvus
+from worker.retrieval.milvus_client import connect
 
 
 @pytest.fixture
@@ -57,9 +59,10 @@ def test_an_indexed_release_is_active_and_answers_as_exact_search_does(both: Set
     vectors = store.read_vectors(release, record.vectors_sha256 or "")
     queries = loaded.embed_profiles([ProfileEvent(age=age) for age in range(18, 60)])
     client = Milvus(both.milvus)
-    _, scores = client.search(view.active.collection, queries, 10)
-    _, expected = ExactIndex(loaded.catalogue.movie_ids, vectors).search(queries, 10)
-    assert record.rows == client.rows(view.active.collection) == len(vectors)
+    index = client.index(view.active.collection, ItemIds(loaded.catalogue.movie_ids))
+    scores = index.search(queries, 10).scores
+    expected = ExactIndex(vectors).search(queries, 10).scores
+    assert record.rows == client.count(view.active.collection) == len(vectors)
     assert np.abs(scores - expected).max() < 1e-5
     client.close()
 

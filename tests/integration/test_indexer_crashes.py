@@ -38,12 +38,12 @@ STEPS: list[tuple[str, Any, str, int]] = [
     ("before", Milvus, "create", 1),  # `indexing` was published
     ("after", Milvus, "insert", 2),  # half-built
     ("before", Milvus, "finish", 1),  # filled
-    ("before", Milvus, "rows", 1),  # loaded, not checked
+    ("before", Milvus, "count", 1),  # loaded, not checked
     ("before", ReleaseStore, "evaluation", 1),  # checked, not compared
     ("after", shutil, "copyfileobj", 1),  # the vectors are half-written
     ("after", ReleaseStore, "keep_vectors", 1),
     ("before", Commands, "_activate", 1),  # `ready` was published
-    ("before", Milvus, "point_alias", 1),  # `active` was published
+    ("before", Milvus, "alias", 1),  # `active` was published
     ("after", StateWriter, "write", 1),
 ]
 
@@ -120,13 +120,13 @@ def test_it_dies_at_every_step(settings: Settings) -> None:
         assert view.active is not None
         assert (view.active.release, view.epoch) == (release, number), step
         milvus = Milvus(settings.milvus)
-        assert milvus.rows(view.active.collection) == view.releases[release].rows
+        assert milvus.count(view.active.collection) == view.releases[release].rows
         deadline = time.monotonic() + TIMEOUT
 
         def clean(milvus: Milvus = milvus) -> bool:
             named = {record.collection for record in read_releases(settings, TIMEOUT).releases.values()}
             partial = list(Path(settings.store).glob("vectors/*.part"))
-            return set(milvus.collections(settings.names.collection_prefix)) <= named and not partial
+            return set(milvus.list(settings.names.collection_prefix)) <= named and not partial
 
         wait_for(f"clean after {step}", clean, deadline - time.monotonic())
         milvus.close()
@@ -193,13 +193,13 @@ def test_what_a_zombie_writes_is_fenced_and_its_half_built_collection_goes(
         MARQUEE_KAFKA__CLIENT='{"session.timeout.ms": 6000}',
     ) as zombie:
         send_command(settings, command, TIMEOUT)
-        wait_for("rows", lambda: half_built in milvus.collections(names.collection_prefix), TIMEOUT)
+        wait_for("rows", lambda: half_built in milvus.list(names.collection_prefix), TIMEOUT)
         zombie.child.send_signal(signal.SIGSTOP)
 
         other = Running(settings, "other")
         try:
             assert wait_for_outcome(settings, command, TIMEOUT).outcome == "done"
-            wait_for("the sweep", lambda: milvus.collections(names.collection_prefix) == [whole], TIMEOUT)
+            wait_for("the sweep", lambda: milvus.list(names.collection_prefix) == [whole], TIMEOUT)
             before = read_releases(settings, TIMEOUT)
 
             zombie.child.send_signal(signal.SIGCONT)
@@ -207,7 +207,7 @@ def test_what_a_zombie_writes_is_fenced_and_its_half_built_collection_goes(
             wait_for("its standing by", lambda: "this indexer stands by" in zombie.output)
             after = read_releases(settings, TIMEOUT)
             assert (after.releases, after.active) == (before.releases, before.active)
-            assert milvus.collections(names.collection_prefix) == [whole]
+            assert milvus.list(names.collection_prefix) == [whole]
         finally:
             other.stop()
 

@@ -12,7 +12,7 @@ from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
 from ops.local.ports import free_port
 from ops.local.process import LocalError
 from schemas.settings import MilvusSettings
-from worker.retrieval.milvus import connect
+from worker.retrieval.milvus_client import connect
 
 ROWS = 20
 Server = Callable[..., LocalMilvus]

@@ -17,7 +17,8 @@ from schemas.errors import SettingsError
 from schemas.settings import MilvusSettings
 from tests.processes import wait_for
 from worker.errors import MilvusError
-from worker.retrieval.milvus import Milvus, connect
+from worker.retrieval.milvus import Milvus
+from worker.retrieval.milvus_client import connect
 
 pytestmark = pytest.mark.timeout(600)
 TOKEN = "root:Milvus"  # the one that a new server has
@@ -65,7 +66,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusSettings
 
 def collections(settings: MilvusSettings) -> list[str]:
     with closing(Milvus(settings)) as server:
-        return server.collections("")
+        return server.list("")
 
 
 def test_password_and_certificate_let_in(guarded: MilvusSettings) -> None:
@@ -99,12 +100,12 @@ def test_a_password_that_changes_while_we_are_connected_is_said_in_a_sentence(
     admin = connect(guarded)
     admin.create_user("worker", "Milvus-1")
     with closing(Milvus(guarded.model_copy(update={"token": SecretStr("worker:Milvus-1")}))) as server:
-        assert server.collections("") == []
+        assert server.list("") == []
         admin.update_password("worker", "Milvus-1", "Milvus-2")
 
         def refused() -> bool:
             try:
-                server.collections("")
+                server.list("")
             except SettingsError as error:
                 return "refused the token" in str(error)
             return False

@@ -76,8 +76,8 @@ def test_each_keeps_its_active_collection_and_its_alias(
     assert len(set(active)) == 2
     for shop, collection in zip(neighbours, active, strict=True):
         assert client.owner(collection) == owner_of(shop)
-        assert client.rows(collection) == view_of(shop).releases[names(shop)[0]].rows
-        assert client.rows(shop.names.active_alias) == client.rows(collection)
+        assert client.count(collection) == view_of(shop).releases[names(shop)[0]].rows
+        assert client.count(shop.names.active_alias) == client.count(collection)
 
 
 def test_collections_of_earlier_indexers_serve_on_and_go_only_where_a_record_names_them(

@@ -19,17 +19,19 @@ from worker.events import Event, Record
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation
 from worker.release.features import Unknowns
-from worker.retrieval.lists import Lists, Pick, Wish
+from worker.retrieval.index import ItemIds
+from worker.retrieval.queries import Queries, RankedItem, RankedLists
 from worker.retrieval.retriever import FoundLists
 from worker.serving import Answerer, Recommender, Serving
 from worker.serving.cache import ListCache
 from worker.serving.recommender import QUERY_FIELDS
 
 POISON = 666
+ITEMS = ItemIds(np.arange(1, 100))
 FIELDS = ("user_id", "gender", "age", "occupation", *QUERY_FIELDS)
 
 
-Search = Callable[[Sequence[Wish]], FoundLists]
+Search = Callable[[Queries], FoundLists]
 
 
 def encode(event: Event, profile: ProfileEvent, movies: bytes, retrieval: Retrieval) -> Record:
@@ -52,20 +54,20 @@ def answerer(
     )
     served = SimpleNamespace(
         release=release,
-        target=SimpleNamespace(exact=None, collection="c"),
+        target=SimpleNamespace(exact=None, collection="c", items=ITEMS),
         name="r-1",
         encoder=SimpleNamespace(encode=encode, movies=movies),
         cache=ListCache(cached, fields=FIELDS),
         made=lambda record: bool(record.value),
     )
     metrics = Metrics(registry or CollectorRegistry())
-    recommender = Recommender(lambda _target, _vectors, wishes, *_: search(wishes), observer=metrics)
+    recommender = Recommender(lambda _target, queries, *_: search(queries), observer=metrics)
     serving = Serving(cast(Any, served), 1)
     return Answerer("dead-letters", lambda: serving, recommender, metrics, blocklist=withheld)
 
 
-def movies(lists: Lists) -> list[bytes]:
-    return [b",".join(b"%d" % pick.movie_id for pick in picks) for picks in lists.picks()]
+def movies(lists: RankedLists) -> list[bytes]:
+    return [b",".join(b"%d" % item.row for item in items) for items in lists.by_query()]
 
 
 def events() -> list[PolledEvent]:
@@ -76,14 +78,14 @@ def events() -> list[PolledEvent]:
 
 
 def test_an_event_that_cannot_be_answered_is_one_dead_letter_among_answers() -> None:
-    answers = answerer(lambda wishes: found([[] for _ in wishes])).answer(events(), Cancellation())
+    answers = answerer(lambda queries: found([[]] * len(queries))).answer(events(), Cancellation())
 
     assert [answer.event.offset() for answer in answers] == [0, 1, 2, 3, 4]
     assert [answer.reason for answer in answers] == [None, None, Reason.PROCESSING_FAILED, None, None]
 
 
 def test_a_refused_token_makes_no_dead_letters() -> None:
-    def refused(wishes: Sequence[Wish]) -> FoundLists:
+    def refused(queries: Queries) -> FoundLists:
         raise SettingsError("Milvus refused the token")
 
     with pytest.raises(SettingsError):
@@ -91,17 +93,17 @@ def test_a_refused_token_makes_no_dead_letters() -> None:
 
 
 class CountingSearch:
-    """Gives every wish the next movie, and remembers for how many it was asked."""
+    """Gives every query the next row, and counts the queries of each search."""
 
     def __init__(self, *, milvus_away: bool = False) -> None:
         self.asked: list[int] = []
         self._milvus_away = milvus_away
 
-    def __call__(self, wishes: Sequence[Wish]) -> FoundLists:
+    def __call__(self, queries: Queries) -> FoundLists:
         first = sum(self.asked)
-        self.asked.append(len(wishes))
-        picks = [[Pick(first + number, 1.0)] for number in range(len(wishes))]
-        return found(picks, milvus_away=self._milvus_away)
+        self.asked.append(len(queries))
+        lists = [[RankedItem(first + number, 1.0)] for number in range(len(queries))]
+        return found(lists, milvus_away=self._milvus_away)
 
 
 def values(of: Answerer, *bodies: bytes) -> list[bytes | None]:
@@ -184,7 +186,7 @@ def test_a_batch_that_waits_for_milvus_begins_again_with_what_serves_by_then() -
                 embed_profiles=lambda profiles: np.zeros((len(profiles), 2), dtype=np.float32),
                 unknowns=lambda _: Unknowns(0, 0),
             ),
-            target=SimpleNamespace(exact=None, collection=name),
+            target=SimpleNamespace(exact=None, collection=name, items=ITEMS),
             name=name,
             encoder=SimpleNamespace(encode=encode, movies=movies),
             cache=ListCache(0, fields=FIELDS),
@@ -195,14 +197,12 @@ def test_a_batch_that_waits_for_milvus_begins_again_with_what_serves_by_then() -
     serving = [Serving(cast(Any, first), 1), Serving(cast(Any, second), 2)]
     searched = []
 
-    def search(
-        target: Any, _vectors: object, wishes: Sequence[Wish], cancellation: Cancellation, _blocklist: object
-    ) -> FoundLists:
+    def search(target: Any, queries: Queries, cancellation: Cancellation, _blocklist: object) -> FoundLists:
         searched.append(target.collection)
         if target is first.target:  # whose collection is lost
             serving.pop(0).replaced.cancel(SupersededError)
             cancellation.check()
-        return found([[Pick(7, 1.0)] for _ in wishes])
+        return found([[RankedItem(7, 1.0)]] * len(queries))
 
     of = Answerer("dead-letters", lambda: serving[0], Recommender(search), Metrics(CollectorRegistry()))
 
@@ -220,9 +220,9 @@ def test_a_vector_that_is_no_number_is_one_dead_letter(number: float) -> None:
     """Its event's alone: the others are answered, and nothing of it reaches Milvus or the cache."""
     asked: list[int] = []
 
-    def search(wishes: Sequence[Wish]) -> FoundLists:
-        asked.append(len(wishes))
-        return found([[Pick(7, 1.0)] for _ in wishes])
+    def search(queries: Queries) -> FoundLists:
+        asked.append(len(queries))
+        return found([[RankedItem(7, 1.0)]] * len(queries))
 
     of = answerer(search, cached=10)
 
@@ -240,7 +240,7 @@ def test_a_vector_that_is_no_number_is_one_dead_letter(number: float) -> None:
 def test_foreign_vectors_are_embedded_again() -> None:
     calls: list[int] = []
     registry = CollectorRegistry()
-    of = answerer(lambda wishes: found([[] for _ in wishes]), registry=registry)
+    of = answerer(lambda queries: found([[]] * len(queries)), registry=registry)
 
     def embed(profiles: Sequence[ProfileEvent]) -> np.ndarray:
         calls.append(len(profiles))
@@ -256,7 +256,7 @@ def test_foreign_vectors_are_embedded_again() -> None:
 
 
 def test_foreign_vectors_of_a_batch_that_is_lost_are_let_go() -> None:
-    of = answerer(lambda wishes: found([[] for _ in wishes]))
+    of = answerer(lambda queries: found([[]] * len(queries)))
 
     def embed(_: Sequence[ProfileEvent]) -> np.ndarray:
         raise ForeignVectorsError

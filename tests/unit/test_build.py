@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import tracemalloc
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,15 +12,17 @@ import pytest
 from schemas.errors import SettingsError
 from schemas.release import ReleaseCommand, ReleaseState
 from schemas.settings import Settings, load_settings
+from tests.memory_index import MemoryIndex, MemoryStore
 from tests.releases import write_untrained_release
-from tests.unit.jobs import OWNER, DirectJob, MemoryMilvus
+from tests.unit.jobs import OWNER, DirectJob
 from worker.errors import AbandonedError, StoreAwayError
 from worker.indexer.build import ReleaseBuilder, ScratchFolders
 from worker.indexer.checks import CheckError
 from worker.indexer.ownership import Ownership
+from worker.release.catalogue import Catalogue
 from worker.release.store import ReleaseStore
 from worker.retrieval.exact import StoredIndex
-from worker.retrieval.milvus import Ids, Milvus, Scores, Vectors
+from worker.retrieval.index import EF_MIN, Hits, ItemIds, Vectors
 
 pytestmark = pytest.mark.paddle
 
@@ -35,9 +37,9 @@ def settings(two_releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def milvus(monkeypatch: pytest.MonkeyPatch) -> MemoryMilvus:
-    memory = MemoryMilvus()
-    monkeypatch.setattr("worker.indexer.build.Milvus", lambda _: memory)
+def milvus(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    memory = MemoryStore()
+    monkeypatch.setattr("worker.indexer.build.open_store", lambda _: memory)
     return memory
 
 
@@ -52,13 +54,12 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def builder_of(settings: Settings, milvus: MemoryMilvus) -> ReleaseBuilder:
-    client = cast(Milvus, milvus)
-    return ReleaseBuilder(settings, client, Ownership(settings, client), ScratchFolders("test"))
+def builder_of(settings: Settings, milvus: MemoryStore) -> ReleaseBuilder:
+    return ReleaseBuilder(settings, milvus, Ownership(settings, milvus), ScratchFolders("test"))
 
 
 def test_a_release_becomes_a_checked_collection_and_kept_vectors(
-    settings: Settings, milvus: MemoryMilvus, release: str
+    settings: Settings, milvus: MemoryStore, release: str
 ) -> None:
     job = DirectJob()
     ready = builder_of(settings, milvus).build(INDEX, release, job)
@@ -67,16 +68,15 @@ def test_a_release_becomes_a_checked_collection_and_kept_vectors(
     assert ready.record == record
     assert (record.state, record.attempt, record.tries, record.progress) == (ReleaseState.READY, 1, 1, 1.0)
     assert record.collection == settings.names.collection(release, 1)
-    assert milvus.finished == [record.collection]
-    assert milvus.rows(record.collection) == record.rows
+    assert milvus.contents[record.collection].metric
+    assert milvus.count(record.collection) == record.rows
     kept = ReleaseStore(settings.store).read_vectors(release, record.vectors_sha256 or "")
-    inserted = np.concatenate([vectors for _, vectors in milvus.contents[record.collection]])
-    assert np.array_equal(kept, inserted)
+    assert np.array_equal(kept, np.stack(milvus.contents[record.collection].vectors))
     assert "agree with exact search" in ready.summary
 
 
 def test_a_collection_that_milvus_failed_to_fill_is_replaced_by_a_new_one(
-    settings: Settings, milvus: MemoryMilvus, release: str
+    settings: Settings, milvus: MemoryStore, release: str
 ) -> None:
     milvus.failures = 2
     record = builder_of(settings, milvus).build(INDEX, release, DirectJob()).record
@@ -85,7 +85,7 @@ def test_a_collection_that_milvus_failed_to_fill_is_replaced_by_a_new_one(
 
 
 def test_milvus_failing_in_every_attempt_fails_the_check(
-    settings: Settings, milvus: MemoryMilvus, release: str
+    settings: Settings, milvus: MemoryStore, release: str
 ) -> None:
     milvus.failures = 5
     with pytest.raises(CheckError, match="5 attempts at building it; the last: no room"):
@@ -94,9 +94,9 @@ def test_milvus_failing_in_every_attempt_fails_the_check(
 
 
 def test_a_collection_that_fails_the_check_is_dropped(
-    settings: Settings, milvus: MemoryMilvus, release: str, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, milvus: MemoryStore, release: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(milvus, "rows", lambda _: 3)
+    monkeypatch.setattr(milvus, "count", lambda _: 3)
     job = DirectJob()
     with pytest.raises(CheckError, match="the collection has 3 rows"):
         builder_of(settings, milvus).build(INDEX, release, job)
@@ -105,7 +105,7 @@ def test_a_collection_that_fails_the_check_is_dropped(
 
 
 def test_a_cancelled_build_ends_at_the_next_batch(
-    settings: Settings, milvus: MemoryMilvus, release: str
+    settings: Settings, milvus: MemoryStore, release: str
 ) -> None:
     job = DirectJob()
     insert = milvus.insert
@@ -117,11 +117,11 @@ def test_a_cancelled_build_ends_at_the_next_batch(
     milvus.insert = cancel  # type: ignore[method-assign,assignment]
     with pytest.raises(AbandonedError):
         builder_of(settings, milvus).build(INDEX, release, job)
-    assert [len(content) for content in milvus.contents.values()] == [1]
+    assert [len(content.ids) for content in milvus.contents.values()] == [100]
 
 
 def test_a_release_that_killed_five_indexers_is_not_built_again(
-    settings: Settings, milvus: MemoryMilvus, release: str
+    settings: Settings, milvus: MemoryStore, release: str
 ) -> None:
     # Given five indexers that died while they built for one command
     job = DirectJob()
@@ -134,7 +134,7 @@ def test_a_release_that_killed_five_indexers_is_not_built_again(
 
 
 def test_a_store_that_is_away_for_a_moment_is_asked_again(
-    settings: Settings, milvus: MemoryMilvus, release: str, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, milvus: MemoryStore, release: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verify, failures = ReleaseStore.verify, [StoreAwayError("no route"), StoreAwayError("no route")]
 
@@ -147,22 +147,29 @@ def test_a_store_that_is_away_for_a_moment_is_asked_again(
     assert builder_of(settings, milvus).build(INDEX, release, DirectJob()).record.rows
 
 
-class Counting(MemoryMilvus):
+class Counting(MemoryStore):
     """Keeps no vectors; its searches read the file of the build under way."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: dict[str, int] = {}
 
-    def insert(self, collection: str, movie_ids: Ids, *_: Any) -> None:
-        self.counts[collection] = self.rows(collection) + len(movie_ids)
+    def insert(self, collection: str, items: Catalogue, _: Vectors) -> None:
+        self.counts[collection] = self.count(collection) + len(items)
 
-    def rows(self, collection: str) -> int:
+    def count(self, collection: str) -> int:
         return self.counts.get(collection, 0)
 
-    def search(self, collection: str, queries: Vectors, limit: int, **_: int) -> tuple[Ids, Scores]:
+    def index(self, collection: str, items: ItemIds, ef: int = EF_MIN) -> MemoryIndex:  # noqa: ARG002
+        return FileIndex(self, collection, items)
+
+
+class FileIndex(MemoryIndex):
+    """Searches the file of the build under way."""
+
+    def search(self, vectors: Vectors, k: int, **_: Any) -> Hits:
         (file,) = Path(tempfile.gettempdir()).glob("marquee-*/1.npy")
-        return StoredIndex(np.arange(1, self.rows(collection) + 1), file).search(queries, limit)
+        return StoredIndex(file).search(vectors, k)
 
 
 def test_a_build_holds_one_batch_of_the_catalogue_in_memory(
@@ -185,7 +192,7 @@ def peak_of_build(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> int:
     milvus, store = Counting(), ReleaseStore(settings.store)
     loaded = store.load(store.names()[0], device="cpu")
     with monkeypatch.context() as patches:
-        patches.setattr("worker.indexer.build.Milvus", lambda _: milvus)
+        patches.setattr("worker.indexer.build.open_store", lambda _: milvus)
         patches.setattr(ReleaseStore, "load", lambda *_, **__: loaded)
         tracemalloc.start()
         try:

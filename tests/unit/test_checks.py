@@ -1,21 +1,31 @@
 """The check before activation: it passes what is right, and fails when it is broken on purpose."""
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 
-from worker.indexer.checks import SCORE_TOLERANCE, CheckError, check_collection, compare, compare_evaluations
+from tests.memory_index import MemoryIndex, MemoryStore
+from worker.indexer.checks import (
+    SCORE_TOLERANCE,
+    Agreement,
+    CheckError,
+    check_collection,
+    compare,
+    compare_evaluations,
+)
+from worker.release.catalogue import Catalogue
 from worker.retrieval.exact import ExactIndex
-from worker.retrieval.milvus import Ids, Milvus, Scores, Vectors
+from worker.retrieval.index import EF_MIN, Hits, ItemIds, Vectors
 
 LIMIT = 5
+ITEMS = ItemIds(np.arange(1_000, 1_200))
 
 
 @pytest.fixture
 def exact() -> ExactIndex:
     vectors = np.random.default_rng(1).normal(size=(200, 16)).astype(np.float32)
-    return ExactIndex(np.arange(1_000, 1_200), vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    return ExactIndex(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 @pytest.fixture
@@ -23,97 +33,95 @@ def queries() -> Vectors:
     return np.random.default_rng(2).normal(size=(20, 16)).astype(np.float32)
 
 
-@pytest.fixture
-def answer(exact: ExactIndex, queries: Vectors) -> tuple[Ids, Scores]:
-    return exact.search(queries, LIMIT)
+def agreement(hits: Hits, exact: ExactIndex, queries: Vectors, limit: int = LIMIT) -> Agreement:
+    return compare(hits, exact, queries, exact.search(queries, limit).scores)
 
 
-def test_exact_answers_agree(exact: ExactIndex, queries: Vectors, answer: tuple[Ids, Scores]) -> None:
-    found = compare(*answer, exact, queries, exact.search(queries, LIMIT)[1])
+def test_exact_hits_agree(exact: ExactIndex, queries: Vectors) -> None:
+    found = agreement(exact.search(queries, LIMIT), exact, queries)
     assert found.recall == 1.0
     assert found.score_error < SCORE_TOLERANCE
 
 
 def test_neighbours_that_are_equal_may_swap(exact: ExactIndex, queries: Vectors) -> None:
-    doubled = ExactIndex(
-        np.concatenate([exact.movie_ids, exact.movie_ids + 1_000]),
-        np.concatenate([exact.vectors, exact.vectors]),
-    )
-    ids, scores = doubled.search(queries, LIMIT + 1)
-    swapped = ids.copy()
-    swapped[:, [0, 1]] = swapped[:, [1, 0]]
-    found = compare(swapped, scores, doubled, queries, doubled.search(queries, LIMIT + 1)[1])
-    assert found.recall == 1.0
+    doubled = ExactIndex(np.concatenate([exact.vectors, exact.vectors]))
+    rows, scores = doubled.search(queries, LIMIT + 1)
+    rows[:, [0, 1]] = rows[:, [1, 0]]
+    assert agreement(Hits(rows, scores), doubled, queries, LIMIT + 1).recall == 1.0
 
 
-def test_a_wrong_order_does_not_agree(
-    exact: ExactIndex, queries: Vectors, answer: tuple[Ids, Scores]
-) -> None:
-    ids, scores = answer
-    assert (
-        compare(ids[:, ::-1], scores[:, ::-1], exact, queries, exact.search(queries, LIMIT)[1]).recall < 1.0
-    )
+def test_a_wrong_order_does_not_agree(exact: ExactIndex, queries: Vectors) -> None:
+    rows, scores = exact.search(queries, LIMIT)
+    assert agreement(Hits(rows[:, ::-1], scores[:, ::-1]), exact, queries).recall < 1.0
 
 
 def test_a_missing_movie_does_not_agree(exact: ExactIndex, queries: Vectors) -> None:
-    ids, scores = exact.search(queries, LIMIT + 1)
-    assert compare(ids[:, 1:], scores[:, 1:], exact, queries, exact.search(queries, LIMIT)[1]).recall < 1.0
+    rows, scores = exact.search(queries, LIMIT + 1)
+    assert agreement(Hits(rows[:, 1:], scores[:, 1:]), exact, queries).recall < 1.0
 
 
-def test_a_wrong_score_does_not_agree(
-    exact: ExactIndex, queries: Vectors, answer: tuple[Ids, Scores]
-) -> None:
-    ids, scores = answer
-    found = compare(ids, scores + np.float32(1e-3), exact, queries, exact.search(queries, LIMIT)[1])
+def test_a_wrong_score_does_not_agree(exact: ExactIndex, queries: Vectors) -> None:
+    rows, scores = exact.search(queries, LIMIT)
+    found = agreement(Hits(rows, scores + np.float32(1e-3)), exact, queries)
     assert found.score_error > SCORE_TOLERANCE
 
 
-def test_a_movie_that_was_never_put_in_does_not_agree(
-    exact: ExactIndex, queries: Vectors, answer: tuple[Ids, Scores]
-) -> None:
-    ids, scores = answer
-    ids = ids.copy()
-    ids[0, 0] = 7
-    assert compare(ids, scores, exact, queries, exact.search(queries, LIMIT)[1]).recall == 0.0
+@pytest.mark.parametrize("places", [[0, 1, 2], [0, 0, 1, 2, 3]], ids=["short", "repeating"])
+def test_short_or_repeating_hits_do_not_agree(exact: ExactIndex, queries: Vectors, places: list[int]) -> None:
+    rows, scores = exact.search(queries, LIMIT)
+    assert agreement(Hits(rows[:, places], scores[:, places]), exact, queries).recall == 0.0
 
 
-def test_a_short_or_repeating_answer_does_not_agree(
-    exact: ExactIndex, queries: Vectors, answer: tuple[Ids, Scores]
-) -> None:
-    ids, scores = answer
-    assert compare(ids[:, :3], scores[:, :3], exact, queries, exact.search(queries, LIMIT)[1]).recall == 0.0
-    assert (
-        compare(ids[:, [0, 0, 1, 2, 3]], scores, exact, queries, exact.search(queries, LIMIT)[1]).recall
-        == 0.0
-    )
-
-
-class Graph:
-    """A collection whose searches find everything only with `needed` candidates, as HNSW does."""
+class Graph(MemoryStore):
+    """A store whose searches find everything only with `needed` candidates, as HNSW does."""
 
     def __init__(self, exact: ExactIndex, needed: int) -> None:
-        self._exact, self._needed = exact, needed
+        super().__init__()
+        self.exact, self.needed = exact, needed
 
-    def rows(self, _: str) -> int:
-        return len(self._exact.movie_ids)
+    def changed(self, scores: Vectors) -> Vectors:
+        return scores
 
-    def search(self, _: str, queries: Vectors, limit: int, *, ef: int) -> tuple[Ids, Scores]:
-        ids, scores = self._exact.search(queries, limit + 1)
-        found = slice(0, limit) if ef >= self._needed else slice(1, limit + 1)
-        return ids[:, found], scores[:, found]
+    def count(self, _: str) -> int:
+        return len(self.exact.vectors)
+
+    def index(self, collection: str, items: ItemIds, ef: int = EF_MIN) -> "GraphIndex":
+        return GraphIndex(self, collection, items, ef)
+
+
+class GraphIndex(MemoryIndex):
+    def __init__(self, graph: Graph, collection: str, items: ItemIds, ef: int) -> None:
+        super().__init__(graph, collection, items)
+        self.graph, self.ef = graph, ef
+
+    def search(self, vectors: Vectors, k: int, **_: Any) -> Hits:
+        rows, scores = self.graph.exact.search(vectors, k + 1)
+        found = slice(0, k) if self.ef >= self.graph.needed else slice(1, k + 1)
+        return Hits(rows[:, found], self.graph.changed(scores[:, found]))
 
 
 def test_an_approximate_index_is_searched_as_widely_as_it_takes(exact: ExactIndex, queries: Vectors) -> None:
-    checked = check_collection(cast(Milvus, Graph(exact, 300)), "c", exact, queries, "HNSW")
+    checked = check_collection(Graph(exact, 300), "c", ITEMS, exact, queries, "HNSW")
     assert (checked.index, checked.ef, checked.recall_at_5) == ("HNSW", 512, 1.0)
     with pytest.raises(CheckError, match="HNSW finds"):
-        check_collection(cast(Milvus, Graph(exact, 3_000)), "c", exact, queries, "HNSW")
+        check_collection(Graph(exact, 3_000), "c", ITEMS, exact, queries, "HNSW")
 
 
 def test_an_exact_index_that_misses_a_movie_is_refused(exact: ExactIndex, queries: Vectors) -> None:
-    assert check_collection(cast(Milvus, Graph(exact, 64)), "c", exact, queries, "FLAT").ef == 64
+    assert check_collection(Graph(exact, 64), "c", ITEMS, exact, queries, "FLAT").ef == 64
     with pytest.raises(CheckError, match="FLAT finds"):
-        check_collection(cast(Milvus, Graph(exact, 65)), "c", exact, queries, "FLAT")
+        check_collection(Graph(exact, 65), "c", ITEMS, exact, queries, "FLAT")
+
+
+def test_items_that_the_catalogue_does_not_contain_are_refused(exact: ExactIndex, queries: Vectors) -> None:
+    # Given a collection with one item that is not in the catalogue
+    ids = np.concatenate([[7], ITEMS.ids[1:]])
+    store = MemoryStore()
+    store.create("c", 16)
+    store.insert("c", Catalogue(ids, [""] * 200, [[]] * 200, np.zeros(200, np.int32)), exact.vectors)
+    # When it is checked, then it must not serve
+    with pytest.raises(CheckError, match="not in the catalogue"):
+        check_collection(store, "c", ITEMS, exact, queries, "FLAT")
 
 
 def evaluation(value: Any, **fields: Any) -> dict[str, Any]:
@@ -155,16 +163,15 @@ def test_a_figure_without_a_value_fails_the_check() -> None:
 
 
 class Nowhere(Graph):
-    """A collection whose scores are no numbers."""
+    """A store whose scores are no numbers."""
 
-    def search(self, _: str, queries: Vectors, limit: int, *, ef: int) -> tuple[Ids, Scores]:
-        ids, scores = super().search(_, queries, limit, ef=ef)
-        return ids, np.full_like(scores, np.nan)
+    def changed(self, scores: Vectors) -> Vectors:
+        return np.full_like(scores, np.nan)
 
 
 def test_scores_that_are_no_numbers_are_refused(exact: ExactIndex, queries: Vectors) -> None:
     with pytest.raises(CheckError, match="scores differ"):
-        check_collection(cast(Milvus, Nowhere(exact, 64)), "c", exact, queries, "FLAT")
+        check_collection(Nowhere(exact, 64), "c", ITEMS, exact, queries, "FLAT")
 
 
 @pytest.mark.parametrize("other", [{"metric": "hr@10"}, {"split": "all"}, {"data": "xyz"}])

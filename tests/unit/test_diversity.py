@@ -10,14 +10,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.profile import Filter, ProfileEvent
+from schemas.profile import ProfileEvent
 from schemas.settings import WorkerSettings
-from tests.unit.lists import lists_of
+from tests.unit.lists import Query, lists_of, queries_from
 from worker.retrieval.diversity import POOL, Diversity
 from worker.retrieval.exact import ExactIndex
-from worker.retrieval.filters import Hide
-from worker.retrieval.lists import Pick, Wish
-from worker.retrieval.retriever import SearchTarget
+from worker.retrieval.index import ItemIds, SearchTarget
+from worker.retrieval.queries import Queries, RankedItem, RankedLists
 from worker.serving import Recommender
 
 SCALE = 5.0
@@ -32,10 +31,10 @@ def cosine(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def literally(
-    pool: list[Pick], vectors: dict[int, list[float]], k: int, strength: float
-) -> list[Pick] | None:
+    pool: list[RankedItem], vectors: dict[int, list[float]], k: int, strength: float
+) -> list[RankedItem] | None:
     """The definition; None where a choice is so close that it may fall either way."""
-    likeness = [[cosine(vectors[a.movie_id], vectors[b.movie_id]) for b in pool] for a in pool]
+    likeness = [[cosine(vectors[a.row], vectors[b.row]) for b in pool] for a in pool]
     relevance = [(pick.score - pool[-1].score) / ((pool[0].score - pool[-1].score) or 1.0) for pick in pool]
     chosen = [0] if pool else []
     while len(chosen) < min(k, len(pool)):
@@ -55,17 +54,17 @@ def index_of(movies: int, seed: int, *, cosine: bool) -> ExactIndex:
     vectors = np.random.default_rng(seed).standard_normal((movies, 6)).astype(np.float32)
     if cosine:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return ExactIndex(np.arange(movies, dtype=np.int64) * 3 + 1, vectors)
+    return ExactIndex(vectors)
 
 
-def nobody_asks(_: Sequence[Filter]) -> Hide:
-    raise AssertionError("nobody has a filter")
+def asked_of(ks: Sequence[int], seed: int) -> Queries:
+    vectors = np.random.default_rng(seed).standard_normal((len(ks), 6)).astype(np.float32)
+    return queries_from([Query(k) for k in ks], vectors)
 
 
-def found_by(index: ExactIndex, wishes: Sequence[Wish], seed: int) -> tuple[Any, list[list[Pick]]]:
-    queries = np.random.default_rng(seed).standard_normal((len(wishes), 6)).astype(np.float32)
-    found = index.best(queries, wishes, scale=SCALE, asked=nobody_asks)
-    return found, found.picks()
+def found_by(index: ExactIndex, queries: Queries) -> tuple[RankedLists, list[list[RankedItem]]]:
+    found = index.best(queries, scale=SCALE)
+    return found, found.by_query()
 
 
 @given(
@@ -78,19 +77,15 @@ def found_by(index: ExactIndex, wishes: Sequence[Wish], seed: int) -> tuple[Any,
 def test_lists_are_those_of_the_definition(
     movies: int, ks: list[int], strength: float, seed: int, cosine: bool
 ) -> None:
-    index, diversity, wishes = (
-        index_of(movies, seed, cosine=cosine),
-        Diversity(strength),
-        [Wish(k) for k in ks],
-    )
-    found, pools = found_by(index, diversity.pools(wishes), seed)
-    vectors = dict(zip(index.movie_ids.tolist(), index.vectors.astype(np.float64).tolist(), strict=True))
+    index, diversity, queries = index_of(movies, seed, cosine=cosine), Diversity(strength), asked_of(ks, seed)
+    found, pools = found_by(index, diversity.pools(queries))
+    vectors = dict(enumerate(index.vectors.astype(np.float64).tolist()))
     expected = [literally(pool, vectors, k, strength) for pool, k in zip(pools, ks, strict=True)]
     assume(None not in expected)
 
-    chosen = diversity.choose(found, wishes, index)
+    chosen = diversity.choose(found, queries.ks, index.vectors)
 
-    assert chosen.picks() == expected
+    assert chosen.by_query() == expected
     assert chosen.lengths.tolist() == [min(k, movies) for k in ks]
 
 
@@ -98,39 +93,37 @@ def test_lists_are_those_of_the_definition(
 def test_without_strength_and_where_there_is_no_choice_the_best_are_listed(
     movies: int, k: int, seed: int
 ) -> None:
-    index, wishes = index_of(movies, seed, cosine=False), [Wish(k)]
-    best = found_by(index, wishes, seed)[1]
+    index, queries = index_of(movies, seed, cosine=False), asked_of([k], seed)
+    best = found_by(index, queries)[1]
 
     for strength in (0.0, *((0.5, 1.0) if k >= min(POOL, movies) else ())):
-        pools = found_by(index, Diversity(strength).pools(wishes), seed)[0]
-        assert Diversity(strength).choose(pools, wishes, index).picks() == best
+        pools = found_by(index, Diversity(strength).pools(queries))[0]
+        assert Diversity(strength).choose(pools, queries.ks, index.vectors).by_query() == best
 
 
 def test_two_that_are_the_same_do_not_stand_beside_each_other_while_there_are_others() -> None:
     # Given the best movie twice, and one that is worse and unlike it
     vectors = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], np.float32)
-    index = ExactIndex(np.array([1, 2, 3]), vectors)
-    pools = lists_of([[Pick(1, 1.0), Pick(2, 1.0), Pick(3, 0.4)]])
+    pools, ks = lists_of([[RankedItem(0, 1.0), RankedItem(1, 1.0), RankedItem(2, 0.4)]]), np.array([2])
 
     chosen = {
-        strength: [pick.movie_id for pick in Diversity(strength).choose(pools, [Wish(2)], index).picks()[0]]
-        for strength in (0.0, 0.4, 0.6)
+        strength: Diversity(strength).choose(pools, ks, vectors).rows.tolist() for strength in (0.0, 0.4, 0.6)
     }
 
-    assert chosen == {0.0: [1, 2], 0.4: [1, 2], 0.6: [1, 3]}
+    assert chosen == {0.0: [0, 1], 0.4: [0, 1], 0.6: [0, 2]}
 
 
 def test_batches_larger_than_a_turn_and_empty_lists() -> None:
     index, rng = index_of(80, 1, cosine=False), np.random.default_rng(2)
-    wishes = [Wish(int(k)) for k in rng.integers(1, 100, 200)]
-    pools = found_by(index, Diversity(0.5).pools(wishes), 3)[1]
+    queries = asked_of(rng.integers(1, 100, 200).tolist(), 3)
+    pools = found_by(index, Diversity(0.5).pools(queries))[1]
     pools[7] = []
 
-    together = Diversity(0.5).choose(lists_of(pools), wishes, index).picks()
+    together = Diversity(0.5).choose(lists_of(pools), queries.ks, index.vectors).by_query()
 
     one_by_one = [
-        Diversity(0.5).choose(lists_of([pool]), [wish], index).picks()[0]
-        for pool, wish in zip(pools, wishes, strict=True)
+        Diversity(0.5).choose(lists_of([pool]), np.array([k]), index.vectors).by_query()[0]
+        for pool, k in zip(pools, queries.ks.tolist(), strict=True)
     ]
     assert together == one_by_one
     assert together[7] == []
@@ -139,23 +132,22 @@ def test_batches_larger_than_a_turn_and_empty_lists() -> None:
 @pytest.mark.parametrize("strength", [0.0, 0.3])
 def test_the_setting_turns_it_on_and_never_brings_back_what_was_left_out(strength: float) -> None:
     index = index_of(80, 4, cosine=False)
-    queries = np.random.default_rng(5).standard_normal((1, 6)).astype(np.float32)
-    first = index.best(queries, [Wish(5)], scale=SCALE, asked=nobody_asks).movie_ids.tolist()
-    wish, withheld = Wish(10, frozenset(first[:3])), frozenset(first[3:])
+    items = ItemIds(np.arange(1, 81))
+    target = SearchTarget("c", items, 6, SCALE, index)
+    vectors = np.random.default_rng(5).standard_normal((1, 6)).astype(np.float32)
+    first = index.best(queries_from([Query(5)], vectors), scale=SCALE).rows
+    queries, blocked = queries_from([Query(10, first[:3].tolist())], vectors), first[3:]
+    blocklist = frozenset(items.ids[blocked].tolist())
 
-    target = SearchTarget("c", 80, 6, SCALE, index, catalogue=cast(Any, None))
-    vars(target)["filters"] = SimpleNamespace(asked=nobody_asks)
-    release = SimpleNamespace(
-        manifest=SimpleNamespace(release="r"), embed_profiles=lambda _: queries, user_tower=None
-    )
-    profile = ProfileEvent(k=10, exclude=first[:3])
+    release = SimpleNamespace(manifest=SimpleNamespace(release="r"), embed_profiles=lambda _: vectors)
+    profile = ProfileEvent(k=10, exclude=items.ids[first[:3]].tolist())
     recommender = Recommender(diversity=strength)
-    found = recommender.recommend(cast(Any, release), target, [profile], blocklist=withheld).lists
+    found = recommender.recommend(cast(Any, release), target, [profile], blocklist=blocklist).lists
 
-    best = index.best(queries, [wish], scale=SCALE, asked=nobody_asks, withheld=withheld)
-    assert len(found.picks()[0]) == 10
-    assert not (wish.never | withheld) & set(found.movie_ids.tolist())
-    assert (found.picks() == best.picks()) is (strength == 0.0)
+    best = index.best(queries, scale=SCALE, blocklist=blocked)
+    assert len(found.rows) == 10
+    assert not set(first.tolist()) & set(found.rows.tolist())
+    assert (found.by_query() == best.by_query()) is (strength == 0.0)
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])

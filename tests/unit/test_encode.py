@@ -13,7 +13,7 @@ from tests.unit.events import PolledEvent
 from tests.unit.lists import lists_of
 from worker.events import Rejection, encode_dead_letter
 from worker.release.catalogue import Catalogue
-from worker.retrieval.lists import Pick
+from worker.retrieval.queries import RankedItem
 from worker.serving.encoder import RecommendationEncoder
 
 CATALOGUE = Catalogue(
@@ -33,7 +33,7 @@ def test_a_recommendation_reads_back_as_the_contract_has_it() -> None:
     polled = PolledEvent(extra=[("traceparent", b"00-1"), ("marquee.reason", b"not yours to set")])
 
     encodes = encoder(FUSION_STARS)
-    _, movies = encodes.movies(lists_of([[Pick(1, 1.0)], [Pick(3030, 2.944), Pick(1, -9.0)]]))
+    _, movies = encodes.movies(lists_of([[RankedItem(0, 1.0)], [RankedItem(1, 2.944), RankedItem(0, -9.0)]]))
     record = encodes.encode(polled, ProfileEvent(event_id='6f"1c', user_id=42), movies, "milvus")
 
     assert (record.topic, record.partition, record.key) == ("marquee.recommendations", 3, b"42")
@@ -57,7 +57,7 @@ def test_a_recommendation_reads_back_as_the_contract_has_it() -> None:
 
 def test_without_an_id_the_place_is_the_name_and_without_stars_there_are_none() -> None:
     encodes = encoder(None)
-    (movies,) = encodes.movies(lists_of([[Pick(1, 1e-06)]]))
+    (movies,) = encodes.movies(lists_of([[RankedItem(0, 1e-06)]]))
     record = encodes.encode(PolledEvent(), ProfileEvent(), movies, "exact")
 
     assert record.value is not None
@@ -69,12 +69,14 @@ def test_without_an_id_the_place_is_the_name_and_without_stars_there_are_none() 
 
 
 def test_lists_of_any_length_stand_side_by_side() -> None:
-    picks = [[], [Pick(1, 0.5)] * 100, [Pick(3030, 0.25)], []]
+    lists = [[], [RankedItem(0, 0.5)] * 100, [RankedItem(1, 0.25)], []]
 
-    written = encoder(FUSION_STARS).movies(lists_of(picks))
+    written = encoder(FUSION_STARS).movies(lists_of(lists))
 
     read = [json.loads(b"[%b]" % movies) for movies in written]
-    assert [[(movie["movie_id"], movie["score"]) for movie in movies] for movies in read] == picks
+    assert [[(movie["movie_id"], movie["score"]) for movie in movies] for movies in read] == [
+        [(CATALOGUE.movie_ids[item.row], item.score) for item in items] for items in lists
+    ]
     assert [[movie["rank"] for movie in movies] for movies in read] == [[], list(range(1, 101)), [1], []]
     assert encoder(None).movies(lists_of([[], []])) == [b"", b""]
 

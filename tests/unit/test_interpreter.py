@@ -28,12 +28,13 @@ def test_a_release_that_nobody_serves_any_more_goes_by_its_reference_count(
     name = ReleaseStore(fusion_store).names()[-1]
     record = ActiveRecord(release=name, collection=settings.names.collection(name, 1), epoch=1)
     served = ReleaseLoader(settings).load(record)
-    served.target.filters.asked([Filter(genres=("Comedy",))])
+    exact = served.target.exact
+    assert exact
+    assert exact.filters
+    exact.filters.hiding([Filter(genres=("Comedy",))])
     served.release.embed_profiles([ProfileEvent()])
-    parts = [
-        weakref.ref(part) for part in (served, served.release, served.target.exact, served.target.filters)
-    ]
+    parts = [weakref.ref(part) for part in (served, served.release, exact, exact.filters)]
 
-    del served
+    del served, exact
 
     assert [part() for part in parts] == [None] * len(parts)

@@ -51,7 +51,7 @@ def guarded(tmp_path: Path) -> Iterator[MilvusSettings]:
 
 def collections(settings: MilvusSettings) -> list[str]:
     with closing(Milvus(settings)) as server:
-        return server.collections("")
+        return server.list("")
 
 
 def test_the_authority_is_the_one_that_is_named(guarded: MilvusSettings) -> None:

@@ -1,4 +1,4 @@
-"""Lists are those that fetching everything would give, however little was fetched and whichever way."""
+"""Ranked lists are those that fetching everything would give, however little was fetched and whichever way."""
 
 from collections.abc import Sequence
 
@@ -7,161 +7,162 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.profile import Filter
+from schemas.profile import Filter, ProfileEvent
+from tests.memory_index import MemoryIndex, MemoryStore
+from tests.unit.lists import Query, queries_from
 from worker.release.catalogue import Catalogue
+from worker.retrieval.availability import CallSize
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.filters import Filters
-from worker.retrieval.lists import NOTHING, Ids, Lists, Pick, Vectors, Wish
-from worker.retrieval.ranking import Ranked, best_lists
+from worker.retrieval.index import NO_ROWS, Hits, ItemIds, Rows, Vectors
+from worker.retrieval.queries import RankedItem, RankedLists, queries_of
+from worker.retrieval.ranking import Ranking, rank_all
 
 GENRES = ("Comedy", "Drama", "War")
 SCALE = 5.0
 
 
 class Movies:
-    """Movies on a line, few `levels` apart, so that many tie; searched in as many ways as there are."""
+    """Movies on a line, few `levels` apart, so that many tie; in memory and in an exact index."""
 
-    def __init__(self, movies: int, *, levels: int, seed: int, sparse: bool = False) -> None:
+    def __init__(self, movies: int, *, levels: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        ids = rng.permutation(np.arange(1, movies + 1)).astype(np.int64)
-        if sparse:
-            ids[ids > movies // 2] += 2**62
+        ids = np.arange(1, movies + 1, dtype=np.int64)
         genres = [[name for name in GENRES if rng.random() < 0.4] for _ in range(movies)]
         years = rng.choice([0, 1980, 1990, 2000], movies).astype(np.int32)
         self.catalogue = Catalogue(ids, [""] * movies, genres, years)
-        self.filters = Filters(self.catalogue)
-        vectors = (rng.integers(0, levels, (movies, 1)) / levels).astype(np.float32)
-        self.index = ExactIndex(ids, vectors)
-        self.queries = rng.choice([-1.0, 1.0], (movies, 1)).astype(np.float32)
-        self.asked: list[tuple[int, int]] = []
+        self.vectors = (rng.integers(0, levels, (movies, 1)) / levels).astype(np.float32)
+        self.exact = ExactIndex(self.vectors, Filters(self.catalogue))
+        self.store = MemoryStore()
+        self.store.create("c", 1)
+        self.store.insert("c", self.catalogue, self.vectors)
+        self.index: MemoryIndex = self.store.index("c", ItemIds(ids))
+        self.directions = rng.choice([-1.0, 1.0], (movies, 1)).astype(np.float32)
 
-    def qualify(self, row: int, filter_: Filter | None) -> bool:
-        """The filter by its definition."""
-        genres, year = set(self.catalogue.genres[row]), int(self.catalogue.years[row])
-        if filter_ is None:
-            return True
-        first, last = filter_.years or (0, 9999)
-        return (
-            (not filter_.genres or bool(genres & set(filter_.genres)))
-            and not genres & set(filter_.not_genres or ())
-            and (not filter_.years or (year > 0 and first <= year <= last))
-        )
-
-    def everything(self, query: Vectors, wish: Wish, withheld: frozenset[int] = NOTHING) -> list[Pick]:
-        """The list by definition: score all, leave out, sort, cut."""
-        scores = np.round((query @ self.index.vectors.T).astype(np.float64) * SCALE, 6).tolist()
-        picks = [
-            Pick(id_, score)
-            for row, (id_, score) in enumerate(zip(self.index.movie_ids.tolist(), scores, strict=True))
-            if id_ not in wish.never and id_ not in withheld and self.qualify(row, wish.filter)
+    def everything(self, query: Query, vector: Vectors, blocklist: Sequence[int] = ()) -> list[RankedItem]:
+        """The list by definition: score all rows, leave out, sort, cut."""
+        scores = np.round((vector @ self.vectors.T).astype(np.float64) * SCALE, 6).tolist()
+        rows = [
+            RankedItem(row, score)
+            for row, score in enumerate(scores)
+            if row not in query.exclusions
+            and row not in blocklist
+            and self.store.contents["c"].matches(row, query.filter)
         ]
-        return sorted(picks, key=lambda pick: (-pick.score, pick.movie_id))[: wish.k]
+        return sorted(rows, key=lambda item: (-item.score, item.row))[: query.k]
 
-    def search(self, queries: Vectors, limit: int, filter_: Filter | None) -> tuple[Ids, Vectors]:
-        """As Milvus gives them: those that meet the filter, in as many columns as the longest list has."""
-        self.asked.append((len(queries), limit))
-        products = queries @ self.index.vectors.T
-        products[:, [not self.qualify(row, filter_) for row in range(len(self.catalogue))]] = -np.inf
-        longest = int(np.isfinite(products).sum(axis=1).max())
-        best = np.argsort(-products, axis=1, kind="stable")[:, : min(limit, longest)]
-        scores = np.take_along_axis(products, best, axis=1)
-        return np.where(np.isfinite(scores), self.index.movie_ids[best], -1), scores
+    def expected(
+        self, queries: Sequence[Query], vectors: Vectors, blocklist: Sequence[int] = ()
+    ) -> list[list[RankedItem]]:
+        return [
+            self.everything(query, vector, blocklist) for query, vector in zip(queries, vectors, strict=True)
+        ]
 
-    def exactly(self, queries: Vectors, wishes: Sequence[Wish], withheld: frozenset[int] = NOTHING) -> Lists:
-        return self.index.best(queries, wishes, scale=SCALE, asked=self.filters.asked, withheld=withheld)
-
-    def best(self, queries: Vectors, wishes: Sequence[Wish], *, exact_too: bool = False) -> Ranked:
-        return best_lists(
-            self.search,
-            queries,
-            wishes,
-            movies=len(self.catalogue),
-            scale=SCALE,
-            exactly=self.exactly if exact_too else None,
-        )
+    def ranked(
+        self, queries: Sequence[Query], vectors: Vectors, *, exact: bool, at_a_time: int = 10_000
+    ) -> tuple[Ranking, RankedLists]:
+        """Rank with the index in memory, and with exact search beside it."""
+        columns, size = queries_from(queries, vectors), CallSize(10.0)
+        size.most = at_a_time
+        ranking = Ranking(columns, rows=len(self.catalogue), scale=SCALE, has_exact=exact)
+        for call in ranking.calls(size):
+            hits = self.index.search(
+                call.vectors, call.limit, filter_=call.filter, exclusions=call.exclusions
+            )
+            ranking.take(call, hits)
+        left = ranking.exact
+        return ranking, ranking.lists(self.exact.best(columns.take(left), scale=SCALE) if len(left) else None)
 
 
 genres = st.none() | st.lists(st.sampled_from((*GENRES, "Western")), max_size=3).map(tuple)
 years = st.none() | st.sampled_from([(0, 1985), (1980, 1990), (1995, 9999), (1985, 1986)])
 filters = st.none() | st.builds(Filter, genres=genres, not_genres=genres, years=years)
-wishes = st.lists(
-    st.builds(Wish, st.integers(1, 100), st.frozensets(st.integers(1, 70) | st.just(2**63 - 1)), filters),
+queries = st.lists(
+    st.builds(Query, st.integers(1, 100), st.frozensets(st.integers(0, 69)), filters),
     min_size=1,
     max_size=6,
 )
-catalogues = st.builds(
-    Movies,
-    st.integers(1, 300),
-    levels=st.integers(1, 40),
-    seed=st.integers(0, 1_000),
-    sparse=st.booleans(),
-)
+catalogues = st.builds(Movies, st.integers(70, 300), levels=st.integers(1, 40), seed=st.integers(0, 1_000))
+blocklists = st.lists(st.integers(0, 69), max_size=20, unique=True)
 
 
-@settings(max_examples=40)
-@given(movies=catalogues, wanted=wishes, exact_too=st.booleans())
-def test_milvus_and_exact_together_equal_fetching_everything(
-    movies: Movies, wanted: list[Wish], exact_too: bool
+@settings(max_examples=40, deadline=None)
+@given(movies=catalogues, asked=queries, exact=st.booleans(), at_a_time=st.sampled_from([1, 2, 100]))
+def test_the_index_and_exact_search_together_equal_fetching_everything(
+    movies: Movies, asked: list[Query], exact: bool, at_a_time: int
 ) -> None:
-    queries = np.resize(movies.queries, (len(wanted), 1))
+    vectors = np.resize(movies.directions, (len(asked), 1))
 
-    found = movies.best(queries, wanted, exact_too=exact_too)
+    ranking, lists = movies.ranked(asked, vectors, exact=exact, at_a_time=at_a_time)
 
-    assert found.lists.picks() == [
-        movies.everything(query, wish) for query, wish in zip(queries, wanted, strict=True)
-    ]
-    assert set(found.exact) >= {i for i, wish in enumerate(wanted) if wish.filter and exact_too}
+    assert lists.by_query() == movies.expected(asked, vectors)
+    assert set(ranking.exact.tolist()) >= {i for i, query in enumerate(asked) if query.filter and exact}
 
 
-@settings(max_examples=40)
-@given(movies=catalogues, wanted=wishes, withheld=st.frozensets(st.integers(1, 300), max_size=20))
+@settings(max_examples=40, deadline=None)
+@given(movies=catalogues, asked=queries, blocklist=blocklists)
 def test_exact_search_equals_looking_at_everything(
-    movies: Movies, wanted: list[Wish], withheld: frozenset[int]
+    movies: Movies, asked: list[Query], blocklist: list[int]
 ) -> None:
-    queries = np.resize(movies.queries, (len(wanted), 1))
+    vectors = np.resize(movies.directions, (len(asked), 1))
+    columns = queries_from(asked, vectors)
 
-    found = movies.exactly(queries, wanted, withheld)
+    found = movies.exact.best(columns, scale=SCALE, blocklist=np.array(blocklist, np.int64))
 
-    assert found.picks() == [
-        movies.everything(query, wish, withheld) for query, wish in zip(queries, wanted, strict=True)
-    ]
+    assert found.by_query() == movies.expected(asked, vectors, blocklist)
 
 
-@settings(max_examples=40)
-@given(movies=catalogues, wanted=wishes, withheld=st.frozensets(st.integers(1, 300), max_size=20))
-def test_nobody_gets_what_is_withheld(movies: Movies, wanted: list[Wish], withheld: frozenset[int]) -> None:
-    queries = np.resize(movies.queries, (len(wanted), 1))
+@settings(max_examples=40, deadline=None)
+@given(movies=catalogues, asked=queries, blocklist=blocklists)
+def test_the_blocklist_is_in_no_list(movies: Movies, asked: list[Query], blocklist: list[int]) -> None:
+    vectors = np.resize(movies.directions, (len(asked), 1))
 
-    found = best_lists(
-        movies.search, queries, wanted, movies=len(movies.catalogue), scale=SCALE, withheld=withheld
+    found = rank_all(
+        movies.index,
+        queries_from(asked, vectors),
+        rows=len(movies.catalogue),
+        scale=SCALE,
+        blocklist=np.array(blocklist, np.int64),
     )
 
-    assert found.lists.picks() == [
-        movies.everything(query, wish, withheld) for query, wish in zip(queries, wanted, strict=True)
-    ]
+    assert found.by_query() == movies.expected(asked, vectors, blocklist)
 
 
-def test_one_long_list_does_not_make_all_fetch_more() -> None:
+def ones(count: int) -> Vectors:
+    return np.ones((count, 1), np.float32)
+
+
+def test_one_long_list_does_not_make_all_queries_fetch_more() -> None:
     movies = Movies(1_000, levels=1_000_000, seed=7)
 
-    movies.best(np.ones((64, 1), dtype=np.float32), [Wish(5)] * 63 + [Wish(100)])
+    movies.ranked([Query(5)] * 63 + [Query(100)], ones(64), exact=False)
 
-    assert sorted(movies.asked) == [(1, 110), (63, 6)]
+    assert sorted(movies.store.searches) == [(1, 110), (63, 6)]
 
 
-@pytest.mark.parametrize("exact_too", [False, True])
-def test_only_the_short_ones_are_asked_again(exact_too: bool) -> None:
+@pytest.mark.parametrize("exact", [False, True])
+def test_only_incomplete_lists_are_searched_for_again(exact: bool) -> None:
     movies = Movies(1_000, levels=1_000_000, seed=7)
-    best = movies.everything(np.ones(1, dtype=np.float32), Wish(50))
-    seen_the_best = Wish(5, frozenset(pick.movie_id for pick in best[:12]))
+    best = movies.everything(Query(50), ones(1)[0])
+    seen_the_best = Query(5, frozenset(item.row for item in best[:12]))
 
-    found = movies.best(
-        np.ones((64, 1), dtype=np.float32), [Wish(5)] * 63 + [seen_the_best], exact_too=exact_too
-    )
+    ranking, _ = movies.ranked([Query(5)] * 63 + [seen_the_best], ones(64), exact=exact)
 
-    assert found.short == [63]
-    assert found.exact == ([63] if exact_too else [])
-    assert movies.asked == ([(64, 6)] if exact_too else [(64, 6), (1, 20)])
+    assert ranking.short == 1
+    assert ranking.exact.tolist() == ([63] if exact else [])
+    assert movies.store.searches == ([(64, 6)] if exact else [(64, 6), (1, 20)])
+
+
+def test_a_second_search_leaves_the_blocklist_to_the_index() -> None:
+    # Given a blocklist of the best 200 movies, and no exact search
+    movies = Movies(1_000, levels=1_000_000, seed=7)
+    best = movies.everything(Query(200), ones(1)[0])
+    blocklist = np.array([item.row for item in best], np.int64)
+
+    rank_all(movies.index, queries_from([Query(5)], ones(1)), rows=1_000, scale=SCALE, blocklist=blocklist)
+
+    # Then the second search need not fetch past all of them
+    assert movies.store.searches == [(1, 6), (1, 10)]
 
 
 @pytest.mark.parametrize("movies", [1, 50, 300, 4_000])
@@ -170,12 +171,45 @@ def test_exact_search_gives_the_best_in_order(movies: int, limit: int) -> None:
     """By whole numbers, whose products every processor's kernels sum up alike."""
     rng = np.random.default_rng(1)
     vectors = rng.integers(-1_000, 1_001, (movies, 16)).astype(np.float32)
-    index = ExactIndex(np.arange(movies, dtype=np.int64) + 1, vectors)
-    queries = rng.integers(-1_000, 1_001, (200, 16)).astype(np.float32)
+    asked = rng.integers(-1_000, 1_001, (200, 16)).astype(np.float32)
 
-    ids, scores = index.search(queries, limit)
+    rows, scores = ExactIndex(vectors).search(asked, limit)
 
-    products = queries @ vectors.T
+    products = asked @ vectors.T
     expected = np.argsort(-products, axis=1, kind="stable")[:, :limit]
-    assert np.array_equal(ids, expected + 1)
+    assert np.array_equal(rows, expected)
     assert np.array_equal(scores, np.take_along_axis(products, expected, axis=1))
+
+
+@pytest.mark.parametrize("ids", [[1, 2, 5, 9], [3, 2**62, 2**63 - 1]], ids=["dense", "sparse"])
+def test_item_ids_are_mapped_to_rows(ids: list[int]) -> None:
+    items = ItemIds(np.array(ids))
+    unknown = [4, 10, 2**62 + 1]
+    assert items.rows(np.array([*reversed(ids), *unknown])).tolist() == [
+        *reversed(range(len(ids))),
+        *[-1] * 3,
+    ]
+
+
+def test_queries_follow_from_events() -> None:
+    wanted = Filter(genres=("War",))
+    events = [
+        ProfileEvent(),
+        ProfileEvent(recent=[10, 99], exclude=[30], k=7),
+        ProfileEvent(filter=wanted, exclude=[20]),
+        ProfileEvent(filter=Filter()),
+    ]
+    found = queries_of(events, np.zeros((4, 1), np.float32), ItemIds(np.array([10, 20, 30])))
+    assert found.ks.tolist() == [5, 7, 5, 5]
+    assert found.owners.tolist() == [1, 1, 2]
+    assert found.excluded.tolist() == [0, 2, 1]
+    assert found.filters == [None, None, wanted, None]
+
+
+def test_hits_of_several_searches_are_as_wide_as_the_widest() -> None:
+    rows: Rows = np.array([7, 1, 2])
+    hits = Hits.of([1, 2, 0], rows, np.array([0.5, 0.9, 0.8], np.float32))
+    assert hits.rows.tolist() == [[7, -1], [1, 2], [-1, -1]]
+    assert hits.scores[0].tolist() == [0.5, -np.inf]
+    assert hits.scores.dtype == np.float32
+    assert Hits.of([0, 0], NO_ROWS, np.empty(0, np.float32)).rows.shape == (2, 0)

@@ -1,13 +1,12 @@
 """The recommender finds an index with the vectors of another release by the scores, not by names."""
 
-from typing import Any, cast
-
 import numpy as np
 import pytest
 
+from tests.unit.lists import Query, queries_from
 from worker.retrieval.exact import ExactIndex
-from worker.retrieval.lists import Lists, Vectors, Wish
-from worker.retrieval.retriever import SearchTarget
+from worker.retrieval.index import ItemIds, SearchTarget, Vectors
+from worker.retrieval.queries import RankedLists
 from worker.serving.recommender import foreign_lists
 
 MOVIES, DIMENSION, SCALE = 50, 8, 5.0
@@ -15,13 +14,13 @@ MOVIES, DIMENSION, SCALE = 50, 8, 5.0
 
 def target(seed: int) -> SearchTarget:
     vectors = np.random.default_rng(seed).normal(size=(MOVIES, DIMENSION)).astype(np.float32)
-    index = ExactIndex(np.arange(1, MOVIES + 1), vectors)
-    return SearchTarget(f"c_{seed}", MOVIES, DIMENSION, SCALE, index, catalogue=cast(Any, None))
+    items = ItemIds(np.arange(1, MOVIES + 1))
+    return SearchTarget(f"c_{seed}", items, DIMENSION, SCALE, ExactIndex(vectors))
 
 
-def lists_of(target: SearchTarget, queries: Vectors, ks: list[int]) -> Lists:
+def lists_of(target: SearchTarget, queries: Vectors, ks: list[int]) -> RankedLists:
     assert target.exact is not None
-    return target.exact.best(queries, [Wish(k) for k in ks], scale=SCALE, asked=cast(Any, None))
+    return target.exact.best(queries_from([Query(k) for k in ks], queries), scale=SCALE)
 
 
 @pytest.fixture
@@ -43,12 +42,6 @@ def test_lists_of_other_queries_are_found(queries: Vectors) -> None:
     assert foreign_lists(own, queries[::-1].copy(), lists_of(own, queries, [5, 1, 3, 2])) == 4
 
 
-def test_lists_of_unknown_movies_are_found(queries: Vectors) -> None:
-    own = target(1)
-    found = lists_of(own, queries, [5, 1, 3, 2])
-    assert foreign_lists(own, queries, Lists(found.movie_ids + 1_000, found.scores, found.lengths)) == 4
-
-
 def test_an_empty_list_passes(queries: Vectors) -> None:
-    nothing = Lists(np.array([], np.int64), np.array([], np.float64), np.array([0, 0, 0, 0]))
+    nothing = RankedLists(np.array([], np.int64), np.array([], np.float64), np.array([0, 0, 0, 0]))
     assert foreign_lists(target(1), queries, nothing) == 0

@@ -18,7 +18,8 @@ from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation
 from worker.release.features import Unknowns
 from worker.retrieval.exact import ExactIndex
-from worker.retrieval.lists import Pick
+from worker.retrieval.index import ItemIds
+from worker.retrieval.queries import RankedItem
 from worker.serving import Answerer, Recommender
 from worker.serving.cache import ListCache
 from worker.serving.candidate import Candidate, Comparison, Serving, Shadow, compare
@@ -52,7 +53,9 @@ class Served:
     release: Any
     encoder: Any
     cache: ListCache
-    target: Any = field(default_factory=lambda: SimpleNamespace(exact=None, collection="any"))
+    target: Any = field(
+        default_factory=lambda: SimpleNamespace(exact=None, collection="any", items=ItemIds(np.arange(1, 10)))
+    )
 
     def made(self, record: Record) -> bool:
         return f'"{self.name}"'.encode() in (record.value or b"")
@@ -76,9 +79,7 @@ def named(name: str, says: str | None = None) -> Any:
 
 def answerer(serving: Serving, registry: CollectorRegistry, shadow: Shadow | None = None) -> Answerer:
     metrics = Metrics(registry)
-    recommender = Recommender(
-        lambda _target, _vectors, wishes, *_: found([[] for _ in wishes]), observer=metrics
-    )
+    recommender = Recommender(lambda _target, queries, *_: found([[]] * len(queries)), observer=metrics)
     return Answerer("dead-letters", lambda: serving, recommender, metrics, shadow=shadow)
 
 
@@ -115,10 +116,10 @@ def test_a_result_that_names_another_release_is_counted_and_not_published() -> N
 
 def test_lists_of_the_vectors_of_another_release_are_counted_and_not_published() -> None:
     registry, served = CollectorRegistry(), named("a")
-    served.target.exact = ExactIndex(np.array([1, 2]), np.ones((2, 2), np.float32))
+    served.target.exact = ExactIndex(np.ones((2, 2), np.float32))
     served.target.scale = 1.0
     metrics = Metrics(registry)
-    recommender = Recommender(lambda *_: found([[Pick(1, 9.0)]]), observer=metrics)
+    recommender = Recommender(lambda *_: found([[RankedItem(1, 9.0)]]), observer=metrics)
     of = Answerer("dead-letters", lambda: Serving(served, 1), recommender, metrics)
     answers = of.answer(events()[:1], Cancellation())
 

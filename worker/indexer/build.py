@@ -25,7 +25,7 @@ from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.release.vectors import KnownVectors, VectorsFile, unit_length
 from worker.retrieval.exact import StoredIndex
-from worker.retrieval.milvus import IndexType, Milvus, warm
+from worker.retrieval.index import IndexStore, IndexType, ItemIds, open_store, warm
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class ReleaseBuilder:
     """Makes releases ready to serve, in the thread of a job."""
 
     def __init__(
-        self, settings: Settings, milvus: Milvus, ownership: Ownership, scratch: "ScratchFolders"
+        self, settings: Settings, milvus: IndexStore, ownership: Ownership, scratch: "ScratchFolders"
     ) -> None:
         self._settings = settings
         self._milvus = milvus
@@ -111,9 +111,9 @@ class ReleaseBuilder:
         remedy = f"index it: `marquee reindex {release}`"
         if record is None or (collection := record.collection) is None:
             raise RefusedCommandError(f"release {release} has no collection; {remedy}")
-        if collection not in job.ask_milvus(lambda: self._milvus.collections(collection)):
+        if collection not in job.ask_milvus(lambda: self._milvus.list(collection)):
             raise RefusedCommandError(f"Milvus has lost the collection {collection}; {remedy}")
-        rows = job.ask_milvus(lambda: self._milvus.rows(collection))
+        rows = job.ask_milvus(lambda: self._milvus.count(collection))
         if rows != record.rows:
             raise RefusedCommandError(f"{collection} has {rows} rows instead of {record.rows}; {remedy}")
         job.ask_store(lambda: self._store.verify(release))
@@ -175,7 +175,7 @@ class ReleaseBuilder:
                 # Milvus may have taken some of the rows: only a new collection is certain to be whole.
                 failed = str(error)
                 log.warning("filling %s failed: %s", attempt.collection, error)
-                job.ask_milvus(lambda: self._milvus.collections(self._settings.names.collection_prefix))
+                job.ask_milvus(lambda: self._milvus.list(self._settings.names.collection_prefix))
                 self._drop(attempt.collection)
             else:
                 return attempt
@@ -202,7 +202,7 @@ class ReleaseBuilder:
                 if not np.isfinite(scaled).all():
                     raise CheckError("the movie tower gives values that are not finite")
                 vectors.append(scaled)
-                self._milvus.insert(attempt.collection, movies.movie_ids, scaled, movies.years, movies.genres)
+                self._milvus.insert(attempt.collection, movies, scaled)
                 job.check()
                 if time.monotonic() - published_at >= _PROGRESS_SECONDS:
                     published_at = time.monotonic()
@@ -216,12 +216,14 @@ class ReleaseBuilder:
     def _check(self, loaded: Release, built: _Attempt, job: Job) -> Checked:
         """Check and warm a collection over a new connection, which has cached nothing of it."""
         queries = probe_queries(loaded, self._settings.indexer.probes)
-        exact, collection = StoredIndex(loaded.movie_ids, built.vectors), built.collection
+        exact, items = StoredIndex(built.vectors), ItemIds(loaded.movie_ids)
         kind = self._index_of(loaded)
-        cold = Milvus(self._settings.milvus)
+        cold = open_store(self._settings)
         try:
-            checked = job.ask_milvus(lambda: check_collection(cold, collection, exact, queries, kind))
-            job.ask_milvus(lambda: warm(cold, collection, queries))
+            checked = job.ask_milvus(
+                lambda: check_collection(cold, built.collection, items, exact, queries, kind)
+            )
+            job.ask_milvus(lambda: warm(cold.index(built.collection, items), queries))
         finally:
             cold.close()
         return checked

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from schemas.manifest import EvaluationResult
 from schemas.profile import AGE_GROUPS, OCCUPATIONS, ProfileEvent
+from worker.errors import MixedReleasesError
 from worker.release.release import Release
 from worker.release.vectors import unit_length
 from worker.retrieval.exact import ExactIndex, StoredIndex
-from worker.retrieval.milvus import EF_MIN, Ids, IndexType, Milvus, Scores, Vectors
+from worker.retrieval.index import EF_MIN, Hits, IndexStore, IndexType, ItemIds, Vectors
 
 Exact = ExactIndex | StoredIndex
 # By metric, split and data; None for a figure that is no number.
@@ -75,7 +76,7 @@ def probe_queries(release: Release, probes: int) -> Vectors:
 
 
 def check_collection(
-    milvus: Milvus, collection: str, exact: Exact, queries: Vectors, kind: IndexType
+    store: IndexStore, collection: str, items: ItemIds, exact: Exact, queries: Vectors, kind: IndexType
 ) -> Checked:
     """Compare a collection with what went into it.
 
@@ -87,17 +88,20 @@ def check_collection(
         CheckError: rows are missing, or answers are not those of exact search.
         MilvusError: Milvus is away; to be repeated.
     """
-    rows = milvus.rows(collection)
-    if rows != len(exact.movie_ids):
-        raise CheckError(f"the collection has {rows} rows, and the catalogue {len(exact.movie_ids)} movies")
+    rows = store.count(collection)
+    if rows != len(items):
+        raise CheckError(f"the collection has {rows} rows, and the catalogue {len(items)} movies")
     if rows == 0:
         raise CheckError("the catalogue has no movies")
     limit = min(PROBE_LIMIT, rows)
-    best = exact.search(queries, limit)[1]
+    best = exact.search(queries, limit).scores
     enough, found = 1.0 if kind == "FLAT" else HNSW_RECALL, Agreement(0.0, 0.0)
     for ef in _EFS[kind]:
-        ids, scores = milvus.search(collection, queries, limit, ef=ef)
-        found = compare(ids, scores, exact, queries, best, kind)
+        try:
+            hits = store.index(collection, items, ef).search(queries, limit)
+        except MixedReleasesError as error:
+            raise CheckError(str(error)) from None
+        found = compare(hits, exact, queries, best, kind)
         # A score that is no number compares false, and must not pass for that.
         if not found.score_error <= SCORE_TOLERANCE:
             raise CheckError(f"scores differ from exact search by {found.score_error:.1e}")
@@ -109,21 +113,16 @@ def check_collection(
     raise CheckError(f"{kind} finds {found.recall:.1%} of what exact search finds for {len(queries)} probes")
 
 
-def compare(
-    ids: Ids, scores: Scores, exact: Exact, queries: Vectors, best: Scores, kind: IndexType = "FLAT"
-) -> Agreement:
+def compare(hits: Hits, exact: Exact, queries: Vectors, best: Vectors, kind: IndexType = "FLAT") -> Agreement:
     """Compare answers [probes, m] with the products [probes, limit] of the best that exact search finds.
 
     A movie counts as found at its place if its own exact score is that of the place: neighbours that are equal within
     SCORE_TOLERANCE may swap. Differences of scores above 1 are taken relatively, because float32 is.
     """
     limit = best.shape[1]
-    if ids.shape != best.shape or any(len(set(row)) < limit for row in ids.tolist()):
+    rows, scores = hits
+    if rows.shape != best.shape or any(len(set(row)) < limit for row in rows.tolist()):
         return Agreement(score_error=0.0, recall=0.0)
-    order = np.argsort(exact.movie_ids)
-    rows = order[np.searchsorted(exact.movie_ids, ids, sorter=order).clip(max=len(order) - 1)]
-    if not np.array_equal(exact.movie_ids[rows], ids):
-        return Agreement(score_error=float("inf"), recall=0.0)  # movies that were never put in
     own = np.einsum("pd,pmd->pm", queries, exact.vectors[rows])
     scale = np.maximum(1.0, np.abs(own))
     # An exact index has every place right; an approximate one may miss some, which shifts the places after them.

@@ -12,7 +12,7 @@ from worker.indexer import transitions
 from worker.indexer.build import Ready, RefusedCommandError, ReleaseBuilder
 from worker.indexer.checks import CheckError
 from worker.indexer.job import Job
-from worker.retrieval.milvus import Milvus
+from worker.retrieval.index import IndexStore
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class Commands:
     """Carries commands out, in the thread of a job."""
 
-    def __init__(self, names: Names, milvus: Milvus, builder: ReleaseBuilder) -> None:
+    def __init__(self, names: Names, milvus: IndexStore, builder: ReleaseBuilder) -> None:
         self._names = names
         self._milvus = milvus
         self._builder = builder
@@ -92,7 +92,7 @@ class Commands:
         job.publish(transitions.activated(command, record, view, ready.summary), done=True)
         log.info("release %s is active, epoch %d: %s", record.release, job.view.epoch, ready.summary)
         try:
-            self._milvus.point_alias(self._names.active_alias, record.collection)
+            self._milvus.alias(self._names.active_alias, record.collection)
         except MilvusError as error:
             log.warning("the alias for people still points at the previous collection: %s", error)
 

@@ -14,7 +14,7 @@ from worker.kafka.topics import TopicWatch
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.process import Stopping
-from worker.retrieval.milvus import Milvus
+from worker.retrieval.index import open_store
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Indexer:
         self._health = health
         self._metrics = metrics
         self._stopping = stopping
-        self._milvus = Milvus(settings.milvus)
+        self._milvus = open_store(settings)
         self._scratch = ScratchFolders(
             f"{settings.kafka.bootstrap_servers} {settings.names.indexer_group} {indexer_id}"
         )

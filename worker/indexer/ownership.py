@@ -13,7 +13,7 @@ from schemas.releases import ReleasesView
 from schemas.settings import Settings
 from worker.errors import MilvusError
 from worker.indexer.retention import named_collections
-from worker.retrieval.milvus import Milvus
+from worker.retrieval.index import IndexStore
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def owner_of(settings: Settings, timeout_s: float = _CLUSTER_SECONDS) -> str:
 class Ownership:
     """Marks the collections of this deployment, and drops no other."""
 
-    def __init__(self, settings: Settings, milvus: Milvus) -> None:
+    def __init__(self, settings: Settings, milvus: IndexStore) -> None:
         self._settings = settings
         self._milvus = milvus
         self._owner: str | None = None

@@ -12,7 +12,7 @@ from worker.indexer.ownership import Ownership
 from worker.indexer.retention import forgotten_workers, releases_to_retire, unneeded_collections
 from worker.monitoring.http import Health
 from worker.release.store import ReleaseStore
-from worker.retrieval.milvus import Milvus
+from worker.retrieval.index import IndexStore
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class Sweep:
     """Runs as a job between commands."""
 
-    def __init__(self, settings: Settings, milvus: Milvus, ownership: Ownership, health: Health) -> None:
+    def __init__(self, settings: Settings, milvus: IndexStore, ownership: Ownership, health: Health) -> None:
         self._names = settings.names
         self._keep = settings.indexer.keep_releases
         self._milvus = milvus
@@ -41,7 +41,7 @@ class Sweep:
 
     def _sweep(self, job: Job) -> None:
         # 1. List the collections first: a collection on this list was not created by a successor.
-        existing = self._milvus.collections("")
+        existing = self._milvus.list("")
         # 2. Commit nothing, which fails once the commands are another indexer's; then read every record.
         job.publish({})
         newer = newer_records(job.view, workers=True)

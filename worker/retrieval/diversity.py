@@ -1,42 +1,39 @@
-"""Diversity: of the first movies for a person, those that are good and unlike each other.
+"""Diversity: the items of a pool that are good and unlike each other.
 
-Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998): the first choice is the best movie, and each one after it the
-one of largest `(1 - strength) * relevance - strength * similarity`, where similarity is that to the nearest of those
-chosen before. Choosing decides which movies stand in a list; there they are by score, as in any other.
+Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998): the first choice is the best item, and each later choice
+the item of the largest `(1 - strength) * relevance - strength * similarity`, where similarity is the largest to an item
+chosen before. Only membership is chosen: the list itself is ranked by score, as any other.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.retrieval.exact import ExactIndex
-from worker.retrieval.lists import Ids, Lists, Scores, Vectors, Wish
+from worker.retrieval.index import Rows, Vectors
+from worker.retrieval.queries import Mask, Queries, RankedLists, Scores
 
 POOL = 50
-"""Movies that are chosen from, the best that qualify; a list as long as that has no choice."""
+"""Items to choose from: the best that qualify. A list as long as the pool leaves no choice."""
 
-# The vectors of 64 pools of 50 movies, dimension 64, are 0.8 MB, which stays in a core's cache.
+# The vectors of 64 pools of 50 items, dimension 64, are 0.8 MB, which stays in a core's cache.
 _LISTS_AT_A_TIME = 64
 
-_Mask = NDArray[np.bool_]
 _Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Diversity:
-    """How much being unlike counts beside being good, 0 (it does not) to 1 (nothing else does)."""
+    """The weight of being unlike against being good, 0 (none) to 1 (all)."""
 
     strength: float
 
-    def pools(self, wishes: Sequence[Wish]) -> list[Wish]:
-        """What is to be searched for, so that there is something to choose from."""
-        return [Wish(max(wish.k, POOL), wish.never, wish.filter) for wish in wishes]
+    def pools(self, queries: Queries) -> Queries:
+        """The queries with pools to choose from."""
+        return replace(queries, ks=np.maximum(queries.ks, POOL))
 
-    def choose(self, pools: Lists, wishes: Sequence[Wish], index: ExactIndex) -> Lists:
-        """Of what was found for `pools(wishes)`, the list of each wish."""
-        ks = np.array([wish.k for wish in wishes], np.int64)
+    def choose(self, pools: RankedLists, ks: Rows, vectors: Vectors) -> RankedLists:
+        """The lists of `ks` items from the pools that were found; `vectors` are the catalogue's."""
         starts = np.cumsum(pools.lengths) - pools.lengths
         ranks = np.arange(len(pools.scores)) - np.repeat(starts, pools.lengths)
         chosen = ranks < np.repeat(ks, pools.lengths)
@@ -45,20 +42,20 @@ class Diversity:
             some = wide[at : at + _LISTS_AT_A_TIME]
             there = np.arange(POOL) < pools.lengths[some, None]
             places = np.where(there, starts[some, None] + np.arange(POOL), starts[some, None])
-            unit = of_length_one(index.vectors[index.places(pools.movie_ids[places])])
+            unit = of_length_one(vectors[pools.rows[places]])
             scores = np.where(there, pools.scores[places], -np.inf)
             chosen[places[there]] = marginal(scores, unit, ks[some], self.strength)[there]
-        return Lists(pools.movie_ids[chosen], pools.scores[chosen], np.minimum(pools.lengths, ks))
+        return RankedLists(pools.rows[chosen], pools.scores[chosen], np.minimum(pools.lengths, ks))
 
 
-def marginal(scores: Scores, unit: Vectors, ks: Ids, strength: float) -> _Mask:
-    """Which of each pool's movies are chosen, bool [n, pool].
+def marginal(scores: Scores, unit: Vectors, ks: Rows, strength: float) -> Mask:
+    """The chosen items of each pool, as a mask [n, pool].
 
     Args:
-        scores: [n, pool], best first, -inf where a pool has no more; relevance is the score, 0 for the last and 1 for the
-            first of a pool, so that one strength means the same for every model.
-        unit: their vectors of length 1, [n, pool, dimension]; similarity is their cosine.
-        ks: how many to choose, [n], each 1 or more.
+        scores: [n, pool], best first, -inf where a pool has no more. Relevance is the score scaled to 0 for the last and 1 for
+            the first of a pool, so that one strength means the same for every model.
+        unit: vectors of length 1, [n, pool, dimension]; similarity is their cosine.
+        ks: items to choose, [n], each 1 or more.
     """
     relevance = _relevance(scores)
     chosen = np.zeros(scores.shape, np.bool_)
@@ -83,13 +80,13 @@ def _relevance(scores: Scores) -> _Floats:
 
 
 def of_length_one(vectors: Vectors) -> Vectors:
-    """Vectors [..., dimension] scaled to length 1; one without a length stays as it is."""
+    """Scale vectors [..., dimension] to length 1; a zero vector stays."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     unit: Vectors = vectors / np.maximum(lengths, 1e-12)
     return unit
 
 
 def _cosines(unit: Vectors, chosen: Vectors) -> _Floats:
-    """Of each pool [n, pool, dimension] with one of its movies [n, dimension]."""
+    """The cosines of each pool [n, pool, dimension] with one of its items [n, dimension]."""
     cosines: _Floats = np.matmul(unit, chosen[:, :, None])[..., 0].astype(np.float64)
     return cosines

@@ -1,123 +1,181 @@
-"""From search to lists: the best `k` movies that qualify for a person, with the fewest and smallest searches."""
+"""From hits to ranked lists: the best `k` items that qualify for a query, with the fewest and smallest searches."""
 
-from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import compress
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.profile import Filter
-from worker.retrieval.lists import NOTHING, Ids, Lists, Scores, Vectors, Wish, merged, published
-
-Search = Callable[[Vectors, int, Filter | None], tuple[Ids, Vectors]]
-SearchExactly = Callable[[Vectors, Sequence[Wish]], Lists]
+from worker.retrieval.index import NO_ROWS, Hits, Rows, VectorIndex, Vectors
+from worker.retrieval.queries import Mask, Queries, RankedLists, Scores, merged, published
 
 # A search costs by its limit (one of 50 five times one of 5, one of 300 twenty times), and one call has one limit and one
-# filter for all its queries. So wishes are sorted into these, and asked again where they came up short.
-LIMITS = (6, 10, 20, 64, 110, 310, 1_300, 5_200, 16_384)  # 16,384 is the most that Milvus gives
+# filter for all its queries. So queries are grouped by these limits, and searched again where their lists came up short.
+LIMITS = (6, 10, 20, 64, 110, 310, 1_300, 5_200, 16_384)  # Milvus refuses more than 16,384
+_LIMITS = np.array(LIMITS)
+
+
+class CallSize(Protocol):
+    """How many vectors a call may hold now."""
+
+    @property
+    def most(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
-    """Lists, and how they were come by."""
+class Call:
+    """One search for the queries at some places of the batch, which ascend."""
 
-    lists: Lists
-    short: list[int]  # places of the wishes that were searched for again
-    exact: list[int]  # places of the wishes whose lists are from exact search
+    places: Rows
+    vectors: Vectors
+    limit: int
+    filter: Filter | None
+    exclusions: Rows
 
 
-def best_lists(
-    search: Search,
-    vectors: Vectors,
-    wishes: Sequence[Wish],
-    *,
-    movies: int,
-    scale: float,
-    exactly: SearchExactly | None = None,
-    withheld: frozenset[int] = NOTHING,
-) -> Ranked:
-    """For each of the vectors [n, dimension] the best of its wish, by published score, ties by movie id.
+class Ranking:
+    """The calls that the queries of a batch need, and the ranked lists that follow from their hits.
 
-    The answer is the one that fetching all movies would give: a list is done when nothing that was not fetched could
-    stand in it. What comes up short is searched for again, with a larger limit, or exactly where that can be done; and
-    so is from the start what has a filter, because a call serves only one.
-
-    Args:
-        exactly: exact search, where there is one.
-        withheld: movies that nobody gets.
+    The lists are those that fetching every row would give: a list is complete when no row that was not fetched could
+    stand in it. An incomplete list is searched for again, with a larger limit or by exact search. With exact search, queries
+    with a filter are left to it from the start, because a call of the index serves only one filter.
     """
-    parts: list[tuple[Sequence[int], Lists]] = []
-    short: list[int] = []
-    exact = [place for place, wish in enumerate(wishes) if wish.filter is not None] if exactly else []
-    together = set(range(len(wishes))).difference(exact)
-    pending = _groups(wishes, ((place, wishes[place].k + 1) for place in sorted(together)))
-    while pending:
-        (limit, filter_), places = pending.popitem()
-        found = search(vectors[places], limit, filter_)
-        lists, settled = _settle(*found, [wishes[place] for place in places], scale, withheld)
-        if limit >= movies or limit == LIMITS[-1]:
-            settled[:] = True
-        parts.append((list(compress(places, settled)), _only(lists, settled)))
-        again = list(compress(places, ~settled))
-        short += again
-        if exactly:
-            exact += again
-            continue
-        # All that is left out may stand before the first that is not, so this many are enough but for ties.
-        needs = ((i, max(limit + 1, wishes[i].k + len(wishes[i].never) + len(withheld) + 1)) for i in again)
-        for group, of_group in _groups(wishes, needs).items():
-            pending.setdefault(group, []).extend(of_group)
-    if exactly and exact:
-        parts.append((exact, exactly(vectors[exact], [wishes[place] for place in exact])))
-    return Ranked(merged(len(wishes), parts), short, exact)
+
+    def __init__(
+        self, queries: Queries, *, rows: int, scale: float, blocklist: Rows = NO_ROWS, has_exact: bool = False
+    ) -> None:
+        """`rows` is the size of the catalogue; `blocklist` are rows that no query gets."""
+        self._queries = queries
+        self._rows = rows
+        self._scale = scale
+        self._blocklist = blocklist
+        self._blocked: Mask | None = None
+        if len(blocklist):
+            self._blocked = np.zeros(rows, np.bool_)
+            self._blocked[blocklist] = True
+        self._has_exact = has_exact
+        self._excluded = np.bincount(queries.owners, minlength=len(queries)) if len(queries.owners) else None
+        self._pending: dict[tuple[int, Filter | None, bool], list[Rows]] = {}
+        self._parts: list[tuple[Rows, RankedLists]] = []
+        self._exact: list[Rows] = []
+        self.searched = 0  # vectors
+        self.short = 0  # lists that were incomplete, each time that one was
+        self._begin()
+
+    @property
+    def exact(self) -> Rows:
+        """Places of the queries that are left to exact search."""
+        return np.sort(np.concatenate(self._exact)) if self._exact else NO_ROWS
+
+    def calls(self, size: CallSize) -> Iterator[Call]:
+        """The calls, each of at most `size.most` queries, until every list is complete.
+
+        The hits of a call must be taken before the next.
+        """
+        while self._pending:
+            (limit, filter_, again), parts = self._pending.popitem()
+            places = np.sort(np.concatenate(parts)) if len(parts) > 1 else parts[0]
+            exclusions = self._blocklist if again else NO_ROWS
+            start = 0
+            while start < len(places):
+                some = places[start : start + size.most]
+                start += len(some)
+                everything = len(some) == len(self._queries)
+                vectors = self._queries.vectors if everything else self._queries.vectors[some]
+                yield Call(some, vectors, limit, filter_, exclusions)
+
+    def take(self, call: Call, hits: Hits) -> None:
+        """Take the hits of a call."""
+        self.searched += len(call.places)
+        lists, complete = self._completed(hits, self._queries.take(call.places))
+        if call.limit >= self._rows or call.limit == LIMITS[-1]:
+            complete[:] = True
+        self._parts.append((call.places[complete], _only(lists, complete)))
+        again = call.places[~complete]
+        self.short += len(again)
+        if not len(again):
+            return
+        if self._has_exact:
+            self._exact.append(again)
+            return
+        # Every excluded row may rank before the first that qualifies, so this many are enough but for ties.
+        needs = self._queries.ks[again] + 1
+        if self._excluded is not None:
+            needs += self._excluded[again]
+        self._group(again, np.maximum(needs, call.limit + 1), again=True)
+
+    def lists(self, exact: RankedLists | None = None) -> RankedLists:
+        """The ranked list of each query; `exact` are those of the queries left to exact search."""
+        parts = self._parts if exact is None else [*self._parts, (self.exact, exact)]
+        return merged(len(self._queries), parts)
+
+    def _begin(self) -> None:
+        places = np.arange(len(self._queries))
+        if self._has_exact and self._queries.filters is not None:
+            filtered = np.array([filter_ is not None for filter_ in self._queries.filters])
+            self._exact.append(places[filtered])
+            places = places[~filtered]
+        if len(places):
+            self._group(places, self._queries.ks[places] + 1, again=False)
+
+    def _group(self, places: Rows, needs: Rows, *, again: bool) -> None:
+        """Add queries to the pending calls, by limit and filter."""
+        limits = _LIMITS[np.searchsorted(_LIMITS, needs).clip(max=len(_LIMITS) - 1)]
+        filters = self._queries.filters
+        if filters is None or (self._has_exact and not again):
+            for limit in np.unique(limits).tolist():
+                self._pending.setdefault((limit, None, again), []).append(places[limits == limit])
+            return
+        for place, limit in zip(places.tolist(), limits.tolist(), strict=True):
+            self._pending.setdefault((limit, filters[place], again), []).append(np.array([place]))
+
+    def _completed(self, hits: Hits, queries: Queries) -> tuple[RankedLists, Mask]:
+        """The lists of the queries from their hits, [n, m], and which of them no other row could change."""
+        if not hits.rows.shape[1]:
+            nothing = np.zeros(len(queries), np.int64)
+            return RankedLists(NO_ROWS, np.empty(0), nothing), nothing.astype(np.bool_)
+        rows, scores = _ordered(hits.rows, published(hits.scores, self._scale))
+        qualifies = rows >= 0
+        if len(queries.excluded):
+            qualifies &= ~queries.excludes(rows)
+        if self._blocked is not None:
+            qualifies &= ~self._blocked[rows]
+        ks = queries.ks[:, None]
+        listed = qualifies & (np.cumsum(qualifies, axis=1) <= ks)
+        lengths = listed.sum(axis=1)
+        last = np.where(listed, scores, np.inf).min(axis=1)
+        complete: Mask = (lengths == queries.ks) & (last > scores[:, -1])
+        return RankedLists(rows[listed], scores[listed], lengths), complete
 
 
-def _groups(
-    wishes: Sequence[Wish], needs: Iterable[tuple[int, int]]
-) -> dict[tuple[int, Filter | None], list[int]]:
-    """What can be asked for in one call: by limit and filter, the places of the wishes."""
-    groups: dict[tuple[int, Filter | None], list[int]] = defaultdict(list)
-    for index, need in needs:
-        limit = LIMITS[min(bisect_left(LIMITS, need), len(LIMITS) - 1)]
-        groups[limit, wishes[index].filter].append(index)
-    return groups
-
-
-def _settle(
-    ids: Ids, raw: Vectors, wishes: Sequence[Wish], scale: float, withheld: frozenset[int]
-) -> tuple[Lists, NDArray[np.bool_]]:
-    """The wishes' lists from what was fetched for them, [n, m], and of which nothing beyond could stand in them or tie."""
-    if not ids.shape[1]:  # nothing was found for anybody
-        nothing = np.zeros(len(ids), np.int64)
-        return Lists(ids.ravel(), published(raw.ravel(), scale), nothing), nothing.astype(np.bool_)
-    ids, scores = _ordered(ids, published(raw, scale))
-    ks = np.array([wish.k for wish in wishes])[:, None]
-    qualifies = ids >= 0  # negative where the search had no more to give
-    for row, (wish, found) in enumerate(zip(wishes, ids.tolist(), strict=True)):
-        # Few lists meet what they must not have, and only those are worth an array.
-        if not (wish.never.isdisjoint(found) and withheld.isdisjoint(found)):
-            qualifies[row] &= [movie_id not in wish.never and movie_id not in withheld for movie_id in found]
-    listed = qualifies & (np.cumsum(qualifies, axis=1) <= ks)
-    lengths = listed.sum(axis=1)
-    last = np.where(listed, scores, np.inf).min(axis=1)
-    settled: NDArray[np.bool_] = (lengths == ks[:, 0]) & (last > scores[:, -1])
-    return Lists(ids[listed], scores[listed], lengths), settled
-
-
-def _ordered(ids: Ids, scores: Scores) -> tuple[Ids, Scores]:
-    """Highest score first, and by id among equals; they come so but for the equals, of which most batches have none."""
+def _ordered(rows: Rows, scores: Scores) -> tuple[Rows, Scores]:
+    """Highest score first, ties by row. Hits come in this order but for the ties, which most batches do not contain."""
     if (scores[:, 1:] < scores[:, :-1]).all():
-        return ids, scores
-    order = np.lexsort((ids, -scores), axis=-1)
-    return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
+        return rows, scores
+    order = np.lexsort((rows, -scores), axis=-1)
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def _only(lists: Lists, chosen: NDArray[np.bool_]) -> Lists:
-    """The chosen lists."""
+def _only(lists: RankedLists, chosen: Mask) -> RankedLists:
     if chosen.all():
         return lists
     kept = np.repeat(chosen, lists.lengths)
-    return Lists(lists.movie_ids[kept], lists.scores[kept], lists.lengths[chosen])
+    return RankedLists(lists.rows[kept], lists.scores[kept], lists.lengths[chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class _AllAtOnce:
+    most: int
+
+
+def rank_all(
+    index: VectorIndex, queries: Queries, *, rows: int, scale: float, blocklist: Rows = NO_ROWS
+) -> RankedLists:
+    """The ranked lists of the queries from an index alone."""
+    ranking = Ranking(queries, rows=rows, scale=scale, blocklist=blocklist)
+    for call in ranking.calls(_AllAtOnce(max(1, len(queries)))):
+        ranking.take(
+            call, index.search(call.vectors, call.limit, filter_=call.filter, exclusions=call.exclusions)
+        )
+    return ranking.lists()

@@ -1,18 +1,17 @@
-"""Where lists come from: Milvus, or the worker's own copy of the vectors, by setting or while Milvus is away."""
+"""The ranked lists of a batch: from the index, or from the worker's own copy of the vectors.
+
+The first search that fails closes the way to its collection for all batches. A probe searches until the index answers again,
+so that no batch pays for finding out. Meanwhile batches wait, and after `milvus.exact_after_s` search exactly. Each release
+has a way of its own: a collection that Milvus has lost does not keep batches from another.
+"""
 
 import logging
 import math
-import random
-import threading
 import time
-import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from schemas.profile import Filter
 from schemas.recommendation import Retrieval
 from schemas.settings import Settings
 from worker.errors import (
@@ -23,255 +22,198 @@ from worker.errors import (
 )
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
-from worker.monitoring.threads import Cancellation, Failure, start_vital
-from worker.release.catalogue import Catalogue
-from worker.retrieval.call_size import CallSize
-from worker.retrieval.exact import ExactIndex
-from worker.retrieval.filters import Filters, expression
-from worker.retrieval.lists import NOTHING, Lists, Vectors, Wish
-from worker.retrieval.milvus import EF_MIN, Ids, Milvus, Scores, stacked
-from worker.retrieval.ranking import SearchExactly, best_lists
+from worker.monitoring.threads import Cancellation
+from worker.retrieval.availability import Way, Ways
+from worker.retrieval.index import NO_ROWS, IndexStore, Rows, SearchTarget
+from worker.retrieval.queries import Queries, RankedLists
+from worker.retrieval.ranking import Ranking
 
 log = logging.getLogger(__name__)
 
-_FIRST_BACKOFF_SECONDS = 0.1
-_LONGEST_BACKOFF_SECONDS = 2.0
-# How often a batch that waits for Milvus looks whether it is still wanted.
-_LOOK_SECONDS = 0.1
+# How often a batch that waits for Milvus checks whether it was cancelled.
+_CHECK_SECONDS = 0.1
 # After so many refusals of an event alone, while Milvus answers the probe, the event is at fault.
 _REFUSALS = 3
 _REFUSED_BACKOFF_SECONDS = 0.1
 
 
-@dataclass(frozen=True, eq=False)  # two loads of one release are not equal
-class SearchTarget:
-    """The searchable part of a release: its collection, and the worker's own copy of the vectors."""
-
-    collection: str
-    movies: int
-    dimension: int
-    scale: float
-    exact: ExactIndex | None  # None where the settings have no room for the copy
-    catalogue: Catalogue
-    ef: int = EF_MIN  # candidates that a search of an HNSW index keeps
-
-    @cached_property
-    def filters(self) -> Filters:
-        """The masks of the filters of events, over the catalogue."""
-        return Filters(self.catalogue)
-
-
 @dataclass(frozen=True, slots=True)
 class FoundLists:
-    """The lists of a batch, where each comes from, and whether that is only so because Milvus is away."""
+    """The ranked lists of a batch, the source of each, and whether one is exact only because Milvus is away."""
 
-    lists: Lists
+    lists: RankedLists
     retrievals: list[Retrieval]
     milvus_away: bool
 
 
-class _Way:
-    """To the collection of one release: open, or closed since when; and how much it takes at once."""
+@dataclass(slots=True)
+class _Batch:
+    """A batch that is searched in an index, and what it met so far."""
 
-    def __init__(self, timeout_s: float) -> None:
-        self.call_size = CallSize(timeout_s)
-        self.answers = threading.Event()
-        self.answers.set()
-        self.away_since = 0.0
-
-    @property
-    def away(self) -> float:
-        """Seconds."""
-        return time.monotonic() - self.away_since
+    target: SearchTarget
+    queries: Queries
+    blocked: Rows
+    cancellation: Cancellation
+    has_copy: bool  # that may be searched while the index is away
+    refusals: int = 0
+    search_exactly: bool = False
 
 
 class Retriever:
-    """Finds the lists of a batch; several threads may use one.
+    """Finds the ranked lists of batches; several threads may use one."""
 
-    The first search that fails closes the way to its collection for all batches. A probe of its own tries until that
-    answers, so that no batch pays for finding out; meanwhile batches wait, and after `milvus.exact_after_s` go the exact
-    way. Each release has a way of its own: what Milvus has lost of one must not keep others from it.
-    """
-
-    def __init__(self, settings: Settings, milvus: Milvus, health: Health, metrics: Metrics) -> None:
-        self._exact_only = settings.worker.retrieval == "exact"
+    def __init__(self, settings: Settings, store: IndexStore, health: Health, metrics: Metrics) -> None:
+        self._retrieval = settings.worker.retrieval
         after = settings.milvus.exact_after_s
         self._exact_after = math.inf if after == "never" else after
         self._timeout = settings.milvus.timeout_s
-        self._milvus = milvus
         self._health = health
         self._metrics = metrics
-        self._failure = Failure()  # of a probe
-        self._lock = threading.Lock()
-        self._ways: weakref.WeakKeyDictionary[SearchTarget, _Way] = weakref.WeakKeyDictionary()
+        self._ways = Ways(store, self._timeout, health, metrics)
 
-    def lists(
+    def search(
         self,
         target: SearchTarget,
-        vectors: Vectors,
-        wishes: Sequence[Wish],
+        queries: Queries,
         cancellation: Cancellation,
-        blocklist: frozenset[int] = NOTHING,
+        blocklist: frozenset[int] = frozenset(),
     ) -> FoundLists:
-        """The best lists for vectors [n, dimension], without the movies of the blocklist.
+        """The best list of each query, without the items of the blocklist.
 
         Raises:
-            AbandonedError: the batch was cancelled, and Milvus is still away.
-            RefusedQueriesError: Milvus answers others and refuses this batch, of which there is no copy to search.
-            SettingsError: Milvus refused who we are.
+            AbandonedError, SupersededError: the batch was cancelled while Milvus is away.
+            RefusedQueriesError: Milvus answers others and refuses this batch, and there is no copy to search.
+            SettingsError: Milvus refused the credentials.
         """
-        if self._exact_only:
-            return search_exactly(target, vectors, wishes, None, blocklist)
-        way, refusals = self._way(target), 0
+        if self._retrieval == "exact":
+            return search_exactly(target, queries, cancellation, blocklist)
         has_copy = target.exact is not None and self._exact_after < math.inf
+        batch = _Batch(target, queries, blocked_rows(target, blocklist), cancellation, has_copy)
+        way = self._ways.to(target)
         while True:
-            exactly = False
-            if way.answers.is_set():
-                try:
-                    found = self._searched(target, way.call_size, vectors, wishes, blocklist)
-                    self._metrics.exact_in_use.set(0)
-                    return found
-                except RefusedCallError as error:
-                    if self._answers(target):
-                        refusals += 1
-                        exactly = self._is_to_blame(error, refusals, len(wishes), has_copy)
-                    else:
-                        self._close(target, way, str(error))
-                except MilvusError as error:
-                    self._close(target, way, str(error))
+            found = self._attempt(way, batch)
+            if found is not None:
+                return found
             cancellation.check()
-            if exactly or (has_copy and not way.answers.is_set() and way.away >= self._exact_after):
+            if self._must_search_exactly(way, batch):
                 self._metrics.fell_back()
-                return search_exactly(target, vectors, wishes, None, blocklist, milvus_away=True)
-            way.answers.wait(_LOOK_SECONDS)
-
-    def _is_to_blame(self, error: RefusedCallError, refusals: int, count: int, has_copy: bool) -> bool:
-        """Whether a batch is to be searched exactly, because Milvus answers others and refuses it again and again.
-
-        Raises:
-            RefusedQueriesError: so it is, and there is no copy. Larger batches are halved at once, an event is tried again.
-        """
-        self._metrics.search_retries.inc()
-        if not has_copy and (count > 1 or refusals >= _REFUSALS):
-            raise RefusedQueriesError(str(error)) from error
-        time.sleep(_REFUSED_BACKOFF_SECONDS * refusals)
-        return refusals >= _REFUSALS
-
-    def _searched(
-        self,
-        target: SearchTarget,
-        size: CallSize,
-        vectors: Vectors,
-        wishes: Sequence[Wish],
-        blocklist: frozenset[int],
-    ) -> FoundLists:
-        ranked = best_lists(
-            partial(self._search, target, size),
-            vectors,
-            wishes,
-            movies=target.movies,
-            scale=target.scale,
-            withheld=blocklist,
-            exactly=_exactly(target, blocklist) if target.exact else None,
-        )
-        self._metrics.short_lists.inc(len(ranked.short))
-        retrievals: list[Retrieval] = ["milvus"] * len(wishes)
-        for place in ranked.exact:
-            retrievals[place] = "exact"
-        return FoundLists(ranked.lists, retrievals, milvus_away=False)
-
-    def _search(
-        self, target: SearchTarget, size: CallSize, queries: Vectors, limit: int, filter_: Filter | None
-    ) -> tuple[Ids, Scores]:
-        """As `Milvus.search`, in as many calls as it takes for none to take too long."""
-        expr = expression(filter_) if filter_ else ""
-        parts = []
-        for part in size.parts(len(queries)):
-            began, count = time.monotonic(), part.stop - part.start
-            try:
-                parts.append(self._milvus.search(target.collection, queries[part], limit, expr, ef=target.ef))
-            except SlowMilvusError:
-                size.too_long(count)
-                raise
-            size.took(count, time.monotonic() - began)
-        return parts[0] if len(parts) == 1 else stacked(parts)
+                return replace(search_exactly(target, queries, cancellation, blocklist), milvus_away=True)
+            way.open.wait(_CHECK_SECONDS)
 
     def raise_failure(self) -> None:
         """Raise in this thread what ended a probe."""
-        self._failure.raise_noted()
+        self._ways.raise_failure()
 
-    def _way(self, target: SearchTarget) -> _Way:
-        with self._lock:
-            return self._ways.setdefault(target, _Way(self._timeout))
-
-    def _close(self, target: SearchTarget, way: _Way, problem: str) -> None:
-        self._metrics.search_retries.inc()
-        self._health.set("milvus", problem)
-        with self._lock:
-            if not way.answers.is_set():
-                return  # another batch has noticed as well
-            way.answers.clear()
-            way.away_since = time.monotonic()
-        log.warning("waiting for Milvus: %s", problem)
-        # It must not keep a release that nothing else holds any more.
-        probed = weakref.ref(target)
-        start_vital("milvus-probe", lambda: self._probe(probed, way), lambda error: self._ended(way, error))
-
-    def _ended(self, way: _Way, error: BaseException) -> None:
-        """Have the main loop raise what ended a probe, and let those that wait for it go on until then."""
-        self._failure.note(error)
-        way.answers.set()
-
-    def _probe(self, probed: "weakref.ref[SearchTarget]", way: _Way) -> None:
-        """Search until Milvus answers or the release is gone, then open the way again."""
-        backoff = _FIRST_BACKOFF_SECONDS
-        while True:
-            time.sleep(backoff * random.uniform(0.5, 1.0))
-            backoff = min(2 * backoff, _LONGEST_BACKOFF_SECONDS)
-            target = probed()
-            if target is None or self._answers(target):
-                break
-            del target
-        log.info(
-            "Milvus %s, after %.1f s", "answers again" if target else "need not answer any more", way.away
+    def _attempt(self, way: Way, batch: _Batch) -> FoundLists | None:
+        """Search the index; None where it is away, or too slow for a batch that can be searched exactly."""
+        if not way.open.is_set():
+            return None
+        target, began = batch.target, time.monotonic()
+        ranking = Ranking(
+            batch.queries,
+            rows=len(target.items),
+            scale=target.scale,
+            blocklist=batch.blocked,
+            has_exact=target.exact is not None,
         )
-        way.answers.set()
-        with self._lock:
-            if all(way.answers.is_set() for way in self._ways.values()):
-                self._health.set("milvus", None)
-                self._metrics.exact_in_use.set(0)
-
-    def _answers(self, target: SearchTarget) -> bool:
-        query = np.zeros((1, target.dimension), dtype=np.float32)
-        query[0, 0] = 1.0
+        size = 0
         try:
-            self._milvus.search(target.collection, query, 1)
+            for call in ranking.calls(way.call_size):
+                call_began, size = time.monotonic(), len(call.places)
+                hits = way.index.search(
+                    call.vectors, call.limit, filter_=call.filter, exclusions=call.exclusions
+                )
+                now = time.monotonic()
+                way.call_size.took(size, now - call_began)
+                ranking.take(call, hits)
+                if now - began > self._timeout and not self._goes_on(way, batch, ranking, now - began):
+                    return None
+        except RefusedCallError as error:
+            self._refused(way, batch, error)
+            return None
+        except SlowMilvusError as error:
+            way.call_size.too_long(size)
+            self._ways.close(way, target, str(error))
+            return None
         except MilvusError as error:
-            self._health.set("milvus", str(error))
+            self._ways.close(way, target, str(error))
+            return None
+        return self._found(way, batch, ranking)
+
+    def _found(self, way: Way, batch: _Batch, ranking: Ranking) -> FoundLists:
+        """The lists of a batch whose calls are done; those left to exact search are searched now."""
+        target, places = batch.target, ranking.exact
+        exact = None
+        retrievals: list[Retrieval] = [self._retrieval] * len(batch.queries)
+        if len(places):
+            assert target.exact is not None
+            exact = target.exact.best(batch.queries.take(places), scale=target.scale, blocklist=batch.blocked)
+            for place in places.tolist():
+                retrievals[place] = "exact"
+        self._metrics.short_lists.inc(ranking.short)
+        self._metrics.exact_in_use.set(0)
+        if way.is_slow:
+            way.is_slow = False
+            self._ways.say_if_well()
+        return FoundLists(ranking.lists(exact), retrievals, milvus_away=False)
+
+    def _must_search_exactly(self, way: Way, batch: _Batch) -> bool:
+        if batch.search_exactly:
+            return True
+        return batch.has_copy and not way.open.is_set() and way.away >= self._exact_after
+
+    def _goes_on(self, way: Way, batch: _Batch, ranking: Ranking, seconds: float) -> bool:
+        """Whether a batch that took longer than one call may goes on in the index; without a copy it does until cancelled.
+
+        Each call was answered in time, and all of them together were not.
+        """
+        count = len(batch.queries)
+        problem = (
+            f"Milvus is slow: it searched {ranking.searched} vectors of a batch of {count} in {seconds:.1f} s"
+        )
+        if batch.has_copy:
+            self._ways.close(way, batch.target, problem, count)
             return False
+        if not way.is_slow:
+            log.warning("%s; the batch waits for it", problem)
+        way.is_slow = True
+        self._health.set("milvus", problem)
+        batch.cancellation.check()
         return True
+
+    def _refused(self, way: Way, batch: _Batch, error: RefusedCallError) -> None:
+        """Find out whether Milvus refuses this batch alone. Larger batches are halved at once, an event is tried again.
+
+        Raises:
+            RefusedQueriesError: it does, again and again, and there is no copy.
+        """
+        if not self._ways.answers(way, batch.target.dimension):
+            self._ways.close(way, batch.target, str(error))
+            return
+        batch.refusals += 1
+        self._metrics.search_retries.inc()
+        refused = batch.refusals >= _REFUSALS
+        if not batch.has_copy and (len(batch.queries) > 1 or refused):
+            raise RefusedQueriesError(str(error)) from error
+        time.sleep(_REFUSED_BACKOFF_SECONDS * batch.refusals)
+        batch.search_exactly = refused
 
 
 def search_exactly(
     target: SearchTarget,
-    vectors: Vectors,
-    wishes: Sequence[Wish],
-    _cancellation: Cancellation | None = None,
-    blocklist: frozenset[int] = NOTHING,
-    *,
-    milvus_away: bool = False,
+    queries: Queries,
+    _: Cancellation | None = None,
+    blocklist: frozenset[int] = frozenset(),
 ) -> FoundLists:
-    """The best lists by the worker's own copy of the vectors; Milvus is not called."""
-    return FoundLists(_exactly(target, blocklist)(vectors, wishes), ["exact"] * len(wishes), milvus_away)
+    """As `Retriever.search`, in the worker's own copy of the vectors."""
+    assert target.exact is not None
+    lists = target.exact.best(queries, scale=target.scale, blocklist=blocked_rows(target, blocklist))
+    return FoundLists(lists, ["exact"] * len(queries), milvus_away=False)
 
 
-def _exactly(target: SearchTarget, blocklist: frozenset[int]) -> SearchExactly:
-    index = target.exact
-    assert index is not None
-    return lambda vectors, wishes: index.best(
-        vectors,
-        wishes,
-        scale=target.scale,
-        asked=target.filters.asked,
-        withheld=blocklist,
-    )
+def blocked_rows(target: SearchTarget, blocklist: frozenset[int]) -> Rows:
+    """The rows of the items that a blocklist names."""
+    if not blocklist:
+        return NO_ROWS
+    rows = target.items.rows(np.array(sorted(blocklist), np.int64))
+    return rows[rows >= 0]

@@ -6,7 +6,7 @@ from worker.serving.blocklist import Blocklist
 from worker.serving.candidate import Candidate, Serving, Shadow
 from worker.serving.heartbeat import Heartbeat
 from worker.serving.loader import ReleaseLoader, ServedRelease
-from worker.serving.recommender import Recommender, query_of
+from worker.serving.recommender import Recommender
 
 __all__ = [
     "Answerer",
@@ -19,5 +19,4 @@ __all__ = [
     "ServedRelease",
     "Serving",
     "Shadow",
-    "query_of",
 ]

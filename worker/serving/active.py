@@ -18,7 +18,7 @@ from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Failure, start_vital
 from worker.process import tune_interpreter
-from worker.retrieval.milvus import Milvus, warm
+from worker.retrieval.index import IndexStore, warm
 from worker.serving.candidate import Candidate, Serving
 from worker.serving.heartbeat import Heartbeat
 from worker.serving.loader import ReleaseLoader, ServedRelease
@@ -34,10 +34,10 @@ class ReleaseFollower:
     """Keeps the active release and the candidate loaded, in a thread of its own."""
 
     def __init__(
-        self, settings: Settings, milvus: Milvus, heartbeat: Heartbeat, health: Health, metrics: Metrics
+        self, settings: Settings, store: IndexStore, heartbeat: Heartbeat, health: Health, metrics: Metrics
     ) -> None:
         self._settings = settings
-        self._milvus = milvus
+        self._store = store
         self._heartbeat = heartbeat
         self._health = health
         self._metrics = metrics
@@ -193,7 +193,10 @@ class ReleaseFollower:
     def _loaded_and_warm(self, wanted: ActiveRecord | TrialRecord, view: ReleasesView) -> ServedRelease:
         served = self._loader.load(wanted, view.releases.get(wanted.release))
         try:
-            warm(self._milvus, served.collection, served.release.embed_profiles([ProfileEvent()]))
+            warm(
+                self._store.index(served.collection, served.target.items),
+                served.release.embed_profiles([ProfileEvent()]),
+            )
         except MilvusError as error:
             log.warning("serving %s without having warmed its collection: %s", served.name, error)
         return served

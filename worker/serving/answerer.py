@@ -22,7 +22,6 @@ from worker.events import (
 from worker.monitoring.failpoints import failpoint
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation
-from worker.retrieval.lists import NOTHING
 from worker.serving.cache import Found
 from worker.serving.candidate import Readable, Serving, Shadow
 from worker.serving.loader import ServedRelease
@@ -41,7 +40,7 @@ class Answerer:
         recommender: Recommender,
         metrics: Metrics,
         *,
-        blocklist: Callable[[], frozenset[int]] = lambda: NOTHING,
+        blocklist: Callable[[], frozenset[int]] = lambda: frozenset(),
         shadow: Shadow | None = None,
     ) -> None:
         self._dead_letters = dead_letters

@@ -12,7 +12,7 @@ from schemas.profile import MAX_K, ProfileEvent
 from schemas.recommendation import Retrieval
 from worker.events import Event, Record, copied_headers, source_of
 from worker.release.catalogue import Catalogue
-from worker.retrieval.lists import Lists, Scores
+from worker.retrieval.queries import RankedLists, Scores
 
 # By rank less 1, the bytes before a movie: the end of the movie before it, and its rank.
 _RANKS = [b'{"rank":1,'] + [b'},{"rank":%d,' % rank for rank in range(2, MAX_K + 1)]
@@ -30,29 +30,29 @@ class RecommendationEncoder:
             retrieval: tail + b'"retrieval":"%b",' % retrieval.encode() for retrieval in get_args(Retrieval)
         }
         self._stars = stars
-        self._movies = {
-            movie_id: b'"movie_id":%d,"title":%b,"genres":%b,"score":'
+        self._movies = [
+            b'"movie_id":%d,"title":%b,"genres":%b,"score":'
             % (movie_id, orjson.dumps(title), orjson.dumps(genres))
             for movie_id, title, genres in zip(
                 catalogue.movie_ids.tolist(), catalogue.titles, catalogue.genres, strict=True
             )
-        }
+        ]
         self._sources: dict[tuple[str, int], bytes] = {}  # as many as there are partitions
 
-    def movies(self, lists: Lists) -> list[bytes]:
+    def movies(self, lists: RankedLists) -> list[bytes]:
         """Each list as the content of `movies`, without the brackets.
 
         The pieces of all lists are laid out in one list, column by column, and joined list by list: no object is built
         for a movie.
         """
-        total = len(lists.movie_ids)
+        total = len(lists.rows)
         if total == 0:
             return [b""] * len(lists.lengths)
         ends = np.cumsum(lists.lengths)
         ranks = np.arange(total) - np.repeat(ends - lists.lengths, lists.lengths)
         columns: list[Iterable[bytes]] = [
             map(_RANKS.__getitem__, ranks.tolist()),
-            map(self._movies.__getitem__, lists.movie_ids.tolist()),
+            map(self._movies.__getitem__, lists.rows.tolist()),
             _texts(lists.scores),
         ]
         if self._stars is not None:

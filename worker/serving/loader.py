@@ -16,9 +16,8 @@ from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.release.vectors import unit_length
 from worker.retrieval.exact import ExactIndex
-from worker.retrieval.lists import Vectors
-from worker.retrieval.milvus import EF_MIN
-from worker.retrieval.retriever import SearchTarget
+from worker.retrieval.filters import Filters
+from worker.retrieval.index import EF_MIN, ItemIds, SearchTarget, Vectors
 from worker.serving.cache import ListCache
 from worker.serving.encoder import RecommendationEncoder
 from worker.serving.recommender import QUERY_FIELDS
@@ -85,11 +84,10 @@ class ReleaseLoader:
         catalogue, manifest = release.catalogue, release.manifest
         target = SearchTarget(
             collection,
-            movies=manifest.movies,
-            dimension=manifest.dimension,
-            scale=manifest.score_scale,
+            ItemIds(catalogue.movie_ids),
+            manifest.dimension,
+            manifest.score_scale,
             exact=self._copy(release, record.vectors_sha256 if record else None),
-            catalogue=catalogue,
             ef=(record.ef if record else None) or EF_MIN,
         )
         topic = settings.names.recommendations
@@ -103,7 +101,7 @@ class ReleaseLoader:
         manifest, worker = release.manifest, self._settings.worker
         size = manifest.movies * manifest.dimension * np.dtype(np.float32).itemsize
         if size <= worker.exact_max_mb * 1_000_000:
-            return ExactIndex(release.catalogue.movie_ids, self._vectors(release, sha256))
+            return ExactIndex(self._vectors(release, sha256), Filters(release.catalogue))
         for needed, what, instead in (
             (worker.retrieval == "exact", "exact retrieval", "RETRIEVAL to milvus"),
             (worker.diversity > 0, "diversity", "DIVERSITY to 0"),

@@ -5,26 +5,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from itertools import chain
 from typing import Protocol
 
 import numpy as np
 
-from schemas.profile import DEFAULT_K, ProfileEvent
+from schemas.profile import ProfileEvent
 from worker.errors import ForeignVectorsError, MixedReleasesError, NoNumberError
 from worker.monitoring.failpoints import failpoint
 from worker.monitoring.threads import Cancellation
 from worker.release.release import Release
 from worker.retrieval.diversity import Diversity
-from worker.retrieval.lists import NOTHING, Lists, Vectors, Wish
-from worker.retrieval.retriever import FoundLists, SearchTarget, search_exactly
+from worker.retrieval.index import SearchTarget, Vectors
+from worker.retrieval.queries import Queries, RankedLists, queries_of
+from worker.retrieval.retriever import FoundLists, search_exactly
 
 log = logging.getLogger(__name__)
 
-Search = Callable[[SearchTarget, Vectors, Sequence[Wish], Cancellation, frozenset[int]], FoundLists]
+Search = Callable[[SearchTarget, Queries, Cancellation, frozenset[int]], FoundLists]
 
 QUERY_FIELDS = ("recent", "k", "exclude", "filter")
-"""The fields of an event that `query_of` reads. With the inputs of the user tower they are all that a list depends on."""
+"""The fields of an event that `queries_of` reads. With the inputs of the user tower they are all that a list depends on."""
 
 _FIRST_BACKOFF_SECONDS = 0.05
 _LONGEST_BACKOFF_SECONDS = 2.0
@@ -65,7 +65,7 @@ class Recommender:
         target: SearchTarget,
         profiles: Sequence[ProfileEvent],
         cancellation: Cancellation | None = None,
-        blocklist: frozenset[int] = NOTHING,
+        blocklist: frozenset[int] = frozenset(),
     ) -> FoundLists:
         """The ranked lists of n profiles, without the movies of the blocklist.
 
@@ -81,13 +81,14 @@ class Recommender:
             vectors = self._embed(release, profiles, cancellation)
         failpoint("after-embed")
         # 2. Search for the lists, or for the pools that diverse lists are chosen from.
-        queries = [query_of(profile) for profile in profiles]
         with self._observer.stage("search"):
+            queries = queries_of(profiles, vectors, target.items)
             pools = self._diversity.pools(queries) if self._diversity else queries
-            found = self._search(target, vectors, pools, cancellation, blocklist)
+            found = self._search(target, pools, cancellation, blocklist)
             if self._diversity:
                 assert target.exact is not None  # the loader refuses the release otherwise
-                found = replace(found, lists=self._diversity.choose(found.lists, queries, target.exact))
+                chosen = self._diversity.choose(found.lists, queries.ks, target.exact.vectors)
+                found = replace(found, lists=chosen)
         failpoint("after-search")
         # 3. Check that model and index belong together.
         if foreign_lists(target, vectors, found.lists):
@@ -115,16 +116,7 @@ class Recommender:
         return vectors
 
 
-def query_of(profile: ProfileEvent) -> Wish:
-    """The query of a profile: how many movies, which never, and which qualify."""
-    if not (profile.recent or profile.exclude or profile.filter):
-        return Wish(profile.k or DEFAULT_K)
-    never = frozenset(chain(profile.recent or (), profile.exclude or ()))
-    asks = profile.filter and any((profile.filter.genres, profile.filter.not_genres, profile.filter.years))
-    return Wish(profile.k or DEFAULT_K, never, profile.filter if asks else None)
-
-
-def foreign_lists(target: SearchTarget, vectors: Vectors, lists: Lists) -> int:
+def foreign_lists(target: SearchTarget, vectors: Vectors, lists: RankedLists) -> int:
     """Count the lists whose first score is not the product of the query and the release's own vector of that movie.
 
     Finds an index with the vectors of another release, and a query that another release embedded. Finds nothing where
@@ -137,8 +129,7 @@ def foreign_lists(target: SearchTarget, vectors: Vectors, lists: Lists) -> int:
         return 0
     some = lists.lengths > 0
     starts = (np.cumsum(lists.lengths) - lists.lengths)[some]
-    rows = target.exact.places(lists.movie_ids[starts])
-    own = np.einsum("nd,nd->n", vectors[some], target.exact.vectors[rows])
+    own = np.einsum("nd,nd->n", vectors[some], target.exact.vectors[lists.rows[starts]])
     own *= target.scale
     apart = np.abs(own - lists.scores[starts]) > _SCORES_WITHIN * np.maximum(1.0, np.abs(own))
-    return int(np.count_nonzero(apart | (rows < 0)))
+    return int(np.count_nonzero(apart))

@@ -38,7 +38,7 @@ from worker.kafka.reader import read_releases
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation
-from worker.retrieval.milvus import Milvus
+from worker.retrieval.index import open_store
 from worker.retrieval.retriever import Retriever
 from worker.serving import Answerer, Candidate, Recommender, ReleaseLoader, ServedRelease, Serving
 from worker.stream.read_aside import room_in_container
@@ -129,12 +129,11 @@ def _loaded(settings: Settings) -> Callable[[Event], None]:
         raise UnreachableError(exception.args[0].str()) from None
     if view.active is None:
         raise UnreachableError("no release is active")
-    milvus = Milvus(settings.milvus)
     serving = _serving(ReleaseLoader(settings), view, view.active)
     serving.active.release.embed_profiles([ProfileEvent()])
     metrics = Metrics(CollectorRegistry())
-    retriever = Retriever(settings, milvus, Health(), metrics)
-    recommender = Recommender(retriever.lists, diversity=settings.worker.diversity)
+    retriever = Retriever(settings, open_store(settings), Health(), metrics)
+    recommender = Recommender(retriever.search, diversity=settings.worker.diversity)
     answerer = Answerer(settings.names.dead_letters, lambda: serving, recommender, metrics)
     _bound()
 

@@ -218,7 +218,7 @@ def _clean(trial: Trial, swaps: Swaps) -> None:
 
     def clean() -> bool:
         named = {record.collection for record in swaps.view.releases.values()}
-        return set(milvus.collections(trial.settings.names.collection_prefix)) <= named
+        return set(milvus.list(trial.settings.names.collection_prefix)) <= named
 
     try:
         swaps.until("the end of what crashes left behind", clean, _CLEAN_SECONDS)
