@@ -1,6 +1,6 @@
 """The one table of topics: how each is kept, who writes and reads it, and the kinds of records in it.
 
-Creation and checks (worker/kafka/topics.py, worker/kafka/topic_checks.py), rights (ops/deployment/acls.py), status, AsyncAPI and the contract
+Creation and checks (worker/kafka/topics.py, worker/kafka/faults.py), rights (ops/deployment/acls.py), status, AsyncAPI and the contract
 page are made from it, so that a topic is added here and in `Names` alone.
 """
 
