@@ -1,10 +1,10 @@
-"""What every client here asks of the cluster first: is it there, does it let us in, do the topics exist."""
+"""The cluster: reachability, credentials, topics and ends of partitions, and the delivery of a few records."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
     ClusterMetadata,
 )
@@ -15,11 +15,11 @@ from schemas.kafka import watermarks
 from schemas.settings import KafkaSettings
 
 _RETRY_SECONDS = 0.1
-# The first attempt at the metadata, each further one twice as long: between two, a refusal is heard of.
+# The first attempt at the metadata; each further one takes twice as long. Refusals are reported between two.
 _BROWSE_SECONDS = 1.0
-# Of several brokers one may hear of a new topic later than who created it.
+# Of several brokers, one may see a new topic later than the broker that created it.
 _NEW_SECONDS = 5.0
-# A consumer that only asks joins none, but the client wants a name.
+# The consumer below joins no group, but the client wants a name.
 _NO_GROUP = "marquee"
 
 
@@ -32,7 +32,7 @@ class _Client(Protocol):
 
 
 class Refusal:
-    """An `error_cb` that remembers why brokers refused us: librdkafka itself goes on trying for ever."""
+    """An `error_cb` that keeps the error of a refusal: librdkafka itself retries without end."""
 
     def __init__(self) -> None:
         self.error: KafkaError | None = None
@@ -45,11 +45,11 @@ class Refusal:
 def partitions(
     client: _Client, settings: KafkaSettings, topics: Collection[str], refusal: Refusal, timeout_s: float
 ) -> dict[str, int]:
-    """Number of partitions of each topic. The whole metadata is asked for: naming a topic could create it.
+    """Number of partitions of each topic, from the metadata of all topics: to name a topic could create it.
 
     Raises:
         UnreachableError: Kafka did not answer within `timeout_s`.
-        SettingsError: Kafka refused who we are.
+        SettingsError: Kafka refused the credentials.
         MarqueeError: a topic does not exist, or may not be seen.
     """
     deadline = time.monotonic() + timeout_s
@@ -83,13 +83,13 @@ def ends(
     *,
     settled: bool = False,
 ) -> list[TopicPartition]:
-    """The offsets after the last records as they are now: OFFSET_END would be looked up later, and miss what comes between.
+    """The offsets after the last records as they are now. (OFFSET_END is resolved later, and misses the records between.)
 
-    With `settled`, records count too whose transaction is still open.
+    With `settled`, records of open transactions count too.
 
     Raises:
         UnreachableError: Kafka did not answer within `timeout_s`.
-        SettingsError: Kafka refused who we are.
+        SettingsError: Kafka refused the credentials.
     """
     level = "read_uncommitted" if settled else "read_committed"
     consumer = Consumer(
@@ -113,8 +113,47 @@ def ends(
         consumer.close()
 
 
+def deliver(
+    settings: KafkaSettings,
+    topic: str,
+    records: Iterable[tuple[bytes | None, bytes | None]],
+    timeout_s: float,
+) -> int:
+    """Write records (key and value) to partition 0; returns the offset after the last.
+
+    All in-sync replicas have them when this returns.
+
+    Raises:
+        UnreachableError: Kafka did not take them within `timeout_s`.
+        SettingsError: Kafka refused the credentials.
+        MarqueeError: the topic does not exist, or refuses a record.
+    """
+    refusal, errors, offsets = Refusal(), list[KafkaError](), [-1]
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            errors.append(error)
+        else:
+            offsets.append(message.offset() or 0)
+
+    options = {"message.timeout.ms": int(timeout_s * 1_000), "error_cb": refusal, "log_level": 0}
+    producer = Producer(kafka.producer(settings, options))
+    partitions(producer, settings, [topic], refusal, timeout_s)
+    for key, value in records:
+        try:
+            producer.produce(topic, value, key, partition=0, on_delivery=delivered)
+        except KafkaException as refused:
+            errors.append(refused.args[0])
+    if producer.flush(timeout_s + 1.0) or errors:
+        error = errors[0] if errors else KafkaError(KafkaError._TIMED_OUT)
+        if error.code() in (KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT):
+            raise unreachable(settings, refusal, timeout_s, error)
+        raise MarqueeError(f"{topic} refused a record ({error.str()}); check the rights on it")
+    return max(offsets) + 1
+
+
 def unknown_topic(settings: KafkaSettings, missing: list[str]) -> MarqueeError:
-    """The error of topics that are not there."""
+    """The error of missing topics."""
     return MarqueeError(
         f"Kafka at {settings.bootstrap_servers} has no topic {', '.join(missing)} (or it may not be seen); "
         "create it with `marquee topics`, or check MARQUEE_PREFIX"
@@ -124,7 +163,7 @@ def unknown_topic(settings: KafkaSettings, missing: list[str]) -> MarqueeError:
 def unreachable(
     settings: KafkaSettings, refusal: Refusal, timeout_s: float, error: KafkaError
 ) -> MarqueeError:
-    """The error of a cluster that did not answer, or would not."""
+    """The error of a cluster that did not answer, or refused the client."""
     where = f"Kafka at {settings.bootstrap_servers}"
     if refusal.error:
         return SettingsError(

@@ -1,13 +1,10 @@
-"""Release commands: sends one to the indexer, and waits for what becomes of it by following `releases`."""
+"""Release commands: sends one to the indexer, and follows `releases` until it is carried out."""
 
 import time
 from collections.abc import Callable
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
-
-from producer.cluster import Refusal, partitions, unreachable
-from producer.recommendations import Reader
-from schemas import kafka
+from producer.cluster import deliver
+from producer.reader import Reader
 from schemas.errors import MarqueeError
 from schemas.release import CommandOutcome, ReleaseCommand, ReleaseRecord
 from schemas.releases import ReleasesView
@@ -19,42 +16,18 @@ Progress = Callable[[ReleaseRecord], None]
 
 
 class NoOutcomeError(MarqueeError):
-    """Nothing became of a command within the time given."""
+    """The indexer did not carry a command out within the time given."""
 
 
 def send_command(settings: Settings, command: ReleaseCommand, timeout_s: float = 10.0) -> None:
-    """Send a command; all in-sync replicas have it when this returns.
-
-    Raises:
-        UnreachableError: Kafka did not take it within `timeout_s`.
-        SettingsError: Kafka refused who we are.
-        MarqueeError: the topic does not exist, or refuses the command.
-    """
-    topic, refusal = settings.names.release_commands, Refusal()
-    errors: list[KafkaError] = []
-
-    def delivered(error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            errors.append(error)
-
-    producer = Producer(
-        kafka.producer(
-            settings.kafka,
-            {"message.timeout.ms": int(timeout_s * 1_000), "error_cb": refusal, "log_level": 0},
-        )
+    """Send a command. Raises as `deliver`."""
+    key = command.release.encode() if command.release else None
+    deliver(
+        settings.kafka,
+        settings.names.release_commands,
+        [(key, command.model_dump_json().encode())],
+        timeout_s,
     )
-    partitions(producer, settings.kafka, [topic], refusal, timeout_s)
-    try:
-        producer.produce(
-            topic, command.model_dump_json(), command.release, partition=0, on_delivery=delivered
-        )
-    except KafkaException as refusal_at_once:
-        errors.append(refusal_at_once.args[0])
-    if producer.flush(timeout_s + 1.0) or errors:
-        error = errors[0] if errors else KafkaError(KafkaError._TIMED_OUT)
-        if error.code() in (KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT):
-            raise unreachable(settings.kafka, refusal, timeout_s, error)
-        raise MarqueeError(f"{topic} refused the command ({error.str()}); check the rights on it")
 
 
 def wait_for_outcome(
@@ -64,13 +37,13 @@ def wait_for_outcome(
     progress: Progress | None = None,
     connect_timeout_s: float = 10.0,
 ) -> CommandOutcome:
-    """Follow `releases` until the command's outcome is in it.
+    """Follow `releases` until the command's status is in it.
 
-    `progress` is called with the record of the release that the command is about, each time it changes.
+    `progress` is called with the record of the command's release, each time it changes.
 
     Raises:
         NoOutcomeError: there is none within `timeout_s`.
-        UnreachableError, SettingsError, MarqueeError: as `send_command`.
+        UnreachableError, SettingsError, MarqueeError: as `Reader`.
     """
     view, under_way = ReleasesView(), None
     deadline = time.monotonic() + timeout_s
@@ -88,12 +61,16 @@ def wait_for_outcome(
                         progress(change.record)
                 if found := view.outcome(command.command_id):
                     return found[1]
+    raise _not_carried_out(under_way, timeout_s)
+
+
+def _not_carried_out(under_way: ReleaseRecord | None, timeout_s: float) -> NoOutcomeError:
     if under_way:
-        raise NoOutcomeError(
+        return NoOutcomeError(
             f"the command is still being carried out after {timeout_s:g} s ({under_way.release} is {under_way.state.value}, "
             f"{under_way.progress:.0%} indexed) and goes on: follow it with `marquee releases`, or wait longer (--timeout)"
         )
-    raise NoOutcomeError(
-        f"nothing became of the command within {timeout_s:g} s; see whether `marquee indexer` runs and is ready "
+    return NoOutcomeError(
+        f"the command was not carried out within {timeout_s:g} s; see whether `marquee indexer` runs and is ready "
         f"(/health/ready), and look again with `marquee status`"
     )

@@ -16,8 +16,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from pydantic import ValidationError
 
 from producer.cluster import Refusal, partitions, unreachable
-from producer.history import history
-from producer.recommendations import DeadLetter, read_dead_letter
+from producer.endings import DeadLetter, read_dead_letter
+from producer.reader import read_to_end
 from schemas import kafka
 from schemas.dead_letter import RESERVED_HEADER_PREFIX, VALUE_LENGTH, Reason, RedriveMarker
 from schemas.errors import FatalKafkaError, MarqueeError, SettingsError
@@ -115,14 +115,14 @@ def letters(
     `settled` waits for markers whose transaction is under way.
 
     Raises:
-        UnreachableError, SettingsError, MarqueeError, FatalKafkaError: as `history`.
+        UnreachableError, SettingsError, MarqueeError, FatalKafkaError: as `read_to_end`.
     """
     names = settings.names
     markers = {
         message.key(): message.value()
-        for message in history(settings, names.redriven, timeout_s=timeout_s, settled=settled)
+        for message in read_to_end(settings, names.redriven, timeout_s=timeout_s, settled=settled)
     }
-    for message in history(settings, names.dead_letters, timeout_s=timeout_s):
+    for message in read_to_end(settings, names.dead_letters, timeout_s=timeout_s):
         try:
             dead = read_dead_letter(message)
         except MarqueeError as error:

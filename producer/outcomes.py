@@ -1,10 +1,10 @@
-"""What became of recommendations: the counts of the outcomes worker, added up."""
+"""The counts of the outcomes worker, added up."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
-from producer.history import history
+from producer.reader import read_to_end
 from schemas.feedback import (
     BUCKET_SECONDS,
     OUTCOMES_KEY_PREFIX,
@@ -18,14 +18,14 @@ GroupOf = Callable[[OutcomesRecord, int], str]
 
 
 def outcomes(settings: Settings, since: datetime | None, timeout_s: float) -> Iterator[OutcomesRecord]:
-    """The counts of ten minutes each, of those that begin or go on at `since` and after.
+    """The counts of each ten minutes that end after `since`.
 
     Raises:
-        UnreachableError, SettingsError, FatalKafkaError: as `history`.
-        UnreadableOutcomesError: a record is not what the contract says, or of a newer Marquee.
+        UnreachableError, SettingsError, FatalKafkaError: as `read_to_end`.
+        UnreadableOutcomesError: a record is not as the contract says, or of a newer Marquee.
     """
     newest: dict[bytes, bytes | None] = {}
-    for message in history(settings, settings.names.outcomes, timeout_s=timeout_s):
+    for message in read_to_end(settings, settings.names.outcomes, timeout_s=timeout_s):
         key = message.key() or b""
         if key.startswith(OUTCOMES_KEY_PREFIX.encode()):
             newest[key] = message.value()
@@ -43,6 +43,6 @@ def added_up(records: Iterable[OutcomesRecord], group_of: GroupOf) -> dict[str, 
     for record in records:
         for number, rank in enumerate(record.ranks, 1):
             total = totals[group_of(record, number)]
-            for what in RankOutcomes.model_fields:
-                setattr(total, what, getattr(total, what) + getattr(rank, what))
+            for field in RankOutcomes.model_fields:
+                setattr(total, field, getattr(total, field) + getattr(rank, field))
     return dict(totals)

@@ -14,8 +14,8 @@ from ops.commands.options import LONGEST_S, MOST, BootstrapServers, Prefix, fini
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ops.traffic.follow import TimedOutcomes
-    from producer.recommendations import Outcome, OutcomeReader
+    from ops.traffic.follow import TimedEndings
+    from producer.endings import Ending, EndingReader
     from schemas.settings import Settings
 
 _WAIT_SECONDS = 0.25  # of one poll: how late the screen is drawn, and Ctrl-C noticed
@@ -64,17 +64,15 @@ def watch(
 
 
 def _outcomes(
-    reader: "OutcomeReader | TimedOutcomes", limit: int | None, dead_letters: bool
-) -> Iterator[list["Outcome"]]:
+    reader: "EndingReader | TimedEndings", limit: int | None, dead_letters: bool
+) -> Iterator[list["Ending"]]:
     """Batch after batch, empty ones too, until `limit` are through."""
-    from producer.recommendations import Result
+    from producer.endings import Result
 
     seen = 0
     while limit is None or seen < limit:
         wanted = (
-            outcome
-            for outcome in reader.outcomes(_WAIT_SECONDS)
-            if dead_letters or isinstance(outcome, Result)
+            ending for ending in reader.endings(_WAIT_SECONDS) if dead_letters or isinstance(ending, Result)
         )
         batch = list(islice(wanted, None if limit is None else limit - seen))
         seen += len(batch)
@@ -84,28 +82,28 @@ def _outcomes(
 def _print_lines(
     settings: "Settings", start: Start, timeout_s: float, limit: int | None, dead_letters: bool
 ) -> None:
-    from producer.recommendations import OutcomeReader
+    from producer.endings import EndingReader
 
-    with OutcomeReader(settings, start=start, timeout_s=timeout_s) as reader:
+    with EndingReader(settings, start=start, timeout_s=timeout_s) as reader:
         for batch in _outcomes(reader, limit, dead_letters):
-            for outcome in batch:
-                sys.stdout.buffer.write(_line(outcome, settings.names.profiles) + b"\n")
+            for ending in batch:
+                sys.stdout.buffer.write(_line(ending, settings.names.profiles) + b"\n")
             sys.stdout.buffer.flush()
 
 
-def _line(outcome: "Outcome", profiles: str) -> bytes:
+def _line(ending: "Ending", profiles: str) -> bytes:
     import orjson
 
-    from producer.recommendations import Result
+    from producer.endings import Result
 
-    if isinstance(outcome, Result):
-        return outcome.value.replace(b"\n", b" ")  # a line break can only stand between JSON's tokens
-    partition, offset = outcome.source
+    if isinstance(ending, Result):
+        return ending.value.replace(b"\n", b" ")  # a line break can only stand between JSON's tokens
+    partition, offset = ending.source
     return orjson.dumps(
         {
-            "reason": outcome.reason,
-            "error": outcome.error,
-            "failed_at": outcome.failed_at,
+            "reason": ending.reason,
+            "error": ending.error,
+            "failed_at": ending.failed_at,
             "source": {"topic": profiles, "partition": partition, "offset": offset},
         }
     )
@@ -117,15 +115,13 @@ def _draw(
     from rich.console import Console
     from rich.live import Live
 
-    from ops.traffic.follow import TimedOutcomes
+    from ops.traffic.follow import TimedEndings
 
     console = Console()
-    rows: deque[Outcome] = deque(
-        maxlen=max(5, console.height - 6) if console.is_terminal else limit or 10_000
-    )
+    rows: deque[Ending] = deque(maxlen=max(5, console.height - 6) if console.is_terminal else limit or 10_000)
     count = 0
     with (
-        TimedOutcomes(settings, start=start, timeout_s=timeout_s) as reader,
+        TimedEndings(settings, start=start, timeout_s=timeout_s) as reader,
         Live(_table(reader, rows, count), console=console, auto_refresh=False) as live,
     ):
         for batch in _outcomes(reader, limit, dead_letters):
@@ -134,25 +130,25 @@ def _draw(
             live.update(_table(reader, rows, count), refresh=True)
 
 
-def _table(reader: "TimedOutcomes", rows: "deque[Outcome]", count: int) -> "Table":
+def _table(reader: "TimedEndings", rows: "deque[Ending]", count: int) -> "Table":
     from rich.table import Table
 
     table = Table("Event", "User", "Movies", "Release", "Latency", box=None, expand=True)
     table.caption = f"{count:,} since the start"
-    for outcome in rows:
-        latency = reader.latency_ms(outcome)
-        table.add_row(*_cells(outcome), "" if latency is None else f"{latency} ms")
+    for ending in rows:
+        latency = reader.latency_ms(ending)
+        table.add_row(*_cells(ending), "" if latency is None else f"{latency} ms")
     return table
 
 
-def _cells(outcome: "Outcome") -> tuple[str, str, str, str]:
+def _cells(ending: "Ending") -> tuple[str, str, str, str]:
     from rich.markup import escape
 
-    from producer.recommendations import Result
+    from producer.endings import Result
 
-    if not isinstance(outcome, Result):
-        partition, offset = outcome.source
-        return f"{partition}-{offset}", "", f"[red]{outcome.reason}[/red]: {escape(outcome.error)}", ""
-    answer = outcome.recommendation
+    if not isinstance(ending, Result):
+        partition, offset = ending.source
+        return f"{partition}-{offset}", "", f"[red]{ending.reason}[/red]: {escape(ending.error)}", ""
+    answer = ending.recommendation
     titles = ", ".join(movie.title for movie in answer.movies[:_SHOWN_TITLES])
     return escape(answer.event_id), str(answer.user_id or ""), escape(titles), answer.release

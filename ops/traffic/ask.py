@@ -1,7 +1,7 @@
 """The answer to one event: asked for, and as a person reads it."""
 
+from producer.endings import DeadLetter, EndingReader, NoEndingError, Result
 from producer.profiles import Profile, publish_one
-from producer.recommendations import DeadLetter, NoAnswerError, OutcomeReader, Result
 from schemas.errors import MarqueeError
 from schemas.settings import Settings
 
@@ -16,17 +16,15 @@ def ask(settings: Settings, profile: Profile, timeout_s: float) -> tuple[Result,
         UnreachableError: Kafka cannot be reached.
         MarqueeError: the event became a dead letter, or no answer came; what is to be seen of the cause is said.
     """
-    with OutcomeReader(
-        settings, timeout_s=timeout_s
-    ) as reader:  # before the event is sent: nothing is missed
+    with EndingReader(settings, timeout_s=timeout_s) as reader:  # before the event is sent: nothing is missed
         sent = publish_one(settings, profile, timeout_s=timeout_s)
         try:
-            outcome = reader.outcome_of(sent.partition, sent.offset, timeout_s)
-        except NoAnswerError as error:
-            raise NoAnswerError(f"{error}: {_cause(settings)}") from None
-    if isinstance(outcome, DeadLetter):
-        raise MarqueeError(f"the event became a dead letter, {outcome.reason}: {outcome.error}")
-    return outcome, outcome.timestamp_ms - sent.timestamp_ms
+            ending = reader.ending_of(sent.partition, sent.offset, timeout_s)
+        except NoEndingError as error:
+            raise NoEndingError(f"{error}: {_cause(settings)}") from None
+    if isinstance(ending, DeadLetter):
+        raise MarqueeError(f"the event became a dead letter, {ending.reason}: {ending.error}")
+    return ending, ending.timestamp_ms - sent.timestamp_ms
 
 
 def _cause(settings: Settings) -> str:

@@ -3,15 +3,16 @@
 from collections import OrderedDict
 from typing import Literal
 
-from producer.recommendations import DeadLetter, Outcome, Reader, outcomes_of
+from producer.endings import DeadLetter, Ending, endings_of
+from producer.reader import Reader
 from schemas.settings import Settings
 
 # Events whose answer is awaited, at 40 bytes each; those that came before the first of them have no latency.
 _AWAITED = 200_000
 
 
-class TimedOutcomes(Reader):
-    """Follows outcomes, and beside them the events that they answer."""
+class TimedEndings(Reader):
+    """Follows endings, and beside them the events that they answer."""
 
     def __init__(self, settings: Settings, *, start: Literal["end", "beginning"], timeout_s: float) -> None:
         """Raises as `Reader`."""
@@ -20,8 +21,8 @@ class TimedOutcomes(Reader):
         topics = [self._names.profiles, self._names.recommendations, self._names.dead_letters]
         super().__init__(settings, topics, start=start, timeout_s=timeout_s)
 
-    def outcomes(self, timeout_s: float) -> list[Outcome]:
-        """What has become of events since the last call. Raises as `OutcomeReader.outcomes`."""
+    def endings(self, timeout_s: float) -> list[Ending]:
+        """What has become of events since the last call. Raises as `EndingReader.endings`."""
         records = []
         for message in self.poll(timeout_s):
             if message.topic() != self._names.profiles:
@@ -30,11 +31,11 @@ class TimedOutcomes(Reader):
                 self._event_times[place] = message.timestamp()[1]  # type: ignore[index]  # a consumed record has both
         while len(self._event_times) > _AWAITED:
             self._event_times.popitem(last=False)
-        return outcomes_of(records, self._names)
+        return endings_of(records, self._names)
 
-    def latency_ms(self, outcome: Outcome) -> int | None:
-        """From the event's timestamp to the broker's of its outcome; None where the event was not seen (yet)."""
-        if isinstance(outcome, DeadLetter) and outcome.topic != self._names.profiles:
+    def latency_ms(self, ending: Ending) -> int | None:
+        """From the event's timestamp to the broker's of its ending; None where the event was not seen (yet)."""
+        if isinstance(ending, DeadLetter) and ending.topic != self._names.profiles:
             return None
-        sent_at = self._event_times.get(outcome.source)
-        return None if sent_at is None else outcome.timestamp_ms - sent_at
+        sent_at = self._event_times.get(ending.source)
+        return None if sent_at is None else ending.timestamp_ms - sent_at

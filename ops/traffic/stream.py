@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
+from producer.endings import Ending, EndingReader, NoEndingError, Result
 from producer.profiles import Delivery, ProfilePublisher
-from producer.recommendations import NoAnswerError, Outcome, OutcomeReader, Result
 from schemas.profile import ProfileEvent
 from schemas.settings import Settings
 
@@ -24,31 +24,31 @@ class Ledger:
     """What was sent, and what became of it. Outcomes of events that somebody else sent are kept apart."""
 
     sent_at: dict[Place, int] = field(default_factory=dict)  # milliseconds since 1970, as all timestamps here
-    outcomes: dict[Place, Outcome] = field(default_factory=dict)
+    endings: dict[Place, Ending] = field(default_factory=dict)
     twice: list[Place] = field(default_factory=list)
     answered: int = 0
 
     def sent(self, delivery: Delivery) -> None:
-        """An event is on the broker; its outcome may have been seen before this is."""
+        """An event is on the broker; its ending may have been seen before this is."""
         place = (delivery.partition, delivery.offset)
         self.sent_at[place] = delivery.timestamp_ms
-        self.answered += place in self.outcomes
+        self.answered += place in self.endings
 
-    def ended(self, outcome: Outcome) -> None:
-        """An outcome was committed."""
-        if outcome.source in self.outcomes:
-            self.twice.append(outcome.source)
+    def ended(self, ending: Ending) -> None:
+        """An ending was committed."""
+        if ending.source in self.endings:
+            self.twice.append(ending.source)
             return
-        self.outcomes[outcome.source] = outcome
-        self.answered += outcome.source in self.sent_at
+        self.endings[ending.source] = ending
+        self.answered += ending.source in self.sent_at
 
-    def of_ours(self) -> Iterator[Outcome]:
-        """The outcomes of what we sent."""
-        return (self.outcomes[place] for place in self.sent_at if place in self.outcomes)
+    def of_ours(self) -> Iterator[Ending]:
+        """The endings of what we sent."""
+        return (self.endings[place] for place in self.sent_at if place in self.endings)
 
     @property
     def results(self) -> list[Result]:
-        return [outcome for outcome in self.of_ours() if isinstance(outcome, Result)]
+        return [ending for ending in self.of_ours() if isinstance(ending, Result)]
 
     @property
     def releases(self) -> Counter[str]:
@@ -56,8 +56,8 @@ class Ledger:
         return Counter(result.recommendation.release for result in self.results)
 
     def latency_ms(self, share: float) -> int:
-        """What this share of the events stayed below, from an event's timestamp to the broker's of its outcome."""
-        latencies = sorted(outcome.timestamp_ms - self.sent_at[outcome.source] for outcome in self.of_ours())
+        """What this share of the events stayed below, from an event's timestamp to the broker's of its ending."""
+        latencies = sorted(ending.timestamp_ms - self.sent_at[ending.source] for ending in self.of_ours())
         return latencies[min(len(latencies) - 1, int(share * len(latencies)))]
 
 
@@ -68,16 +68,16 @@ def stream(
     timeout_s: float = 60.0,
     report: Callable[[int], None] = lambda _: None,
 ) -> Ledger:
-    """Publish the events, UNDER_WAY at a time, until each has its outcome; `report` hears how many have.
+    """Publish the events, UNDER_WAY at a time, until each has its ending; `report` hears how many have.
 
     Raises:
-        NoAnswerError: nothing came for `timeout_s`.
-        MarqueeError: as ProfilePublisher and OutcomeReader.
+        NoEndingError: nothing came for `timeout_s`.
+        MarqueeError: as ProfilePublisher and EndingReader.
     """
     ledger = Ledger()
     pending = iter(events)
     with (
-        OutcomeReader(settings, timeout_s=timeout_s) as reader,
+        EndingReader(settings, timeout_s=timeout_s) as reader,
         ProfilePublisher(settings, timeout_s=timeout_s, on_delivery=ledger.sent) as publisher,
     ):
         heard = time.monotonic()
@@ -88,14 +88,14 @@ def stream(
                 continue
             publisher.poll()
             before = ledger.answered
-            for outcome in reader.outcomes(_WAIT_SECONDS):
-                ledger.ended(outcome)
+            for ending in reader.endings(_WAIT_SECONDS):
+                ledger.ended(ending)
             if ledger.answered > before:
                 heard = time.monotonic()
                 report(ledger.answered)
             elif time.monotonic() - heard > timeout_s:
                 left = publisher.counts.sent - ledger.answered
-                raise NoAnswerError(f"{left:,} events are unanswered, and no answer came for {timeout_s:g} s")
+                raise NoEndingError(f"{left:,} events are unanswered, and no answer came for {timeout_s:g} s")
     return ledger
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ops.data.movielens import MovieLens
 from ops.data.ratings import Ratings
-from producer.history import history
+from producer.reader import read_to_end
 from schemas.feedback import Action, FeedbackEvent
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
@@ -42,10 +42,10 @@ def deeds(settings: Settings, since: datetime, until: datetime, timeout_s: float
     """What known users watched and liked of their recommendations, by records of `feedback` from `since` up to `until`.
 
     Raises:
-        UnreachableError, SettingsError, MarqueeError, FatalKafkaError: as `history`.
+        UnreachableError, SettingsError, MarqueeError, FatalKafkaError: as `read_to_end`.
     """
     done: dict[str, dict[int, tuple[float, int]]] = {}
-    for message in history(settings, settings.names.feedback, timeout_s=timeout_s):
+    for message in read_to_end(settings, settings.names.feedback, timeout_s=timeout_s):
         at_ms = message.timestamp()[1]
         event = _feedback(message)
         if event and event.action in STARS and since.timestamp() <= at_ms / 1_000 < until.timestamp():
@@ -54,7 +54,7 @@ def deeds(settings: Settings, since: datetime, until: datetime, timeout_s: float
             stars = max(STARS[event.action], of_event.get(event.movie_id, (0.0, 0))[0])
             of_event[event.movie_id] = stars, at
     found = []
-    for message in history(settings, settings.names.recommendations, timeout_s=timeout_s):
+    for message in read_to_end(settings, settings.names.recommendations, timeout_s=timeout_s):
         answer = _recommendation(message)
         if answer is None or answer.user_id is None:
             continue

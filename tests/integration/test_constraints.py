@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ops.local.milvus import LocalMilvus
-from producer.recommendations import Result
+from producer.endings import Result
 from schemas.profile import ProfileEvent
 from schemas.settings import MilvusSettings, Settings
 from tests.activation import activate

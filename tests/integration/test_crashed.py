@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from producer.recommendations import DeadLetter, Result
+from producer.endings import DeadLetter, Result
 from schemas import kafka
 from schemas.settings import Settings
 from tests.activation import activate
-from tests.integration.test_undecodable import event, one_partition, outcomes_of, publish_batch
+from tests.integration.test_undecodable import endings_of, event, one_partition, publish_batch
 from tests.processes import Process, wait_for
 from worker.stream.attempts import ENDS, ends_of, mark_of
 from worker.stream.rehearsal import Rehearsal
@@ -120,9 +120,9 @@ def test_an_event_that_ends_every_process_becomes_a_dead_letter(
         assert ends(lite_settings, 1) == [number + 1]
     # Then the next one lives, and every event ends once, in order, that one as a dead letter
     with worker(lite_settings, tmp_path, PYTHONPATH=path) as living:
-        outcomes_of(lite_settings, 6)
+        endings_of(lite_settings, 6)
         publish_batch(lite_settings, profiles, [event(7)])
-        found = outcomes_of(lite_settings, 7)
+        found = endings_of(lite_settings, 7)
         assert [o.source[1] for o in found if isinstance(o, DeadLetter)] == [3]
         assert [o.recommendation.user_id for o in found if isinstance(o, Result)] == [1, 2, 3, 5, 6, 7]
         (letter,) = [o for o in found if isinstance(o, DeadLetter)]
@@ -151,7 +151,7 @@ def test_workers_that_an_operator_kills_make_no_dead_letter(lite_settings: Setti
     publish_batch(lite_settings, lite_settings.names.profiles, [event(user) for user in range(1, 9)])
     # When the next one begins
     with worker(lite_settings, tmp_path) as living:
-        found = outcomes_of(lite_settings, 8)
+        found = endings_of(lite_settings, 8)
         # Then the events were tried before, and all are answered
         assert [o.recommendation.user_id for o in found if isinstance(o, Result)] == list(range(1, 9))
         assert len(found) == 8

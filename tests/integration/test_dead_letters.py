@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Message, Producer
 
 from producer.dead_letters import Letter, Redriver, Selection, letters
-from producer.history import history
+from producer.reader import read_to_end
 from schemas import dead_letter, kafka
 from schemas.errors import FatalKafkaError
 from schemas.settings import Settings
@@ -34,7 +34,7 @@ def worker(deployment: Settings) -> StubWorker:
 
 
 def profiles(settings: Settings) -> list[Message]:
-    return list(history(settings, settings.names.profiles, timeout_s=TIMEOUT))
+    return list(read_to_end(settings, settings.names.profiles, timeout_s=TIMEOUT))
 
 
 def redrive(settings: Settings, selection: Selection = ALL) -> tuple[int, list[str]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from producer.recommendations import Result
+from producer.endings import Result
 from producer.withdrawals import write_withdrawals
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings

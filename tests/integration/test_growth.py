@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
-from producer.recommendations import OutcomeReader
+from producer.endings import EndingReader
 from schemas import kafka as clients
 from schemas.settings import Settings
 from tests.activation import activate
@@ -55,8 +55,8 @@ def sources(settings: Settings, count: int) -> list[tuple[int, int]]:
     """Of all results, read by a reader that knows of all partitions, once there are so many, and a moment later."""
 
     def read() -> list[tuple[int, int]]:
-        with OutcomeReader(settings, start="beginning") as reader:
-            return [outcome.source for _ in range(8) for outcome in reader.outcomes(0.2)]
+        with EndingReader(settings, start="beginning") as reader:
+            return [outcome.source for _ in range(8) for outcome in reader.endings(0.2)]
 
     wait_for(f"{count} outcomes", lambda: len(read()) >= count)
     return sorted(read())

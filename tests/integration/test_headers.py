@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from producer.history import history
-from producer.recommendations import DeadLetter, OutcomeReader, Result
+from producer.endings import DeadLetter, EndingReader, Result
+from producer.reader import read_to_end
 from schemas.headers import headers_of
 from schemas.settings import Settings
 from tests.activation import activate
@@ -56,10 +56,10 @@ def put(raw: RawProducer, topic: str, *values: bytes | None, headers: Pairs = HO
 
 def outcomes(settings: Settings, count: int) -> list[Result | DeadLetter]:
     found: list[Result | DeadLetter] = []
-    with OutcomeReader(settings, start="beginning") as reader:
+    with EndingReader(settings, start="beginning") as reader:
 
         def enough() -> bool:
-            found.extend(reader.outcomes(0.2))
+            found.extend(reader.endings(0.2))
             return len(found) >= count
 
         wait_for(f"{count} outcomes", enough, SECONDS)
@@ -88,7 +88,7 @@ def test_every_event_is_answered_whatever_its_headers_are_called(
     assert sorted(outcome.source[1] for outcome in found) == list(range(41))
     assert sum(isinstance(outcome, Result) for outcome in found) == 21
     for topic in (names.recommendations, names.dead_letters):
-        copied = [headers_of(message) for message in history(deployment, topic, timeout_s=SECONDS)]
+        copied = [headers_of(message) for message in read_to_end(deployment, topic, timeout_s=SECONDS)]
         assert all(headers[:2] == READ for headers in copied if headers)
         assert sum(not headers for headers in copied) == (topic == names.recommendations)
 
@@ -114,7 +114,7 @@ def test_a_worker_goes_on_behind_records_of_others_in_its_topics(
     kinds = [
         outcome_of(message, names.dead_letters).source is None
         for topic in (names.recommendations, names.dead_letters)
-        for message in history(deployment, topic, timeout_s=SECONDS)
+        for message in read_to_end(deployment, topic, timeout_s=SECONDS)
     ]
     assert kinds.count(True) == 2 * len(foreign(deployment))
     assert kinds.count(False) == 2
@@ -145,7 +145,7 @@ def test_the_outcomes_worker_joins_behind_them(
         wait_for("a dead letter", lambda: worker.metric("marquee_outcomes_dead_letters_total") == 1, SECONDS)
         assert worker.metric("marquee_outcomes_unreadable_headers_total") == 2
         assert worker.stop() == 0
-    letters = list(history(deployment, names.dead_letters, timeout_s=SECONDS))
+    letters = list(read_to_end(deployment, names.dead_letters, timeout_s=SECONDS))
     assert [headers_of(letter)[:2] for letter in letters] == [READ]
 
 
@@ -174,7 +174,7 @@ def test_readers_and_commands_skip_records_of_others(
     shown = marquee(deployment, "dead-letters", "show", json.loads(listed.stdout)["place"], "--json")
     assert json.loads(shown.stdout)["headers"] == [["trace", "\\xff"], ["none", None]]
     assert marquee(deployment, "dead-letters", "redrive", "--all").returncode == 0
-    events = [headers_of(message) for message in history(deployment, names.profiles, timeout_s=SECONDS)]
+    events = [headers_of(message) for message in read_to_end(deployment, names.profiles, timeout_s=SECONDS)]
     assert events == [READ] * 4
     out, release = tmp_path / "replayed.jsonl", found[0].recommendation.release
     replayed = marquee(

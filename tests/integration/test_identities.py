@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from producer.recommendations import OutcomeReader, Result
+from producer.endings import EndingReader, Result
 from schemas.settings import Settings
 from tests.activation import activate
 from tests.integration.test_worker import publish
@@ -53,10 +53,10 @@ def test_workers_of_one_host_have_ids_of_their_own_and_a_restart_takes_its_own_a
 
         sent = publish(settings, [json.dumps({"user_id": user}).encode() for user in range(1, 101)])
         answered: set[tuple[int, int]] = set()
-        with OutcomeReader(settings, start="beginning") as reader:
+        with EndingReader(settings, start="beginning") as reader:
 
             def all_there() -> bool:
-                answered.update(each.source for each in reader.outcomes(0.2) if isinstance(each, Result))
+                answered.update(each.source for each in reader.endings(0.2) if isinstance(each, Result))
                 return answered == set(sent)
 
             wait_for("all answers", all_there, 120)

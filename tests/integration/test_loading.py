@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from producer.recommendations import Outcome, Result
+from producer.endings import Ending, Result
 from schemas import kafka as clients
 from schemas.manifest import MANIFEST_FORMAT
 from schemas.release import ACTIVE_KEY, ActiveRecord
@@ -45,7 +45,7 @@ def problem_with(worker: Process, words: str) -> str:
     return wait_for(words, told)
 
 
-def made_by(outcomes: list[Outcome]) -> list[str]:
+def made_by(outcomes: list[Ending]) -> list[str]:
     return [outcome.recommendation.release for outcome in outcomes if isinstance(outcome, Result)]
 
 

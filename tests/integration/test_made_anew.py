@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from producer.recommendations import OutcomeReader
+from producer.endings import EndingReader
 from schemas import kafka as clients
 from schemas.settings import Settings
 from tests.activation import activate
@@ -103,8 +103,8 @@ def served(lite_settings: Settings, fusion_store: str) -> Settings:
 
 def sources(settings: Settings, count: int) -> list[tuple[int, int]]:
     def read() -> list[tuple[int, int]]:
-        with OutcomeReader(settings, start="beginning") as reader:
-            return [outcome.source for _ in range(8) for outcome in reader.outcomes(0.2)]
+        with EndingReader(settings, start="beginning") as reader:
+            return [outcome.source for _ in range(8) for outcome in reader.endings(0.2)]
 
     wait_for(f"{count} outcomes", lambda: len(read()) >= count, 90)
     return sorted(read())

@@ -8,7 +8,7 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 import pytest
 
-from producer.recommendations import DeadLetter, Result
+from producer.endings import DeadLetter, Result
 from schemas.settings import Settings
 from tests.activation import activate
 from tests.integration.test_worker import assert_each_once, everything, publish

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
+from producer.endings import EndingReader, Result
 from producer.profiles import publish_one
-from producer.recommendations import OutcomeReader, Result
 from schemas.profile import Filter, ProfileEvent
 from schemas.settings import Settings
 from tests.commands import marquee
@@ -27,7 +27,7 @@ def test_a_movie_without_a_rating_is_recommended(
     with (
         Process("indexer", settings, tmp_path),
         Process("worker", settings, tmp_path),
-        OutcomeReader(settings) as reader,
+        EndingReader(settings) as reader,
     ):
         first = marquee(settings, "reindex", release, "--wait")
         assert first.returncode == 0, first.stderr
@@ -39,7 +39,7 @@ def test_a_movie_without_a_rating_is_recommended(
         assert added.returncode == 0, added.stderr
         profile = ProfileEvent(gender="F", age=30, filter=Filter(years=(2030, 2040)))
         sent = publish_one(settings, profile, timeout_s=SECONDS)
-        outcome = reader.outcome_of(sent.partition, sent.offset, SECONDS)
+        outcome = reader.ending_of(sent.partition, sent.offset, SECONDS)
     assert isinstance(outcome, Result)
     assert outcome.recommendation.release == added.stdout.strip()
     assert {movie.movie_id for movie in outcome.recommendation.movies} == {900_001, 900_002}

@@ -15,8 +15,8 @@ import pytest
 from confluent_kafka import Producer
 
 from ops.training.feedback import deeds
+from producer.endings import DeadLetter, EndingReader
 from producer.outcomes import added_up, outcomes
-from producer.recommendations import DeadLetter, OutcomeReader
 from schemas import kafka
 from schemas.feedback import ACTIONS, RankOutcomes
 from schemas.recommendation import Recommendation, RecommendedMovie, Source
@@ -168,10 +168,10 @@ def test_feedback_that_cannot_be_read_and_a_canary(kafka_settings: Settings, tmp
 
     with (
         Process("outcomes-worker", settings, tmp_path) as worker,
-        OutcomeReader(settings, start="beginning") as reader,
+        EndingReader(settings, start="beginning") as reader,
     ):
         wait_for("the counts", lambda: counted(settings) == people.right)
-        found = [outcome for _ in range(20) for outcome in reader.outcomes(0.1)]
+        found = [outcome for _ in range(20) for outcome in reader.endings(0.1)]
         letters = [outcome for outcome in found if isinstance(outcome, DeadLetter)]
 
         assert {letter.value for letter in letters} == set(BAD)

@@ -14,8 +14,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigResource,
 )
 
+from producer.endings import DeadLetter, EndingReader
 from producer.outcomes import outcomes
-from producer.recommendations import DeadLetter, OutcomeReader
 from schemas import kafka
 from schemas.feedback import OutcomesRecord, UnreadableOutcomesError, outcomes_key
 from schemas.settings import Settings
@@ -53,10 +53,10 @@ def letters_of(settings: Settings, count: int) -> list[DeadLetter]:
     found: list[DeadLetter] = []
 
     def enough() -> bool:
-        found.extend(outcome for outcome in reader.outcomes(0.1) if isinstance(outcome, DeadLetter))
+        found.extend(outcome for outcome in reader.endings(0.1) if isinstance(outcome, DeadLetter))
         return len(found) >= count
 
-    with OutcomeReader(settings, start="beginning") as reader:
+    with EndingReader(settings, start="beginning") as reader:
         wait_for("the dead letters", enough)
         for _ in range(5):
             enough()

@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient
 
 from ops.local.ports import free_port
 from producer.profiles import Delivery, ProfilePublisher, publish_one
-from producer.recommendations import Reader
+from producer.reader import Reader
 from schemas import kafka
 from schemas.errors import MarqueeError, UnreachableError
 from schemas.settings import Settings

@@ -12,7 +12,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from producer.recommendations import DeadLetter, OutcomeReader, Result
+from producer.endings import DeadLetter, EndingReader, Result
 from schemas import kafka as clients
 from schemas.settings import Settings
 from tests.activation import activate
@@ -46,10 +46,10 @@ def configure(settings: Settings, topic: str, name: str, value: str) -> None:
 def outcomes(settings: Settings, count: int) -> list[Result | DeadLetter]:
     """The outcomes of so many events, in the order of the events."""
     found: dict[tuple[int, int], Result | DeadLetter] = {}
-    with OutcomeReader(settings, start="beginning") as reader:
+    with EndingReader(settings, start="beginning") as reader:
 
         def enough() -> bool:
-            found.update({outcome.source: outcome for outcome in reader.outcomes(0.2)})
+            found.update({outcome.source: outcome for outcome in reader.endings(0.2)})
             return len(found) >= count
 
         wait_for(f"{count} outcomes", enough, SECONDS)

@@ -28,9 +28,9 @@ from ops.deployment.acls import ROLES, Role, rights
 from ops.deployment.servers import servers
 from producer.commands import send_command, wait_for_outcome
 from producer.dead_letters import Redriver
+from producer.endings import DeadLetter, EndingReader, Result
 from producer.outcomes import outcomes
 from producer.profiles import publish_one
-from producer.recommendations import DeadLetter, OutcomeReader, Result
 from schemas import kafka
 from schemas.errors import SettingsError
 from schemas.names import Names
@@ -171,12 +171,12 @@ def test_each_role_can_do_its_job_and_nothing_else(
         send_command(roles["admin"], command, WAIT)
         assert wait_for_outcome(roles["admin"], command, 120).outcome == "done"
         worker.wait_ready(WAIT)
-        with OutcomeReader(roles["reader"], timeout_s=WAIT) as reader:
+        with EndingReader(roles["reader"], timeout_s=WAIT) as reader:
             good = publish_one(roles["producer"], {"user_id": 1}, timeout_s=WAIT)
-            answer = reader.outcome_of(good.partition, good.offset, WAIT)
+            answer = reader.ending_of(good.partition, good.offset, WAIT)
             assert isinstance(answer, Result)
             bad = publish_one(roles["producer"], b"{", timeout_s=WAIT)
-            assert isinstance(reader.outcome_of(bad.partition, bad.offset, WAIT), DeadLetter)
+            assert isinstance(reader.ending_of(bad.partition, bad.offset, WAIT), DeadLetter)
         say_what_was_done(roles["producer"], answer.recommendation)
         wait_for("the counts", lambda: list(outcomes(roles["admin"], None, WAIT)), WAIT)
         for arguments in ADMINS:

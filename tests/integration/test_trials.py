@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Producer
 
 from ops.deployment.releases import TrialReport, overview
-from producer.recommendations import OutcomeReader, Result
+from producer.endings import EndingReader, Result
 from schemas import kafka as clients
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
@@ -36,7 +36,7 @@ def settings(lite_settings: Settings, two_releases: Path) -> Settings:
 
 def answers(settings: Settings) -> dict[str, Recommendation]:
     """Publish an event for each user, and give what answers it, by key."""
-    with OutcomeReader(settings, start="end") as reader:
+    with EndingReader(settings, start="end") as reader:
         producer = Producer(clients.producer(settings.kafka))
         for user in USERS:
             event = json.dumps({"user_id": user}).encode()
@@ -45,7 +45,7 @@ def answers(settings: Settings) -> dict[str, Recommendation]:
         found: dict[str, Recommendation] = {}
 
         def all_there() -> bool:
-            for outcome in reader.outcomes(0.2):
+            for outcome in reader.endings(0.2):
                 assert isinstance(outcome, Result)
                 found[str(outcome.recommendation.user_id)] = outcome.recommendation
             return len(found) == len(USERS)

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from producer.recommendations import DeadLetter, Outcome, OutcomeReader, Result
+from producer.endings import DeadLetter, Ending, EndingReader, Result
 from schemas import kafka
 from schemas.dead_letter import Reason
 from schemas.settings import Settings
@@ -49,12 +49,12 @@ def event(user: int) -> bytes:
     return json.dumps({"user_id": user}).encode()
 
 
-def outcomes_of(settings: Settings, count: int) -> list[Outcome]:
-    found: list[Outcome] = []
-    with OutcomeReader(settings, start="beginning") as reader:
+def endings_of(settings: Settings, count: int) -> list[Ending]:
+    found: list[Ending] = []
+    with EndingReader(settings, start="beginning") as reader:
 
         def enough() -> bool:
-            found.extend(reader.outcomes(0.2))
+            found.extend(reader.endings(0.2))
             return len(found) >= count
 
         wait_for(f"{count} outcomes", enough, 90.0)
@@ -75,7 +75,7 @@ def test_a_batch_beyond_the_limits_of_the_client_is_read_aside(
     publish_batch(lite_settings, profiles, [event(5)])
     # When a worker reads them
     with Process("worker", lite_settings, tmp_path) as worker:
-        found = outcomes_of(lite_settings, 7)
+        found = endings_of(lite_settings, 7)
         worker.wait_ready()
         # Then every event ends once, in order, and the large ones as dead letters that name their size
         assert [outcome.source for outcome in found] == [(0, offset) for offset in range(7)]

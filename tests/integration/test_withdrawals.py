@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from producer.endings import EndingReader, Result
 from producer.profiles import publish_one
-from producer.recommendations import OutcomeReader, Result
 from producer.withdrawals import read_withdrawals, write_withdrawals
 from schemas import kafka
 from schemas.profile import ProfileEvent
@@ -32,15 +32,15 @@ def settings(lite_settings: Settings, fusion_store: str) -> Settings:
 
 
 @pytest.fixture
-def reader(settings: Settings) -> Iterator[OutcomeReader]:
+def reader(settings: Settings) -> Iterator[EndingReader]:
     ensure_topics(settings, 30)
-    with OutcomeReader(settings) as reader:
+    with EndingReader(settings) as reader:
         yield reader
 
 
-def ask(settings: Settings, reader: OutcomeReader, **profile: object) -> Result:
+def ask(settings: Settings, reader: EndingReader, **profile: object) -> Result:
     sent = publish_one(settings, ProfileEvent(**profile), timeout_s=SECONDS)  # type: ignore[arg-type]
-    outcome = reader.outcome_of(sent.partition, sent.offset, SECONDS)
+    outcome = reader.ending_of(sent.partition, sent.offset, SECONDS)
     assert isinstance(outcome, Result)
     return outcome
 
@@ -57,7 +57,7 @@ def serve(settings: Settings, active: ActiveRecord) -> None:
 
 
 def test_a_withdrawn_movie_is_recommended_to_nobody(
-    settings: Settings, reader: OutcomeReader, tmp_path: Path
+    settings: Settings, reader: EndingReader, tmp_path: Path
 ) -> None:
     first = activate(settings)
 

@@ -21,8 +21,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import MilvusLite
-from producer.history import history
-from producer.recommendations import DeadLetter, Outcome, OutcomeReader, Result
+from producer.endings import DeadLetter, Ending, EndingReader, Result
+from producer.reader import read_to_end
 from schemas import kafka as clients
 from schemas.settings import Settings
 from tests.activation import activate
@@ -66,22 +66,22 @@ def publish(settings: Settings, values: list[bytes | None]) -> Sent:
     return sent
 
 
-def everything(settings: Settings, count: int, seconds: float = 60.0) -> list[Outcome]:
+def everything(settings: Settings, count: int, seconds: float = 60.0) -> list[Ending]:
     """All committed outcomes from the beginning, once there are at least `count`, and a moment longer."""
-    outcomes: list[Outcome] = []
-    with OutcomeReader(settings, start="beginning") as reader:
+    outcomes: list[Ending] = []
+    with EndingReader(settings, start="beginning") as reader:
 
         def enough() -> bool:
-            outcomes.extend(reader.outcomes(0.2))
+            outcomes.extend(reader.endings(0.2))
             return len(outcomes) >= count
 
         wait_for(f"{count} outcomes", enough, seconds)
         for _ in range(5):
-            outcomes.extend(reader.outcomes(0.2))
+            outcomes.extend(reader.endings(0.2))
     return outcomes
 
 
-def assert_each_once(sent: Sent, outcomes: list[Outcome]) -> None:
+def assert_each_once(sent: Sent, outcomes: list[Ending]) -> None:
     assert sorted(outcome.source for outcome in outcomes) == sorted(sent)
 
 
@@ -101,7 +101,7 @@ def test_every_event_ends_once(settings: Settings, tmp_path: Path) -> None:
 
         assert_each_once(sent, outcomes)
         for topic in (settings.names.recommendations, settings.names.dead_letters):
-            for message in history(settings, topic, timeout_s=60):
+            for message in read_to_end(settings, topic, timeout_s=60):
                 assert ("traceparent", message.key()) in (message.headers() or [])  # as it was published
         letters = [outcome for outcome in outcomes if isinstance(outcome, DeadLetter)]
         assert sorted(letter.value or b"" for letter in letters) == sorted(value or b"" for value in bad)
@@ -144,7 +144,7 @@ def test_lists_are_those_of_exact_search(settings: Settings, tmp_path: Path) -> 
         )
 
 
-def _by_source(outcomes: list[Outcome]) -> dict[tuple[int, int], Result]:
+def _by_source(outcomes: list[Ending]) -> dict[tuple[int, int], Result]:
     return {outcome.source: outcome for outcome in outcomes if isinstance(outcome, Result)}
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from ops.commands.printing import movie_table
 from ops.traffic.ask import ask
+from producer.endings import NoEndingError
 from producer.profiles import Delivery
-from producer.recommendations import NoAnswerError
 from schemas.errors import UnreachableError
 from schemas.recommendation import RecommendedMovie
 from schemas.settings import Settings
@@ -36,14 +36,14 @@ def test_an_empty_list_is_a_table_without_rows() -> None:
 
 def test_a_silence_is_no_answer_though_its_cause_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def silence(*_: object) -> None:
-        raise NoAnswerError("no answer came")
+        raise NoEndingError("no answer came")
 
     def away(*_: object, **__: object) -> None:
         raise UnreachableError("Kafka did not answer")
 
-    reader = SimpleNamespace(outcome_of=silence)
-    monkeypatch.setattr("ops.traffic.ask.OutcomeReader", lambda *_, **__: nullcontext(reader))
+    reader = SimpleNamespace(ending_of=silence)
+    monkeypatch.setattr("ops.traffic.ask.EndingReader", lambda *_, **__: nullcontext(reader))
     monkeypatch.setattr("ops.traffic.ask.publish_one", lambda *_, **__: Delivery("", 0, 0, 0))
     monkeypatch.setattr("ops.deployment.overview.overview", away)
-    with pytest.raises(NoAnswerError, match="no answer came: Kafka did not answer"):
+    with pytest.raises(NoEndingError, match="no answer came: Kafka did not answer"):
         ask(Settings(), {}, 1.0)

@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from producer.history import history
-from producer.recommendations import Reader
+from producer.reader import Reader, read_to_end
 from producer.withdrawals import workers_behind, write_withdrawals
 from schemas.withdrawal import Withdrawal
 from tests.faults.budget import may
@@ -136,7 +135,7 @@ def _ends(trial: Trial, topic: str) -> dict[int, int]:
 
 def _results(trial: Trial) -> list[Result]:
     results = []
-    for message in history(
+    for message in read_to_end(
         trial.settings, trial.settings.names.recommendations, timeout_s=_READ_SECONDS, settled=True
     ):
         said = json.loads(message.value() or b"")
