@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ops.reference.dashboard import dashboard
+from ops.reference.memory import COMPRESSION, bound_table
 from ops.reference.metrics import metrics_page
 from ops.reference.schemas import schema_files
 from schemas import kafka
@@ -42,7 +43,6 @@ from schemas.release import (
 from schemas.settings import Settings
 from schemas.topics import HEADERS, TOPICS, Topic
 from schemas.withdrawal import Withdrawal
-from worker.stream.memory import COMPRESSION, bound_table
 
 ROOT = Path(__file__).parents[2]
 MADE = "<!-- Made by `python -m ops.reference` from the code; do not edit. -->"

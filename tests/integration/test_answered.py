@@ -11,7 +11,7 @@ from schemas.settings import Settings
 from tests.processes import wait_for
 from tests.retention import retention_takes
 from worker.kafka.topics import ensure_topics
-from worker.stream.answered import Answered, AnsweredReader
+from worker.stream.ends import Answered, AnsweredReader
 
 PARTITION = 2
 SECONDS = 30.0

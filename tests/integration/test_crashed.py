@@ -15,17 +15,18 @@ from schemas.settings import Settings
 from tests.activation import activate
 from tests.integration.test_undecodable import endings_of, event, one_partition, publish_batch
 from tests.processes import Process, wait_for
-from worker.stream.attempts import ENDS, ends_of, mark_of
-from worker.stream.rehearsal import Rehearsal
+from worker.stream.children import Rehearsal
+from worker.stream.crashes import ENDS, ends_of, mark_of
 
 GUILTY = json.dumps({"user_id": 4, "event_id": "guilty"}).encode()
 # The smallest that the settings take: the group waits so long for each worker that died.
 SESSION_MS = "16000"
 # As a fault in a native library would, in the worker and in what it starts.
 SABOTAGE = """
-import os, resource
-import worker.events.decode as module
+import importlib, os, resource
+import worker.events
 
+module = importlib.import_module("worker.events.decode")
 whole = module.decode
 
 def decode(value):
@@ -34,7 +35,7 @@ def decode(value):
         DISASTER
     return whole(value)
 
-module.decode = decode
+module.decode = worker.events.decode = decode
 """
 
 
@@ -155,6 +156,6 @@ def test_workers_that_an_operator_kills_make_no_dead_letter(lite_settings: Setti
         # Then the events were tried before, and all are answered
         assert [o.recommendation.user_id for o in found if isinstance(o, Result)] == list(range(1, 9))
         assert len(found) == 8
-        assert "tried 8 events in another process; crashed: none" in living.output
+        assert "a child process tried 8 events; crashed: none" in living.output
         assert living.stop() == 0
     assert ends(lite_settings, 2) == [0, 0]

@@ -15,7 +15,7 @@ from tests.commands import marquee
 from tests.faults.raw import Pairs, RawProducer
 from tests.faults.records import outcome_of
 from tests.processes import Process, wait_for
-from worker.stream.answered import AnsweredReader
+from worker.stream.ends import AnsweredReader
 
 SECONDS = 60.0
 HOLED: Pairs = [(b"caf\xe9", b"1"), (b"trace", b"\xff"), (b"none", None), (b"\xff\xfe", None)]

@@ -6,12 +6,12 @@ from pathlib import Path
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from ops.reference.memory import COMPRESSION, bound
 from schemas import kafka as clients
 from schemas.settings import Settings
 from tests.activation import activate
 from tests.processes import Process, wait_for
 from worker.events import MAX_EVENT_BYTES
-from worker.stream.memory import COMPRESSION, bound
 
 MEBIBYTE = 2**20
 RECORDS = 600

@@ -16,8 +16,8 @@ from tests.activation import activate
 from tests.integration.stub_worker import StubWorker
 from tests.processes import Process, wait_for
 from worker.kafka.topics import ensure_topics
-from worker.stream import read_aside
-from worker.stream.read_aside import ReadAside
+from worker.stream import unreadable
+from worker.stream.unreadable import BatchReading
 
 BOMB = bytes(90_000_000)  # 2.8 KB in zstd
 
@@ -98,7 +98,7 @@ def test_a_batch_that_takes_all_memory_becomes_dead_letters_of_its_offsets_alone
     kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a batch that needs more memory than the child process may take
-    monkeypatch.setattr(read_aside, "MEMORY_BYTES", 600 * 1024**2)
+    monkeypatch.setattr(unreadable, "MEMORY_BYTES", 600 * 1024**2)
     profiles = kafka_settings.names.profiles
     one_partition(kafka_settings, profiles)
     publish_batch(kafka_settings, profiles, [event(1)])
@@ -106,7 +106,7 @@ def test_a_batch_that_takes_all_memory_becomes_dead_letters_of_its_offsets_alone
     publish_batch(kafka_settings, profiles, [event(4)])
     # When it is read aside, from its beginning and from within
     for position in (1, 4):
-        reading = ReadAside(kafka_settings, (profiles, 0), position, 1)
+        reading = BatchReading(kafka_settings, (profiles, 0), position, 1)
         reading.wait(60.0)
         # Then its offsets from there on cannot be read, and the next one is left to the client
         assert reading.found is not None, reading.problem
@@ -119,9 +119,9 @@ def test_a_batch_that_takes_all_memory_becomes_dead_letters_of_its_offsets_alone
 def test_a_child_that_cannot_reach_kafka_makes_no_dead_letter(
     kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_aside, "_READ_SECONDS", 2.0)
+    monkeypatch.setattr(unreadable, "_READ_SECONDS", 2.0)
     nowhere = kafka_settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:9"})
-    reading = ReadAside(kafka_settings.model_copy(update={"kafka": nowhere}), ("profiles", 0), 0, 0)
+    reading = BatchReading(kafka_settings.model_copy(update={"kafka": nowhere}), ("profiles", 0), 0, 0)
     reading.wait(60.0)
     assert reading.found is None
     assert reading.problem

@@ -5,7 +5,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.stream.attempts import Attempts, ends_of, mark_of
+from worker.stream.crashes import EndMarks, ends_of, mark_of
 
 TOPIC = "marquee.profiles"
 
@@ -33,13 +33,13 @@ def group() -> Group:
     return group
 
 
-def owner(group: Group, *partitions: int) -> Attempts:
+def owner(group: Group, *partitions: int) -> EndMarks:
     """A worker that has just been given these partitions, and has taken them up."""
-    attempts = Attempts(group.commit)
+    marks = EndMarks(group.commit)
     places = [group.told(number) for number in partitions]
-    attempts.assigned(places)
-    attempts.mark(places, {})
-    return attempts
+    marks.assigned(places)
+    marks.mark(places, {})
+    return marks
 
 
 @given(st.integers(0, 999_999), st.integers(0, 2**63 - 1))
@@ -94,45 +94,45 @@ def test_a_commit_resets_the_count(group: Group) -> None:
 
 
 def test_a_stop_and_a_revoke_reset_the_count_where_nothing_was_committed(group: Group) -> None:
-    attempts = owner(group, 0, 1)
+    marks = owner(group, 0, 1)
     # Given one partition that has moved on, and one that has not
     group.commit([TopicPartition(TOPIC, 1, 12)])
     # When both go in good order
-    attempts.take_back(TOPIC, {0: 7, 1: 12})
+    marks.take_back(TOPIC, {0: 7, 1: 12})
     # Then neither is counted, and the one that has moved is not touched
     assert group.offsets == {0: (7, ""), 1: (12, "")}
     group.commit([TopicPartition(TOPIC, 1, 13)])
-    attempts.gone([TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)])
-    attempts.take_back(TOPIC, {0: 7, 1: 12})
+    marks.gone([TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)])
+    marks.take_back(TOPIC, {0: 7, 1: 12})
     assert group.offsets[1] == (13, "")
 
 
 def test_a_rewind_is_no_end_of_a_worker(group: Group) -> None:
-    attempts = owner(group, 0)
+    marks = owner(group, 0)
     # When the position is read again, and again, by the same owner
     for _ in range(5):
-        attempts.mark([group.told(0)], {})
+        marks.mark([group.told(0)], {})
     # Then
-    assert attempts.ends(0) == 0
+    assert marks.ends(0) == 0
     assert ends_of(group.offsets[0][1], 7) == 1
 
 
 def test_a_mark_that_is_refused_is_not_tried_again(group: Group) -> None:
     owner(group, 0)
-    attempts = Attempts(group.commit)
-    attempts.assigned([group.told(0)])
+    marks = EndMarks(group.commit)
+    marks.assigned([group.told(0)])
     group.refuses = True
     with pytest.raises(KafkaException):
-        attempts.mark([group.told(0)], {})
-    attempts.mark([group.told(0)], {})
-    assert attempts.ends(0) == 1
-    attempts.take_back(TOPIC, {0: 7})
+        marks.mark([group.told(0)], {})
+    marks.mark([group.told(0)], {})
+    assert marks.ends(0) == 1
+    marks.take_back(TOPIC, {0: 7})
     assert ends_of(group.offsets[0][1], 7) == 1
 
 
 def test_a_partition_without_an_offset_is_marked_where_it_begins(group: Group) -> None:
-    attempts = Attempts(group.commit)
+    marks = EndMarks(group.commit)
     new = TopicPartition(TOPIC, 3, -2)
-    attempts.assigned([new])
-    attempts.mark([new], {3: 4})
+    marks.assigned([new])
+    marks.mark([new], {3: 4})
     assert group.offsets[3] == (4, mark_of(1, 4))

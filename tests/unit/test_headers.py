@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from schemas.headers import headers_of, mended
 from tests.faults.raw import Pairs, RawProducer
 from worker.events import decode, encode_dead_letter
-from worker.stream.answered import answered_by
+from worker.stream.ends import answered_by
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 30
@@ -119,4 +119,4 @@ def test_headers_are_read_in_one_place() -> None:
             r"\.headers\(\)|methodcaller\(.headers", re.sub(r'"""[\s\S]*?"""|`[^`]*`', "", file.read_text())
         )
     }
-    assert callers == {"schemas/headers.py", "worker/events/encode.py", "worker/stream/rehearsals.py"}
+    assert callers == {"schemas/headers.py", "worker/events/dead_letters.py", "worker/stream/crashes.py"}

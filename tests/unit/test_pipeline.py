@@ -17,9 +17,9 @@ from worker.kafka.producer import WatchedCalls
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.page import Latest
 from worker.monitoring.threads import Cancellation
-from worker.stream import alone
+from worker.stream import publisher as module
 from worker.stream.pipeline import DEPTH, Pipeline
-from worker.stream.publisher import Publisher
+from worker.stream.publisher import Publisher, Standstill
 from worker.stream.session import Epoch
 
 SECONDS = 5.0
@@ -338,7 +338,7 @@ def test_a_dead_letter_that_does_not_fit_goes_without_its_value(
 def test_where_not_even_that_is_taken_it_waits_and_names_the_remedy(
     publisher: FakePublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alone, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(module, "REFUSED_RETRY_SECONDS", 0.01)
 
     def nothing(answers: Sequence[Answer]) -> None:
         raise RefusedError("too large", "raise it")
@@ -382,20 +382,20 @@ def test_what_is_undone_again_and_again_is_a_standstill_until_a_commit(
 ) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    standstill = alone.Standstill()
+    standstill = Standstill()
 
     said = []
     for now in (100.0, 103.0, 106.0):  # noqa: B007  the clock reads it
-        standstill.undone("no partition 7")
+        standstill.aborted("no partition 7")
         said.append(standstill.problem)
     assert said == [None, None, "no partition 7"]
 
-    standstill.over()
+    standstill.committed()
     assert standstill.problem is None
-    standstill.undone("once more")
+    standstill.aborted("once more")
     assert standstill.problem is None
     now = 200.0
-    standstill.undone("much later")
+    standstill.aborted("much later")
     assert standstill.problem is None
 
 

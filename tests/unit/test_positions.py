@@ -18,7 +18,8 @@ from confluent_kafka import (
 
 from schemas.settings import Settings, load_settings
 from worker.stream import offsets as module
-from worker.stream.answered import Answered, Reading, answered_by
+from worker.stream.crashes import mark_of
+from worker.stream.ends import Answered, Reading, answered_by
 from worker.stream.offsets import DOUBT_SECONDS, OLD_SECONDS, Positions
 
 LAST = Answered(offset=41, key=b"k", at_ms=1_000)
@@ -138,6 +139,27 @@ def test_a_partition_that_waits_keeps_no_other_from_being_told(answers: type[Ans
 
     assert [(place.partition, place.offset) for place in told.positions] == [(0, 7)]
     assert told.waiting == {3: error.str()}
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(
+    ("offset", "ends", "idle"), [(99, 3, {3}), (98, 3, set()), (99, 2, set()), (99, 0, set())]
+)
+def test_a_partition_is_idle_where_workers_ended_and_no_event_is_behind_its_offset(
+    offset: int, ends: int, idle: set[int], answers: type[Answers]
+) -> None:
+    answers.last_answer = None
+    group = Group([offset])
+    committed = group.committed
+
+    def marked(partitions: Sequence[TopicPartition], seconds: float) -> list[TopicPartition]:
+        return [
+            TopicPartition(place.topic, place.partition, place.offset, mark_of(ends, place.offset))
+            for place in committed(partitions, seconds)
+        ]
+
+    group.committed = marked  # type: ignore
+    assert asked(group).committed([TopicPartition("profiles", 3)]).idle == idle
 
 
 @pytest.mark.usefixtures("answers", "clock")

@@ -14,9 +14,9 @@ from schemas.settings import load_settings
 from worker.events import decode
 from worker.monitoring.metrics import Metrics
 from worker.serving import Answerer
-from worker.stream import rehearsal, rehearsals
-from worker.stream.rehearsal import Progress, Rehearsal
-from worker.stream.rehearsals import Rehearsals
+from worker.stream import children, crashes
+from worker.stream.children import Progress, Rehearsal
+from worker.stream.crashes import LOG_SECONDS, Rehearsals
 
 TOPIC = "marquee.profiles"
 ABORTS = "raise SystemExit(3)"
@@ -28,7 +28,7 @@ def place(partition: int, offset: int) -> TopicPartition:
 
 # A child that answers every event but those at which it is told to end; what it is told comes on stdin.
 CHILD = """
-import json, os, signal, sys
+import json, os, signal, sys, time
 order = json.load(sys.stdin)
 def say(**line): print(json.dumps(line), flush=True)
 for partition, offset, events in order["positions"]:
@@ -37,6 +37,7 @@ for partition, offset, events in order["positions"]:
         if (partition, at) in {kills}: os.kill(os.getpid(), signal.SIGKILL)
         if (partition, at) in {exits}: os._exit(3)
         if (partition, at) in {terms}: os.kill(os.getpid(), signal.SIGTERM)
+        if (partition, at) in {hangs}: time.sleep(60)
         if (partition, at) in {fails}: say(failed="Milvus is away"); sys.exit()
         say(done=[partition, at])
     say(end=partition)
@@ -49,7 +50,7 @@ def tried(
 ) -> Rehearsal:
     """The rehearsal of at most 8 events of each position, in children that end so."""
     code = CHILD
-    for name in ("kills", "exits", "terms", "fails"):
+    for name in ("kills", "exits", "terms", "fails", "hangs"):
         code = code.replace("{" + name + "}", repr(ends.get(name, set()) or {()}))
     popen = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", lambda _, **pipes: popen([sys.executable, "-c", code], **pipes))
@@ -85,15 +86,29 @@ def test_a_child_that_somebody_ends_or_that_cannot_go_on_condemns_nothing(
     assert found.progress.condemned == {}
 
 
+@pytest.mark.parametrize("limit", ["EVENT_SECONDS", "REHEARSAL_SECONDS"])
+def test_a_child_that_hangs_is_ended_and_condemns_nothing(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a deadline, and an event at which the child hangs, as it does while Milvus answers no search
+    monkeypatch.setattr(children, limit, 5.0)
+    found = tried(monkeypatch, place(0, 0), hangs={(0, 2)})
+    # Then the events go on in the worker
+    assert found.problem == "the child process did not answer in time"
+    assert found.progress.condemned == {}
+    assert found.progress.answered == 2
+    assert found.stage == "it answers the event at partition 0, offset 2"
+
+
 def test_one_end_is_not_enough() -> None:
     progress = Progress.of([place(0, 4)], 8)
     for line in ({"begin": [0, 5]}, {"done": [0, 5]}, {"begin": [0, 6]}):
-        progress.heard(line)
+        progress.take(line)
     # When a child ends, and the next one outlives the same event
     assert progress.died("ended by signal 9")
     assert (progress.left[0].offset, progress.left[0].events) == (6, 7)
     for line in ({"begin": [0, 6]}, {"done": [0, 6]}):
-        progress.heard(line)
+        progress.take(line)
     # Then an end between two events says nothing
     assert not progress.died("ended by signal 9")
     assert progress.condemned == {}
@@ -102,12 +117,12 @@ def test_one_end_is_not_enough() -> None:
 def test_a_process_that_ends_before_any_event_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[__name__], "CHILD", ABORTS)
     found = tried(monkeypatch, place(0, 0))
-    assert found.problem == "the process ended with exit code 3 before it tried an event"
+    assert found.problem == "the child process ended with exit code 3 before it tried an event"
     assert found.progress.condemned == {}
 
 
 def test_no_child_is_started_where_the_container_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rehearsal, "room_in_container", lambda: 2**20)
+    monkeypatch.setattr(children, "room_in_container", lambda: 2**20)
     found = tried(monkeypatch, place(0, 0))
     assert "1 MiB of memory left" in str(found.problem)
 
@@ -121,6 +136,7 @@ class Running:
         self.positions = {p.partition: p.offset for p in positions}
         self.progress = Progress.of(positions, events)
         self.problem: str | None = None
+        self.stage = "it loads the release"
         self.done = self.cancelled = False
         self.made.append(self)
 
@@ -131,7 +147,7 @@ class Running:
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Rehearsals:
     Running.made = []
-    monkeypatch.setattr(rehearsals, "Rehearsal", Running)
+    monkeypatch.setattr(crashes, "Rehearsal", Running)
     return Rehearsals(load_settings(), Metrics(CollectorRegistry()))
 
 
@@ -180,7 +196,35 @@ def test_a_partition_waits_after_three_ends_until_its_events_are_tried(watched: 
     assert len(Running.made) == 2
 
 
-def test_what_could_not_be_tried_is_answered_as_ever(watched: Rehearsals) -> None:
+def test_a_wait_for_a_child_is_logged_and_named_with_its_deadline(
+    watched: Rehearsals, clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a partition whose events a child tries
+    watched.due([place(0, 7)], lambda _: 3)
+    caplog.clear()
+    # When the child has not ended at the next looks
+    clock[0] += LOG_SECONDS / 2
+    assert "since 5 s, for at most 180 s (it loads the release)" in watched.due([place(0, 7)], lambda _: 3)[0]
+    assert not caplog.records
+    clock[0] += LOG_SECONDS / 2
+    watched.due([place(0, 7)], lambda _: 3)
+    # Then the log names the partition, once in an interval
+    watched.due([place(0, 7)], lambda _: 3)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("partitions [0] wait: 3 or more workers ended at the next events")
+
+
+def test_a_partition_without_a_next_event_ended_no_worker_and_needs_no_child(watched: Rehearsals) -> None:
+    # Given workers that were killed while they had three partitions, of which one has events
+    positions = [place(0, 7), place(1, 7), place(2, 7)]
+    # When their positions are known
+    waiting = watched.due(positions, lambda _: 3, idle={0, 2})
+    # Then that one alone waits for a child
+    assert list(waiting) == [1]
+    assert Running.made[0].positions == {1: 7}
+
+
+def test_events_that_could_not_be_tried_are_answered_by_the_worker(watched: Rehearsals) -> None:
     watched.due([place(0, 7)], lambda _: 3)
     Running.made[0].done, Running.made[0].problem = True, "the store is away"
     assert watched.due([place(0, 7)], lambda _: 3) == {}

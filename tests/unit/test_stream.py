@@ -15,7 +15,7 @@ from worker.monitoring.page import Latest
 from worker.process import Stopping
 from worker.serving import Answerer
 from worker.stream import offsets as positions
-from worker.stream.answered import Reading
+from worker.stream.ends import Reading
 from worker.stream.loop import Stream
 from worker.stream.publisher import Publisher
 

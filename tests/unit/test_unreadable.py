@@ -16,8 +16,8 @@ from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.serving import Answerer
 from worker.stream import unreadable as module
-from worker.stream.read_aside import Aside, room_in_container
-from worker.stream.unreadable import Unreadable
+from worker.stream.children import room_in_container
+from worker.stream.unreadable import ReadBatch, Unreadable
 
 TOPIC = "marquee.profiles"
 
@@ -72,7 +72,7 @@ class Reading:
     def __init__(self, settings: object, place: tuple[str, int], position: int, first: int) -> None:  # noqa: ARG002
         self.place, self.position = place, position
         self.done = self.cancelled = False
-        self.found: Aside | None = None
+        self.found: ReadBatch | None = None
         self.problem: str | None = None
         self.made.append(self)
 
@@ -83,7 +83,7 @@ class Reading:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     Reading.made = []
-    monkeypatch.setattr(module, "ReadAside", Reading)
+    monkeypatch.setattr(module, "BatchReading", Reading)
     return Client()
 
 
@@ -130,7 +130,7 @@ def test_what_was_read_is_taken_and_the_client_goes_on_behind_it(
         strike(unreadable, Told(5, BAD))
     (reading,) = Reading.made
     assert unreadable.take() == []
-    reading.done, reading.found = True, Aside([unreadable_event((TOPIC, 0), 6, "why")], 7)
+    reading.done, reading.found = True, ReadBatch([unreadable_event((TOPIC, 0), 6, "why")], 7)
     # When the reading, which begins inside the batch, ends
     events = unreadable.take()
     # Then
@@ -148,7 +148,7 @@ def test_a_rewind_and_a_revoke_end_the_reading(end: str, unreadable: Unreadable)
     (reading,) = Reading.made
     place = TopicPartition(TOPIC, 0, 3)
     (unreadable.begun if end == "rewind" else unreadable.gone)([place])
-    reading.done, reading.found = True, Aside([unreadable_event((TOPIC, 0), 5, "why")], 6)
+    reading.done, reading.found = True, ReadBatch([unreadable_event((TOPIC, 0), 5, "why")], 6)
     assert reading.cancelled
     assert unreadable.take() == []
     assert unreadable.others([place]) == [place]
@@ -164,7 +164,7 @@ def test_a_reading_that_fails_is_named_and_tried_again(
     unreadable.take()
     assert "marquee.profiles-0@5" in health.problems["unreadable"]
     unreadable.take()
-    Reading.made[1].done, Reading.made[1].found = True, Aside([], 6)
+    Reading.made[1].done, Reading.made[1].found = True, ReadBatch([], 6)
     unreadable.take()
     assert "unreadable" not in health.problems
 

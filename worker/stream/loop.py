@@ -35,16 +35,15 @@ from worker.monitoring.statistics import Statistics
 from worker.monitoring.threads import guarded
 from worker.process import Stopping
 from worker.serving import Answerer
-from worker.stream.growth import Growth
+from worker.stream.crashes import Rehearsals
+from worker.stream.ends import Tails
 from worker.stream.offsets import Positions
-from worker.stream.origin import Origin
 from worker.stream.partitions import Partitions, numbers
 from worker.stream.pipeline import Pipeline
 from worker.stream.polling import ClientErrors, Polling
 from worker.stream.publisher import TRANSACTION_SECONDS, Publisher
-from worker.stream.rehearsals import Rehearsals
 from worker.stream.session import Change, Member, Order, Phase, Session
-from worker.stream.tails import Tails
+from worker.stream.topic_state import Growth, Origin
 from worker.stream.unreadable import Unreadable
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,10 @@ from schemas.release import TopicRecord
 from schemas.settings import Settings
 from worker.kafka.errors import raise_if_final
 from worker.kafka.reader import close_aside
-from worker.stream.answered import Answered, AnsweredReader, Reading
-from worker.stream.origin import Origin, Seen
+from worker.stream.crashes import ENDS, ends_of
+from worker.stream.ends import Answered, AnsweredReader, Reading
 from worker.stream.session import Member
+from worker.stream.topic_state import Origin, Seen
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class Told:
     """Where partitions without a committed offset begin; a member of the group commits it before it begins there."""
     record: TopicRecord | None = None
     """Published after that."""
+    idle: set[int] = field(default_factory=set)
+    """Of partitions at which workers ended: those without an event behind their committed offset."""
 
 
 class Positions:
@@ -92,8 +95,18 @@ class Positions:
                 told.waiting[position.partition] = doubt
             else:
                 told.positions.append(position)
+        told.idle = {p.partition for p in told.positions if self._is_idle(p)}
         self._begin(told)
         return told
+
+    def _is_idle(self, position: TopicPartition) -> bool:
+        """Asked only where workers ended: each question takes a request to the partition's leader."""
+        if ends_of(position.metadata, position.offset) < ENDS:
+            return False
+        try:
+            return watermarks(self._consumer, position, _ALONE_SECONDS)[1] <= position.offset
+        except KafkaException:
+            return False
 
     def expect_others(self) -> None:
         """Be ready to ask brokers that lead since a moment ago: something was undone, or partitions were lost. From any thread.

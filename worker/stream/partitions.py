@@ -20,12 +20,10 @@ from schemas.settings import Settings
 from worker.kafka.errors import raise_if_final
 from worker.monitoring.http import Health
 from worker.monitoring.statistics import LagMetrics
-from worker.stream.attempts import Attempts
-from worker.stream.growth import Growth
+from worker.stream.crashes import EndMarks, Rehearsals
 from worker.stream.offsets import Positions, Told, go_to
-from worker.stream.origin import Origin
-from worker.stream.rehearsals import Rehearsals
 from worker.stream.session import Assignment, Member
+from worker.stream.topic_state import Growth, Origin
 from worker.stream.unreadable import Unreadable
 
 log = logging.getLogger(__name__)
@@ -70,7 +68,7 @@ class Partitions:
         self._before_taking = before_taking
         self._health = health
         self._lag = lag
-        self._attempts = Attempts(self._commit)
+        self._marks = EndMarks(self._commit)
         self._paused = False
         self._question: dict[int, int] = {}
         self._answer: Future[Told] | None = None
@@ -84,7 +82,7 @@ class Partitions:
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """The group assigned these: their positions are to be read, and their marks to be set."""
-        self._attempts.assigned(partitions)
+        self._marks.assigned(partitions)
         self._add(partitions)
 
     def drop(self, partitions: Sequence[TopicPartition], *, in_order: bool = False) -> None:
@@ -94,7 +92,7 @@ class Partitions:
         """
         if in_order:
             self._take_back_marks(partitions)
-        self._attempts.gone(partitions)
+        self._marks.gone(partitions)
         self._rehearsals.gone(partitions)
         gone = {place.partition for place in partitions}
         self._assignment.remove(gone)
@@ -185,14 +183,14 @@ class Partitions:
             if told.record is not None and self._is_current(0):
                 self._origin.write(told.record)
             ours = [place for place in told.positions if self._is_current(place.partition)]
-            self._attempts.mark(ours, {place.partition: place.offset for place in told.to_commit})
+            self._marks.mark(ours, {place.partition: place.offset for place in told.to_commit})
         except UnreachableError as error:
             self._report(dict.fromkeys(self._assignment, str(error)))
         except KafkaException as exception:
             raise_if_final(exception.args[0])
             self._report(dict.fromkeys(self._assignment, exception.args[0].str()))
         else:
-            rehearsed = self._rehearsals.due(ours, self._attempts.ends)
+            rehearsed = self._rehearsals.due(ours, self._marks.ends, told.idle)
             self._begin([place for place in ours if place.partition not in rehearsed])
             # Known by their offsets, and not as the beginning: nothing is answered before these.
             self._lag.committed(told.to_commit)
@@ -203,7 +201,7 @@ class Partitions:
         known = {n: at for n, at in self._lag.positions().items() if n not in self._assignment}
         known |= self._rehearsals.positions
         gone = {place.partition for place in partitions}
-        self._attempts.take_back(self._profiles, {n: at for n, at in known.items() if n in gone})
+        self._marks.take_back(self._profiles, {n: at for n, at in known.items() if n in gone})
 
     def _is_current(self, partition: int) -> bool:
         return self._assignment.is_current(partition, self._question)

@@ -21,8 +21,7 @@ from worker.events import Answer, Batch, Event, Trigger, report_dead_letters
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.page import Latest
 from worker.monitoring.threads import Cancellation, start_vital
-from worker.stream.alone import Alone, Standstill
-from worker.stream.publisher import Publisher
+from worker.stream.publisher import Publisher, SinglePublisher, Standstill
 from worker.stream.session import Epoch
 
 log = logging.getLogger(__name__)
@@ -272,12 +271,12 @@ class Pipeline:
                 return
             log.warning("going back to the committed offsets: %s", reason)
             self._metrics.transactions.labels("undone").inc()
-            self._standstill.undone(str(reason))
+            self._standstill.aborted(str(reason))
             self.abandon()
             self._undone.set()
             self._start_anew(hands)
         else:
-            self._standstill.over()
+            self._standstill.committed()
             self._metrics.transactions.labels("committed").inc()
             commit_seconds = self._publisher.calls.seconds("commit_transaction")
             self._metrics.committed(answers, time.monotonic() - started, commit_seconds)
@@ -299,8 +298,8 @@ class Pipeline:
                 time.sleep(RETRY_SECONDS)
 
     def _publish_alone(self, hands: _Hands, epoch: int, answer: Answer, refusal: RefusedError) -> None:
-        alone = Alone(self._last_resort, self._standstill)
-        alone.publish(
+        single = SinglePublisher(self._last_resort, self._standstill)
+        single.publish(
             answer,
             refusal,
             attempt=lambda one: self._attempt(hands, epoch, [one]),

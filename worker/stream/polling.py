@@ -14,8 +14,8 @@ from worker.events import Event, PolledEvents, Trigger
 from worker.kafka.errors import raise_if_final
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
+from worker.stream.crashes import Rehearsals
 from worker.stream.pipeline import Pipeline
-from worker.stream.rehearsals import Rehearsals
 from worker.stream.session import Member
 from worker.stream.unreadable import Unreadable
 

@@ -4,6 +4,7 @@
 so another one would wait for a pause in the polling that never comes.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -11,16 +12,24 @@ from collections.abc import Callable, Sequence
 from confluent_kafka import Consumer, TopicPartition
 
 from schemas import kafka
+from schemas.dead_letter import Reason
 from schemas.settings import Settings
-from worker.errors import AbortedError
-from worker.events import Answer, positions_after
+from worker.errors import AbortedError, RefusedError
+from worker.events import Answer, positions_after, source_of
 from worker.kafka.producer import TransactionalProducer
+
+log = logging.getLogger(__name__)
 
 # A call within a transaction. A broker that is cut off is replaced after 2 to 5 s, and a new producer and the rewind take 2 to
 # 3 s more: with two calls left, no partition may stand still for 10 s.
 TRANSACTION_SECONDS = 4.0
 # The interval of looking up the group metadata in a group of KIP-848, whose epoch changes without a callback.
 NOTE_SECONDS = 0.1
+# Between two attempts with a record that is refused until an operator changes the topic.
+REFUSED_RETRY_SECONDS = 3.0
+# Aborts without a commit between them are a standstill after so long; one that is older than the second is over.
+_LASTING_SECONDS = 5.0
+_RECENT_SECONDS = 10.0
 
 
 class Publisher(TransactionalProducer):
@@ -81,3 +90,81 @@ class Publisher(TransactionalProducer):
         group = self._consumer.consumer_group_metadata()
         if self._consumer.memberid():
             self._group = group
+
+
+class Standstill:
+    """The reason that nothing is committed, once that lasts. One thread writes; any reads."""
+
+    def __init__(self) -> None:
+        self._refused: str | None = None
+        self._aborted = ""
+        self._since, self._last = math.inf, -math.inf
+
+    def refused(self, why: str | None) -> bool:
+        """Note that a record waits for a change of its topic, or (None) waits no longer; whether that is new."""
+        new, self._refused = why != self._refused, why
+        return new
+
+    def aborted(self, why: str) -> None:
+        now = time.monotonic()
+        """Note an abort."""
+        self._since = min(self._since, now) if now - self._last < _RECENT_SECONDS else now
+        self._aborted, self._last = why, now
+
+    def committed(self) -> None:
+        """Note a commit."""
+        self._since = math.inf
+
+    @property
+    def problem(self) -> str | None:
+        """A sentence for /health/ready; None while transactions commit."""
+        if self._refused:
+            return self._refused
+        recent = time.monotonic() - self._last < _RECENT_SECONDS
+        return self._aborted if recent and self._last - self._since >= _LASTING_SECONDS else None
+
+
+class SinglePublisher:
+    """Publishes the record of one event by itself, in the publishing thread."""
+
+    def __init__(self, last_resort: Callable[[Answer, str], Answer], standstill: Standstill) -> None:
+        self._last_resort = last_resort
+        self._standstill = standstill
+
+    def publish(
+        self,
+        answer: Answer,
+        refusal: RefusedError,
+        *,
+        attempt: Callable[[Answer], None],
+        wait: Callable[[float], bool],
+    ) -> None:
+        """Publish its dead letter, else that without its value, else all three in turn until a topic takes one.
+
+        Args:
+            attempt: publishes, and raises RefusedError.
+            wait: waits so many seconds, and returns whether the batch may still be published.
+        """
+        tried = answer
+        while True:
+            if tried.reason is not Reason.PROCESSING_FAILED or tried.record.value is not None:
+                tried = self._last_resort(tried, str(refusal))
+            else:
+                self._report(tried, refusal)
+                if not wait(REFUSED_RETRY_SECONDS):
+                    break
+                tried = answer
+            try:
+                attempt(tried)
+                break
+            except RefusedError as another:
+                refusal = another
+        self._standstill.refused(None)
+
+    def _report(self, tried: Answer, refusal: RefusedError) -> None:
+        why = (
+            f"{tried.record.topic} refuses even a dead letter without the value of {source_of(tried.event)} ({refusal}): "
+            f"{refusal.remedy}"
+        )
+        if self._standstill.refused(why):
+            log.error("%s; retrying until it is accepted", why)

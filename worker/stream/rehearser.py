@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from prometheus_client import CollectorRegistry
@@ -41,7 +41,7 @@ from worker.monitoring.threads import Cancellation
 from worker.retrieval.index import open_store
 from worker.retrieval.retriever import Retriever
 from worker.serving import Answerer, Candidate, Recommender, ReleaseLoader, ServedRelease, Serving
-from worker.stream.read_aside import room_in_container
+from worker.stream.children import RehearsalOrder, room_in_container
 
 # Of memory, beyond what a loaded release takes: an event of 1 MiB takes far less.
 ALLOWANCE_BYTES = 1024**3
@@ -52,16 +52,9 @@ _POLL_SECONDS = 0.2
 _NO_MEMORY = (b"MemoryError", b"ResourceExhausted", b"bad_alloc")
 
 
-class Order(TypedDict):
-    """Where to begin, and how far to go."""
-
-    settings: dict[str, Any]  # what the environment does not say
-    positions: list[tuple[int, int, int]]  # partition, offset, events at most
-
-
 def main() -> None:
     """Carry out the order."""
-    order: Order = json.loads(sys.stdin.buffer.read())
+    order: RehearsalOrder = json.loads(sys.stdin.buffer.read())
     say = _said_on(os.dup(1))
     os.dup2(2, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,31 +1,137 @@
 """Partitions whose next batch the worker's client cannot decode: set aside until another process has read it.
 
 The client reports such a batch for ever and reads nothing behind it. After `STRIKES` reports the partition is paused,
-the poll goes on with the others, and `ReadAside` reads the batch. What it finds joins the polled events, and the client
+the poll goes on with the others, and `BatchReading` reads the batch. What it finds joins the polled events, and the client
 goes on behind it.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import Message, TopicPartition
 
+from schemas import kafka
+from schemas.errors import UnreachableError
 from schemas.settings import Settings
-from worker.events import CopiedEvent, Partition, partition_of
+from worker.events import (
+    MAX_EVENT_BYTES,
+    CopiedEvent,
+    Partition,
+    partition_of,
+    read_event,
+    unreadable_event,
+)
 from worker.kafka.errors import undecodable_at
-from worker.kafka.undecodable import Strikes
+from worker.kafka.undecodable import Order, Strikes, extent_of_batch
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
+from worker.stream.children import DEATHS, ChildTask, room_in_container
 from worker.stream.offsets import go_to
-from worker.stream.read_aside import ReadAside
 from worker.stream.session import Member
 
 log = logging.getLogger(__name__)
 
 _PART = "unreadable"  # at /health/ready
 _RETRY_SECONDS = 1.0
+# Of the address space of a child that reads a batch. Python, librdkafka and its threads take 0.4 GiB; the client holds a record
+# twice while it decodes it, so records of some 500 MB can be read.
+MEMORY_BYTES = 2 * 1024**3
+# Such a child takes 0.3 s, and 1 s for each GB; brokers that are away take the rest.
+READING_SECONDS = 60.0
+_READ_SECONDS = 30.0
+_PROBE_SECONDS = 30.0
+_RECORD_BYTES = 16 * 1024**2  # of all values that one child returns
+# One batch at a time in a process, so that the memory of two children is never added.
+_one = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBatch:
+    """The events of a batch, in order, and the offset at which the worker's own client goes on."""
+
+    events: Sequence[CopiedEvent]
+    next_offset: int
+
+
+class BatchReading(ChildTask):
+    """Reads a batch that the worker's client cannot decode, up to the events or the dead letters."""
+
+    def __init__(self, settings: Settings, place: Partition, position: int, first: int) -> None:
+        """`position` is the first offset to read, or OFFSET_BEGINNING; the client reports the batch as `first`."""
+        self._settings, self._place = settings, place
+        self._position, self._first = position, first
+        self.found: ReadBatch | None = None
+        super().__init__("read-aside", "worker.kafka.undecodable")
+
+    def _work(self) -> None:
+        with _one:
+            self.found = None if self._cancelled else self._read()
+
+    def _read(self) -> ReadBatch:
+        for _ in range(DEATHS):
+            code, lines = self._read_once()
+            if code < 0:
+                log.warning(
+                    "child process ended by signal %d at %s-%d@%d", -code, *self._place, self._position
+                )
+                continue
+            after = [line["next"] for line in lines if "next" in line]
+            if after:
+                return ReadBatch(
+                    [read_event(self._place, line) for line in lines if "offset" in line], after[0]
+                )
+            failed = [line["error"] for line in lines if "error" in line]
+            if not failed:
+                raise UnreachableError("the brokers did not send the batch in time")
+            return self._unreadable(failed[0])
+        return self._unreadable(
+            "the process that read it ended for lack of memory, or by a fault in a library, twice"
+        )
+
+    def _read_once(self) -> tuple[int, list[dict[str, Any]]]:
+        """The exit code of a child and its lines; the code is negative where a signal ended it at the batch."""
+        lines: list[dict[str, Any]] = []
+        deadline = time.monotonic() + READING_SECONDS
+        code = self._run_child(self._order(), lines.append, lambda: deadline - time.monotonic())
+        if code == 0 or (code < 0 and lines and not self._cancelled):
+            return code, lines
+        raise UnreachableError(f"the child process that reads the batch ended with {code}")
+
+    def _unreadable(self, why: str) -> ReadBatch:
+        """Dead letters for the offsets of the batch, at most as many as one batch of the worker holds."""
+        settings = self._settings
+        config = kafka.reader(settings.kafka, settings.names.worker_group)
+        begin, end = extent_of_batch(config, self._place, self._first, _PROBE_SECONDS)
+        begin = max(begin, self._position)
+        end = min(end, begin + settings.worker.batch_events)
+        error = f"the Kafka client cannot decode the record: {why}"
+        return ReadBatch([unreadable_event(self._place, offset, error) for offset in range(begin, end)], end)
+
+    def _order(self) -> Order:
+        settings = self._settings
+        config = kafka.reader(settings.kafka, settings.names.worker_group) | {
+            "receive.message.max.bytes": 2_147_483_647,
+            # A broker sends one batch whole even so, and the child must hold no second one.
+            "fetch.message.max.bytes": 1,
+            "queued.min.messages": 1,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+        }
+        return Order(
+            config=config,
+            topic=self._place[0],
+            partition=self._place[1],
+            offset=self._position,
+            records=settings.worker.batch_events,
+            record_bytes=_RECORD_BYTES,
+            max_value_bytes=MAX_EVENT_BYTES,
+            memory_bytes=min(MEMORY_BYTES, room_in_container()),
+            seconds=_READ_SECONDS,
+        )
 
 
 @dataclass(slots=True)
@@ -34,7 +140,7 @@ class _Held:
 
     position: int
     first: int
-    reading: ReadAside | None
+    reading: BatchReading | None
     again_at: float = 0.0
 
 
@@ -83,7 +189,7 @@ class Unreadable:
             reading = held.reading
             if reading is None:
                 if time.monotonic() >= held.again_at:
-                    held.reading = ReadAside(self._settings, place, held.position, held.first)
+                    held.reading = BatchReading(self._settings, place, held.position, held.first)
             elif not reading.done:
                 continue
             elif reading.found is not None:
@@ -116,7 +222,7 @@ class Unreadable:
             error.str(),
         )
         self._member.pause([TopicPartition(*place)])
-        self._held[place] = _Held(position, first, ReadAside(self._settings, place, position, first))
+        self._held[place] = _Held(position, first, BatchReading(self._settings, place, position, first))
         self._metrics.read_aside.inc()
 
     def _position(self, place: Partition, first: int) -> int:
