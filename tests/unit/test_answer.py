@@ -1,4 +1,4 @@
-"""What fails in a batch: an event's own fault makes one dead letter, anybody else's makes none."""
+"""Answering: the fault of an event makes one dead letter, every other fault none; equal profiles are searched once."""
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -150,7 +150,7 @@ def test_a_list_from_before_a_withdrawal_is_not_given_again() -> None:
     withheld.clear()
 
     assert (before, after) == ([b"0milvus"], [b"1milvus", b"1milvus"])
-    assert values(of, b"{}") == before  # what was found with the same movies left out
+    assert values(of, b"{}") == before  # found with the same blocklist
     assert search.asked == [1, 1]
 
 

@@ -1,4 +1,4 @@
-"""The cache of lists: what a key tells apart, how much is kept, and which lists go first."""
+"""The cache of lists: keys, limits, and the order of eviction."""
 
 import os
 import tracemalloc

@@ -1,4 +1,4 @@
-"""Whatever is in an event's bytes: a profile, or a dead letter with its reason, and never an exception."""
+"""Decoding: any bytes become a profile or a rejection with its reason, and never an exception."""
 
 import json
 import tracemalloc

@@ -1,4 +1,4 @@
-"""What is left out of garbage collection must not need it."""
+"""Objects that garbage collection skips must not need it."""
 
 import gc
 import weakref

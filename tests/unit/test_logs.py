@@ -1,4 +1,4 @@
-"""Log lines: one form or the other, not too many, and nothing of what is in an event."""
+"""Log lines: text or JSON, not too many, and without the content of events."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Metrics count what happened, from a first value of zero on."""
+"""Metrics: counts from a first value of zero on."""
 
 from datetime import timedelta
 
@@ -105,7 +105,7 @@ def broker(node: int, state: str, *, disconnects: int = 0) -> dict[str, object]:
 
 
 def statistics(rx_bytes: int, **brokers: dict[str, object]) -> dict[str, object]:
-    # As librdkafka does, each of one queue that they share.
+    # librdkafka reports the one queue that they share for each.
     partitions = {"0": {"fetchq_cnt": 4}, "1": {"fetchq_cnt": 4}}
     return {"rx_bytes": rx_bytes, "brokers": brokers, "topics": {"profiles": {"partitions": partitions}}}
 
@@ -125,7 +125,7 @@ def test_the_clients_totals_only_grow(registry: CollectorRegistry) -> None:
 
 
 def report(number: int, *, end: int, polled: int = -1001) -> dict[str, int]:
-    """Of a partition, from the client's statistics."""
+    """A partition in the client's statistics."""
     offsets = {"lo_offset": 0 if end >= 0 else -1001, "ls_offset": end, "app_offset": polled}
     return {"partition": number, **offsets}
 
@@ -136,7 +136,7 @@ def read(lag: LagMetrics, *reports: dict[str, int], in_hand: bool = False) -> No
 
 @pytest.fixture
 def lag(registry: CollectorRegistry) -> LagMetrics:
-    """Of a worker that has partition 0 from offset 3, and 1 from its beginning."""
+    """The lag of a worker that has partition 0 from offset 3, and 1 from its beginning."""
     lag = LagMetrics(Declarations(registry))
     lag.assigned([TopicPartition("profiles", 0, 3), TopicPartition("profiles", 1, OFFSET_BEGINNING)])
     return lag

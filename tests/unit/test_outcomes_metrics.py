@@ -1,4 +1,4 @@
-"""What Prometheus is told of outcomes: by release and rank, with intervals, and nothing that is over."""
+"""The metrics of outcomes: by release and rank, with intervals, and without series of the past."""
 
 from dataclasses import asdict
 
@@ -27,7 +27,7 @@ def rate(registry: CollectorRegistry, release: str, rank: str) -> tuple[float | 
     )
 
 
-def test_rates_are_told_by_release_and_rank_for_as_long_as_they_count(registry: CollectorRegistry) -> None:
+def test_rates_are_exported_by_release_and_rank_for_a_day(registry: CollectorRegistry) -> None:
     # Given ten lists of two, all of them seen, a first movie clicked in four of them
     metrics, join = OutcomesMetrics(registry), Join(remember=100)
     for number in range(10):
@@ -53,6 +53,6 @@ def test_rates_are_told_by_release_and_rank_for_as_long_as_they_count(registry: 
     metrics.committed(0, asdict(join.counts), len(join))
     metrics.show(map(join.record, join.records))
 
-    # Then the first is told of no more
+    # Then the series of the first are gone
     assert rate(registry, "old", "all") == (None, None, None)
     assert registry.get_sample_value("marquee_outcomes_movies", movies) is None

@@ -1,4 +1,4 @@
-"""The worker's page: what it shows, and to whom."""
+"""The worker's page: its content, and access to it."""
 
 import base64
 import gc

@@ -26,7 +26,7 @@ class Reported:
     collections: list[str] | None = None
     problem: str | None = None
 
-    def say(self, _part: str, problem: str | None) -> None:
+    def report(self, _part: str, problem: str | None) -> None:
         self.problem = problem or self.problem
 
     def beat(self, collections: list[str]) -> None:

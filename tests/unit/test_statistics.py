@@ -1,4 +1,4 @@
-"""What the worker's own statistics say of Kafka: away is said until a broker is reached, and a closed connection is no outage."""
+"""The statistics of the client: an outage is reported until a broker is reached, and a closed connection is no outage."""
 
 import json
 
@@ -10,7 +10,7 @@ from worker.monitoring.statistics import Statistics
 
 
 def said(*states: str) -> str:
-    """What librdkafka tells of brokers in these states."""
+    """The statistics of librdkafka with brokers in these states."""
     quiet = {"nodeid": -1, "rtt": {"cnt": 0}, "disconnects": 0, "req_timeouts": 0}
     brokers = {str(number): quiet | {"state": state} for number, state in enumerate(states)}
     return json.dumps({"brokers": brokers, "topics": {}, "rx_bytes": 0, "tx_bytes": 0})

@@ -1,4 +1,4 @@
-"""Threads: what ends a vital one is handed on, a side one begins again, counted and named."""
+"""Threads: the error of a vital one is handed on, a side one is restarted and counted; tokens cancel work."""
 
 import re
 import threading
@@ -22,7 +22,7 @@ WORKER = Path(threads.__file__).parents[1]
 
 @pytest.fixture
 def name(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Of a thread that no other test has; it begins again at once."""
+    """A thread's name that no other test has; a restart is immediate."""
     monkeypatch.setattr(threads, "_FIRST_BACKOFF_SECONDS", 0.0)
     return f"thread-{uuid4().hex[:8]}"
 

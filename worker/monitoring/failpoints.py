@@ -24,7 +24,7 @@ _actions: dict[str, Callable[..., None]] = {}
 
 
 def failpoint(point: Point, *context: Any) -> None:
-    """Run the action that a test has set for this point, with what the point hands it."""
+    """Run the action that a test has set for this point, with the context of the point."""
     if _actions and (action := _actions.get(point)):
         action(*context)
 

@@ -1,4 +1,4 @@
-"""One port for Prometheus, for whoever restarts us, and for people: /metrics, /health/live, /health/ready, /."""
+"""One port for Prometheus, for the supervisor of the process, and for people: /metrics, /health/live, /health/ready, /."""
 
 import ipaddress
 import socket
@@ -17,11 +17,11 @@ from schemas.settings import HttpSettings
 from worker.monitoring.page import JSON, Page, Response
 from worker.monitoring.threads import restarts, start_side
 
-# A loop that has not turned for so long is stuck; above any wait that Kafka or Milvus can cause in it.
+# A main loop that has not turned for so long is stuck; longer than any wait for Kafka or Milvus in it.
 STUCK_AFTER_SECONDS = 120.0
-# A connection that asks for nothing, or reads nothing, gives its thread back.
+# An idle connection is closed, so that its thread ends.
 _IDLE_SECONDS = 30.0
-_STOP_SECONDS = 0.1  # how often the port looks whether it is to be closed
+_STOP_SECONDS = 0.1  # between two checks whether to close
 _EVERY_RESPONSE = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -33,7 +33,7 @@ _STUCK = {"loop": "has not turned for two minutes"}
 
 
 class Health:
-    """What keeps this process from its work, by part. Ready means: it has begun, and nothing does."""
+    """The problems of this process, by part. The process is ready once it has begun and has no problem."""
 
     def __init__(self) -> None:
         self._problems: dict[str, str] = {"start": "the process is still starting"}
@@ -41,7 +41,7 @@ class Health:
         self._lock = threading.Lock()
 
     def set(self, part: str, problem: str | None) -> None:
-        """Say what is wrong with a part (a sentence), or None when it is well."""
+        """Set the problem of a part, a sentence, or None."""
         with self._lock:
             if problem is None:
                 self._problems.pop(part, None)
@@ -49,11 +49,11 @@ class Health:
                 self._problems[part] = problem
 
     def begun(self) -> None:
-        """The work has begun: before that, no news is no readiness."""
+        """The work has begun: before that, the process is not ready even without a problem."""
         self.set("start", None)
 
     def turn(self) -> None:
-        """Called by the main loop each time round; liveness ends when it stops."""
+        """The main loop has turned once more; liveness ends when it stops."""
         self._turned_at = time.monotonic()
 
     @property
@@ -82,7 +82,7 @@ class HttpServer:
 
     @property
     def reachable(self) -> str:
-        """The address for others: of all addresses, the one that this machine's name has."""
+        """The address for other machines: of all bound addresses, the one of this machine's name."""
         return _address(_own_address(self.host), self.port)
 
     def __enter__(self) -> Self:
@@ -99,7 +99,7 @@ class HttpServer:
 
 
 class _ServerOfIpv6(ThreadingHTTPServer):
-    """On `::` it answers IPv4 as well, whatever the system's default is."""
+    """Serves IPv4 on `::` as well, against the default of some systems."""
 
     address_family = socket.AF_INET6
 
@@ -153,7 +153,7 @@ def serve(
                 self.wfile.write(response.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class names it
-            """A scrape every few seconds is no news."""
+            """Log no requests: scrapes come every few seconds."""
 
     try:
         server = (_ServerOfIpv6 if ":" in settings.host else ThreadingHTTPServer)(
@@ -169,15 +169,12 @@ def serve(
 
 
 def _address(host: str, port: int) -> str:
-    """As it stands in a URL."""
+    """Host and port as in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _own_address(host: str) -> str:
-    """The host itself; where it stands for all of the machine's addresses, that of its name, or the name.
-
-    A name that is loopback on this machine may be another address elsewhere.
-    """
+    """The host itself; where it is the wildcard, the address of the machine's name, or the name where that is loopback."""
     with suppress(ValueError, OSError):
         bound = ipaddress.ip_address(host)
         if bound.is_unspecified:

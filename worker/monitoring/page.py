@@ -77,7 +77,7 @@ class Latest:
 
     def __init__(self, *, kept: int = KEPT) -> None:
         """Keep as many of each; none where no request is allowed to see them."""
-        # Without the events, which have up to a mebibyte each.
+        # The events are not kept: each may have a mebibyte.
         self._results: deque[tuple[float, bytes]] = deque(maxlen=kept)
         self._dead_letters: deque[dict[str, Any]] = deque(maxlen=kept)
 

@@ -138,7 +138,7 @@ class LagMetrics:
             return dict(self._positions)
 
     def behind(self) -> dict[int, int]:
-        """Committed positions that were before their partition's end in two successive reports, while nothing was in hand."""
+        """Committed positions short of their partition's end in two successive reports without uncommitted events."""
         return dict(self._idle)
 
     def waiting(self, partition: int, events: int) -> None:

@@ -1,6 +1,6 @@
-"""Half an hour of the metrics, for the page: what was counted between two looks.
+"""Half an hour of the metrics, for the page: the differences between two samplings.
 
-A look takes about a millisecond of CPU, so there is one every ten seconds, and every two while somebody watches.
+A sampling takes about a millisecond of CPU, so there is one every ten seconds, and every two while the page is open.
 """
 
 import threading
@@ -17,12 +17,12 @@ from worker.monitoring.threads import start_side
 LOOK_SECONDS = 2.0
 UNWATCHED_SECONDS = 10.0
 KEPT_SECONDS = 1_800.0
-# Somebody who watches asks every other second.
+# An open page asks every other second.
 _WATCHED_SECONDS = 15.0
 
 
 class Point(TypedDict):
-    """What happened since the point before; latencies in seconds, null where nothing was committed."""
+    """The metrics since the point before; latencies in seconds, null where no event was committed."""
 
     at: float
     recommendations: float  # a second
@@ -38,7 +38,7 @@ class Point(TypedDict):
 
 @dataclass
 class _Look:
-    """Counters and gauges as they stood at a moment."""
+    """Counters and gauges at a moment."""
 
     at: float
     totals: dict[tuple[str, str], float] = field(default_factory=dict)  # by sample and the value of its label
@@ -52,7 +52,7 @@ class _Look:
         return [label for name, label in self.totals if name == sample]
 
 
-# The one label of each sample that is looked at; all of them but one have none or one.
+# The label of each sample that is read; all but one of them have at most one.
 _LABELS = {
     "marquee_events_total": "outcome",
     "marquee_batch_events_sum": "",
@@ -64,7 +64,7 @@ _LABELS = {
 
 
 class Trend:
-    """Looks at a registry in a thread of its own."""
+    """Samples a registry in a thread of its own."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -75,7 +75,7 @@ class Trend:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self.look(time.time())  # what is counted before the first look is in no point
+        self.look(time.time())  # counts before the first sampling are in no point
         self._thread = start_side("trend", self._run, self._stopping)
         return self
 
@@ -85,14 +85,14 @@ class Trend:
             self._thread.join()
 
     def after(self, at: float) -> list[Point]:
-        """The points of the last half an hour that are later than a time, oldest first. Who asks watches."""
+        """The points of the last half an hour after a time, oldest first. Calls count as an open page."""
         self._watched_at = time.monotonic()
         points = list(self._points)
         oldest = points[-1]["at"] - KEPT_SECONDS if points else 0.0
         return [point for point in points if point["at"] > max(at, oldest)]
 
     def look(self, at: float) -> None:
-        """Look now; from the second time on, there is a point more."""
+        """Sample now; from the second time on, this adds a point."""
         look = self._look(at)
         if self._before is not None:
             self._points.append(_point(self._before, look))
@@ -144,7 +144,7 @@ def _point(before: _Look, now: _Look) -> Point:
 
 
 def quantile(share: float, bounds: Sequence[float], counts: Sequence[float]) -> float | None:
-    """As Prometheus' `histogram_quantile`: linear within a bucket. `counts` are of what is up to each bound."""
+    """As Prometheus' `histogram_quantile`: linear within a bucket. `counts` are cumulative, by bound."""
     total = counts[-1] if counts else 0.0
     if total <= 0:
         return None

@@ -127,7 +127,7 @@ class ReleaseFollower:
         self._heartbeat.serving(active.release, active.epoch)
         self._heartbeat.trying(None)
         for part in ("release", "trial"):
-            self._heartbeat.say(part, None)
+            self._heartbeat.report(part, None)
         device = served.release.user_tower.device
         self._metrics.serving(active.release, active.collection, active.epoch, device)
         self._health.set("release", None)
@@ -142,7 +142,7 @@ class ReleaseFollower:
             return
         self._swap(Serving(serving.active, serving.epoch, Candidate(record, served)))
         self._heartbeat.trying(record.release)
-        self._heartbeat.say("trial", None)
+        self._heartbeat.report("trial", None)
         log.info("%s of release %s with a share of %g", record.kind, record.release, record.share)
 
     def _end_trial(self, serving: Serving) -> None:
@@ -150,10 +150,10 @@ class ReleaseFollower:
             log.info("the trial of release %s ended", serving.candidate.record.release)
             self._swap(Serving(serving.active, serving.epoch))
             self._heartbeat.trying(None)
-        self._heartbeat.say("trial", None)
+        self._heartbeat.report("trial", None)
 
     def _swap(self, serving: Serving) -> None:
-        """Have the next batch begin with these releases, and every batch that waits for the last ones start again."""
+        """Let the next batch begin with these releases; a batch that waits for the last ones starts again."""
         last = self._serving
         if last == serving:
             return  # batches in flight hold the token of the one that stays
@@ -206,11 +206,11 @@ class ReleaseFollower:
         if isinstance(wanted, ActiveRecord):
             problem = f"cannot serve release {wanted.release} of epoch {wanted.epoch}: {error}"
             self._health.set("release", problem)
-            self._heartbeat.say("release", problem)
+            self._heartbeat.report("release", problem)
             self._metrics.load_failures.labels("active").inc()
         else:
             problem = f"cannot try release {wanted.release}: {error}"
-            self._heartbeat.say("trial", problem)
+            self._heartbeat.report("trial", problem)
             self._metrics.load_failures.labels("trial").inc()
         log.error("%s", problem)
 
@@ -227,7 +227,7 @@ class ReleaseFollower:
                 "upgrade this worker; it goes on with the release that it serves"
             )
         self._health.set("upgrade", problem)
-        self._heartbeat.say("upgrade", problem)
+        self._heartbeat.report("upgrade", problem)
 
     def _beat(self) -> None:
         """Report the collections that must not be dropped, the one that is being loaded among them."""

@@ -1,4 +1,4 @@
-"""The movies that are withdrawn, as this worker knows them: read to the end before it takes events, and followed."""
+"""The blocklist: withdrawn movies, read to the end before the worker takes events, and followed."""
 
 import logging
 import threading
@@ -13,16 +13,16 @@ from worker.serving.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
-# A change is known within this and a fetch; the promise is a second.
+# A change is known after this and a fetch; the promise is a second.
 _FOLLOW_SECONDS = 0.1
 _READ_SECONDS = 2.0
 
 
 class Blocklist:
-    """Follows the topic in a thread of its own; `movies` is what a batch leaves out.
+    """Follows `withdrawals` in a thread of its own; `movies` is never recommended.
 
-    What is published between the reading of a withdrawal and `read_to_end` of the next assignment is not missed: the
-    partitions of events come after their withdrawals were read, at the start as after any rebalance.
+    A worker reads to the end before it takes the partitions of an assignment, at the start as after any rebalance, so it
+    misses no withdrawal that was published before.
     """
 
     def __init__(self, settings: Settings, heartbeat: Heartbeat, metrics: Metrics) -> None:
@@ -31,8 +31,8 @@ class Blocklist:
         self._metrics = metrics
         self._view = WithdrawalsView()
         self.movies: frozenset[int] = frozenset()
-        """A new set at every change: a batch takes it once, and keeps it to its end."""
-        self._reading = threading.Lock()  # the reader takes one thread at a time
+        """A new set after every change: a batch takes it once, and keeps it to its end."""
+        self._reading = threading.Lock()  # the reader is for one thread at a time
         self._stopping = threading.Event()
         self._failure = Failure()
         self._thread: threading.Thread | None = None
@@ -50,23 +50,23 @@ class Blocklist:
             self._thread.join(2.0)
 
     def read_to_end(self) -> None:
-        """Know every withdrawal that was acknowledged before this call.
+        """Read every withdrawal that was acknowledged before this call.
 
         Raises:
-            UnreachableError: Kafka does not answer; to be repeated, before any event is taken.
+            UnreachableError: Kafka does not answer; repeat the call before an event is taken.
             SettingsError, FatalKafkaError: as `CompactedReader.poll`.
         """
         with self._reading:
             self._reader.read_to_end(_READ_SECONDS)
-            self._take()
+            self._apply()
 
     @property
     def undecodable(self) -> str | None:
-        """Why withdrawals are not followed any more, as a sentence."""
+        """The reason why withdrawals are not followed any more, a sentence."""
         return self._reader.undecodable
 
     def raise_failure(self) -> None:
-        """Raise in this thread what ended the following of withdrawals."""
+        """Raise in this thread the error that ended the thread that follows."""
         self._failure.raise_noted()
 
     def _run(self) -> None:
@@ -74,12 +74,12 @@ class Blocklist:
             while not self._stopping.wait(_FOLLOW_SECONDS):
                 with self._reading:
                     self._reader.poll(0)
-                    self._take()
+                    self._apply()
         finally:
             self._reader.close()
 
-    def _take(self) -> None:
-        """Make what was read count, and only then tell of it."""
+    def _apply(self) -> None:
+        """Apply the records that were read, and only then report their position."""
         if self._reader.position == self._heartbeat.withdrawals:
             return
         movies = frozenset(self._view.movies)

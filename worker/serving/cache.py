@@ -1,4 +1,4 @@
-"""A release's lists by what they depend on: the same profile gets the same list for as long as the release serves."""
+"""The cache of a release's lists: equal profiles get the same list for as long as the release serves."""
 
 import secrets
 from collections import OrderedDict, deque
@@ -29,7 +29,7 @@ DEFAULT_MAX_BYTES = 64 * 2**20
 _SHORT_BYTES = 200
 # Shorter than any salted profile, so that no digest equals such a key. Two profiles share a digest by chance after 2^64.
 _DIGEST_BYTES = 16
-# Secret, so that nobody can compute two profiles with one digest.
+# Secret, so that two profiles with one digest cannot be computed elsewhere.
 _SECRET = secrets.token_bytes(_DIGEST_BYTES)
 _digest = partial(blake2b, digest_size=_DIGEST_BYTES)
 

@@ -14,7 +14,7 @@ from worker.events import Event, Record, copied_headers, source_of
 from worker.release.catalogue import Catalogue
 from worker.retrieval.queries import RankedLists, Scores
 
-# By rank less 1, the bytes before a movie: the end of the movie before it, and its rank.
+# The bytes before the movie of a rank, by rank less 1: the end of the movie before it, and its rank.
 _RANKS = [b'{"rank":1,'] + [b'},{"rank":%d,' % rank for rank in range(2, MAX_K + 1)]
 
 

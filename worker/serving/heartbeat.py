@@ -1,4 +1,4 @@
-"""The heartbeat of a worker: its record in `releases`, by which everybody sees who serves what."""
+"""The heartbeat of a worker: its record in `releases`, with the release that it serves."""
 
 import logging
 import threading
@@ -18,12 +18,12 @@ class Heartbeat:
 
     def __init__(self, settings: Settings, worker_id: str, version: str, http: str) -> None:
         self.withdrawals: int | None = None
-        """The offset after the last withdrawal that counts here; set by whoever reads them."""
+        """The offset after the last withdrawal that this worker applies; the blocklist sets it."""
         self.known = threading.Event()
-        """Set once a heartbeat was delivered: from then on, who waits for all live workers waits for this one."""
+        """Set once a heartbeat was delivered: from then on, commands that wait for all live workers wait for this one."""
         self._topic = settings.names.releases
         self._record = WorkerRecord(worker=worker_id, version=version, http=http, started_at=now())
-        # A heartbeat that is late is of no use: the next one says more.
+        # A late heartbeat is useless: the next one is newer.
         late_ms = int(HEARTBEAT_SECONDS * 1_000)
         self._producer = Producer(kafka.producer(settings.kafka, {"message.timeout.ms": late_ms}))
         self._problems: dict[str, str] = {}
@@ -31,25 +31,25 @@ class Heartbeat:
         self._written: WorkerRecord | None = None
 
     def serving(self, release: str, epoch: int) -> None:
-        """Say so with the next beat, which is due at once."""
+        """Report the active release with the next beat, which is due at once."""
         self._record = self._record.model_copy(update={"release": release, "epoch": epoch})
 
     def trying(self, release: str | None) -> None:
-        """Say with the next beat which release is on trial here."""
+        """Report the candidate with the next beat."""
         self._record = self._record.model_copy(update={"trial": release})
 
-    def say(self, part: str, problem: str | None) -> None:
-        """Say with the next beat what is wrong with a part (a sentence), or that it is well."""
+    def report(self, part: str, problem: str | None) -> None:
+        """Report the problem of a part, a sentence or None, with the next beat."""
         if problem is None:
             self._problems.pop(part, None)
         else:
             self._problems[part] = problem
 
     def beat(self, collections: list[str]) -> None:
-        """Write the record if it is due; `collections` are those that this worker may still search."""
+        """Write the record if it is due or has changed; `collections` are those that this worker may still search."""
         problem = "; ".join(self._problems.values()) or None
-        said = {"problem": problem, "collections": collections, "withdrawals": self.withdrawals}
-        record = self._record.model_copy(update=said)
+        fields = {"problem": problem, "collections": collections, "withdrawals": self.withdrawals}
+        record = self._record.model_copy(update=fields)
         due = time.monotonic() - self._beaten_at >= HEARTBEAT_SECONDS
         if due or record != self._written:
             self._written = record
@@ -59,7 +59,7 @@ class Heartbeat:
         self._producer.poll(0)
 
     def _produce(self, value: bytes | None) -> None:
-        """Hand a record over; one that the client refuses at once is lost, and the next one says more."""
+        """Produce the record; one that the client refuses at once is lost, and the next one replaces it."""
         try:
             self._producer.produce(
                 self._topic,
@@ -76,6 +76,6 @@ class Heartbeat:
             self.known.set()
 
     def end(self, seconds: float) -> None:
-        """Take the record back: this worker serves nothing any more."""
+        """Delete the record: this worker has stopped serving."""
         self._produce(None)
         self._producer.flush(seconds)
