@@ -1,1 +1,1 @@
-"""What an operator runs: the marquee command, data, training, local Kafka and Milvus, containers."""
+"""The `marquee` command and all behind it: deployment, traffic, offline work, training, a local Kafka and Milvus."""

@@ -1,4 +1,4 @@
-"""`python -m ops`: the `marquee` command, for whoever has the interpreter and not its scripts."""
+"""`python -m ops`: the `marquee` command for an interpreter without its scripts."""
 
 from ops.cli import main
 

@@ -1,1 +1,1 @@
-"""One module a command (or a family of them) of `marquee`."""
+"""The commands of `marquee`, one module a noun: parse, call, print. Heavy imports wait inside the functions."""

@@ -19,6 +19,7 @@ from ops.data.generate import Sizes, generate
 from ops.data.movielens import MovieLens, load
 from ops.data.seed_codes import AGE_NAMES, GENDER_NAMES, SEED_GENDERS, age_in_years
 from ops.deployment.indexing import index
+from ops.deployment.overview import cause_of_silence
 from ops.evaluation.holdout import Source
 from ops.local.process import ChildProcess
 from ops.local.up import UP_FILE
@@ -152,7 +153,7 @@ class Demo:
 
     def _recommend(self, settings: Settings, age: int, gender: int, job: int) -> None:
         profile = ProfileEvent(age=age_in_years(age), gender=SEED_GENDERS[gender], occupation=job)
-        result, latency_ms = ask(settings, profile, ANSWER_TIMEOUT_S)
+        result, latency_ms = ask(settings, profile, ANSWER_TIMEOUT_S, cause_of_silence)
         self._print(f"marquee recommend -a {age} -g {gender} -j {job}")
         self._print(f"  ({AGE_NAMES[age]}, {GENDER_NAMES[gender]}, {OCCUPATIONS[job]}; {latency_ms} ms)")
         # Written to the file, because the console expands tabs.
@@ -160,7 +161,7 @@ class Demo:
 
     def _recommend_after(self, settings: Settings, data: MovieLens, watched: list[int]) -> None:
         """Recommend to a user of whom only the history is known."""
-        result, latency_ms = ask(settings, ProfileEvent(recent=watched), ANSWER_TIMEOUT_S)
+        result, latency_ms = ask(settings, ProfileEvent(recent=watched), ANSWER_TIMEOUT_S, cause_of_silence)
         self._print(f"marquee recommend --recent {','.join(map(str, watched))}")
         rows = [data.movies.position(movie) for movie in watched]
         titles = ", ".join(data.movies.titles[row] for row in rows if row is not None)

@@ -89,13 +89,20 @@ def recommend(
         from ops.deployment.indexing import index, newest
 
         index(settings, newest(settings))
-    result, latency_ms = ask(settings, profile, timeout)
+    result, latency_ms = ask(settings, profile, timeout, _cause_of_silence)
     if as_json:
         typer.echo(result.value)
         return
     answer = result.recommendation
     typer.echo(movie_table(answer.movies))
     typer.echo(f"release {answer.release}, retrieval {answer.retrieval}, {latency_ms} ms", err=True)
+
+
+def _cause_of_silence(settings: "Settings") -> str:
+    # Imported only now: it loads Paddle, for which a result need not wait.
+    from ops.deployment.overview import cause_of_silence
+
+    return cause_of_silence(settings)
 
 
 def _show_similar(settings: "Settings", like: list[int], k: int, timeout: float, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""What can be seen of a running deployment from outside: its parts, its releases, who serves, and the lag."""
+"""The overview of a running deployment: health of its parts, releases, live workers, lag."""
 
 import time
 from collections.abc import Iterator
@@ -19,10 +19,12 @@ from worker.kafka.reader import read_releases
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus
 
+_DIAGNOSIS_SECONDS = 10.0  # on a busy machine a look at every part takes seconds
+
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the deployment; `problem` is a sentence, or None where it is well."""
+    """A part of the deployment; `problem` is a sentence, or None if it is healthy."""
 
     name: str
     detail: str
@@ -31,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Overview:
-    """Everything at about one moment."""
+    """The parts, releases, workers and groups at about one moment."""
 
     parts: list[Part]
     releases: ReleasesView
@@ -44,16 +46,16 @@ class Overview:
         return [f"{part.name}: {part.problem}" for part in self.parts if part.problem]
 
     def served_by(self, release: str) -> list[str]:
-        """The live workers that answer with a release."""
+        """List the live workers that serve a release."""
         return [worker.worker for worker in self.workers if worker.release == release]
 
 
 def overview(settings: Settings, timeout_s: float) -> Overview:
-    """Look at every part; only Kafka, which knows of the others, has to be there.
+    """Look at every part. Only Kafka, whose records name the others, must be reachable.
 
     Raises:
         UnreachableError: Kafka did not answer within `timeout_s`.
-        SettingsError: Kafka refused who we are.
+        SettingsError: Kafka refused the credentials.
     """
     deadline = time.monotonic() + timeout_s
     refusal = Refusal()
@@ -81,6 +83,17 @@ def overview(settings: Settings, timeout_s: float) -> Overview:
     return Overview(parts, view, workers, groups, stored)
 
 
+def cause_of_silence(settings: Settings) -> str:
+    """Name the parts that may keep an event without a result."""
+    try:
+        seen = overview(settings, _DIAGNOSIS_SECONDS)
+    except MarqueeError as error:
+        return str(error)
+    waiting = sum(group.total_lag for group in seen.groups if group.name == settings.names.worker_group)
+    causes = [*seen.problems, *([f"{waiting:,} events wait for the workers"] if waiting else [])]
+    return "; ".join(causes) or "every part is healthy; see the worker's log"
+
+
 def _groups(
     admin: AdminClient,
     own: kafka.Config,
@@ -95,13 +108,13 @@ def _groups(
     ):
         if topic in metadata.topics:
             left = max(1.0, deadline - time.monotonic())
-            # What is behind a transaction that hangs waits as well.
-            everything = own | {"isolation.level": "read_uncommitted"}
-            onlooker = Consumer(kafka.reader(settings.kafka, group, everything))
+            # Lag includes records behind an open transaction.
+            uncommitted = own | {"isolation.level": "read_uncommitted"}
+            consumer = Consumer(kafka.reader(settings.kafka, group, uncommitted))
             try:
-                yield group_on(admin, onlooker, group, topic, len(metadata.topics[topic].partitions), left)
+                yield group_on(admin, consumer, group, topic, len(metadata.topics[topic].partitions), left)
             finally:
-                onlooker.close()
+                consumer.close()
 
 
 def _kafka(settings: Settings, metadata: ClusterMetadata) -> Part:

@@ -1,1 +1,1 @@
-"""A release without Kafka, through the worker's own recommender: compare, explain, replay, verify, extend."""
+"""A release without Kafka, through the worker's recommender: compare, explain, replay, verify, extend. Import from the modules."""

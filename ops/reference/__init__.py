@@ -1,0 +1,1 @@
+"""Pages, schemas and the dashboard, made from the code by `python -m ops.reference`."""

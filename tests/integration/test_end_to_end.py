@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
+from ops.deployment.overview import cause_of_silence
 from ops.traffic.ask import ask
 from schemas import kafka as clients
 from schemas.errors import MarqueeError
@@ -90,7 +91,7 @@ def test_from_an_empty_system_to_answers(running: Settings, tmp_path: Path) -> N
 
     # Who asks what cannot be answered hears why, and does not wait for the timeout.
     with pytest.raises(MarqueeError, match="dead letter, invalid: age"):
-        ask(running, b'{"age": 300}', timeout_s=60)
+        ask(running, b'{"age": 300}', 60, cause_of_silence)
 
     status = marquee(running, "status", "--json")
     state = json.loads(status.stdout)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from ops.commands.printing import movie_table
+from ops.deployment.overview import cause_of_silence
 from ops.traffic.ask import ask
 from producer.endings import NoEndingError
 from producer.profiles import Delivery
@@ -46,4 +47,4 @@ def test_a_silence_is_no_answer_though_its_cause_cannot_be_seen(monkeypatch: pyt
     monkeypatch.setattr("ops.traffic.ask.publish_one", lambda *_, **__: Delivery("", 0, 0, 0))
     monkeypatch.setattr("ops.deployment.overview.overview", away)
     with pytest.raises(NoEndingError, match="no answer came: Kafka did not answer"):
-        ask(Settings(), {}, 1.0)
+        ask(Settings(), {}, 1.0, cause_of_silence)
