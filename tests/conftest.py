@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
 from schemas.settings import Settings, load_settings
-from tests.releases import fusion_store, generated_data, sequence_store, two_releases
+from tests.testbed.releases import fusion_store, generated_data, sequence_store, two_releases
 
 __all__ = ["fusion_store", "generated_data", "sequence_store", "two_releases"]
 

@@ -56,8 +56,8 @@ def bench(
     from ops.deployment import logs
     from ops.local.up import locked
     from schemas.settings import LogSettings, load_settings
+    from tests.bench.plan import FULL, QUICK
     from tests.bench.report import Report, command_line
-    from tests.bench.schedule import FULL, QUICK
     from tests.bench.suite import NAMES, Bench
 
     logs.set_up(LogSettings(level="WARNING"))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from tests.bench.deployment import Deployment
-from tests.bench.events import REPEATED
 from tests.bench.peers.environment import peer_python
+from tests.bench.workload import REPEATED
 
 Delivery = Literal["exactly once", "at least once"]
 
@@ -89,7 +89,7 @@ def echo(sample: Path, events: int) -> Contender:
         "Kafka echo of the same bytes",
         "exactly once",
         100_000,
-        lambda _, group: [sys.executable, "-m", "tests.bench.echo", str(sample), group, str(events)],
+        lambda _, group: [sys.executable, "-m", "tests.bench.peers.echo", str(sample), group, str(events)],
         answers=False,
     )
 
@@ -97,7 +97,7 @@ def echo(sample: Path, events: int) -> Contender:
 MARQUEE = marquee("milvus", "Marquee, Milvus, no cache", 8_000)
 EXACT = marquee("exact", "Marquee, exact, no cache", 15_000, retrieval="exact")
 SEED = Contender(
-    "seed", "the seed's way, one by one", "at least once", 250, _script("tests.bench.seed", "milvus")
+    "seed", "the seed's way, one by one", "at least once", 250, _script("tests.bench.peers.seed", "milvus")
 )
 PEERS = (
     Contender(

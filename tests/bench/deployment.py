@@ -17,9 +17,10 @@ from ops.local.milvus import LocalMilvus
 from schemas.errors import MarqueeError
 from schemas.settings import Settings, load_settings
 from tests.bench.cores import Setup, confine, cores_of
-from tests.faults import release
-from tests.faults.reading import ends_of
 from tests.testbed.aot_cache import ensure_aot_cache
+from tests.testbed.indexing import index_newest
+from tests.testbed.kafka import ends_of
+from tests.testbed.processes import environment_of
 
 Offsets = dict[int, int]  # by partition
 
@@ -76,14 +77,7 @@ class Deployment:
     @property
     def environment(self) -> dict[str, str]:
         """The variables that give a process these settings."""
-        return {
-            "MARQUEE_PREFIX": self.settings.prefix,
-            "MARQUEE_STORE": self.settings.store,
-            "MARQUEE_KAFKA__BOOTSTRAP_SERVERS": self.settings.kafka.bootstrap_servers,
-            "MARQUEE_KAFKA__PARTITIONS": str(self.settings.kafka.partitions),
-            "MARQUEE_MILVUS__URI": self.settings.milvus.uri,
-            "MARQUEE_LOG__LEVEL": "WARNING",
-        }
+        return environment_of(self.settings) | {"MARQUEE_LOG__LEVEL": "WARNING"}
 
     @property
     def bootstrap_servers(self) -> str:
@@ -221,6 +215,6 @@ def deploy(
     ensure_topics(settings, _TOPICS_SECONDS)
     empty = Deployment(settings, "", "")
     folder.mkdir(parents=True, exist_ok=True)
-    collections = release.index(settings, folder, empty.environment | dict(extra or {}), _INDEX_SECONDS)
+    collections = index_newest(settings, folder, empty.environment | dict(extra or {}), _INDEX_SECONDS)
     (name, (collection, *_)), *_ = sorted(collections.items(), reverse=True)
     return Deployment(settings, name, collection)

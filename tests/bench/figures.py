@@ -1,11 +1,60 @@
-"""From what was measured to the figures that are asked for: medians over rounds, ratios within rounds."""
+"""What was measured, as it came: rounds, points of curves, and what failed."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
 
 from tests.bench.contenders import EXACT, EXACT_PEER, MARQUEE, PEERS, SEED
 from tests.bench.cores import Setup
-from tests.bench.results import Results, Round
+from tests.bench.limits import Limits
+from tests.bench.measurement import Measured
 from tests.bench.statistics import Spread, ratios
+
+
+@dataclass
+class Round:
+    """Everybody's run of one round, by name, and Milvus' limits in the same minutes."""
+
+    setup: Setup
+    measured: dict[str, Measured] = field(default_factory=dict)
+    limits: Limits | None = None
+
+    @property
+    def ceiling(self) -> float | None:
+        """The best that Milvus alone did, in events/s."""
+        return self.limits.best.events_per_second if self.limits else None
+
+    def rate(self, name: str) -> float | None:
+        """What somebody reached, in events/s."""
+        return self.measured[name].events_per_second if name in self.measured else None
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a growth curve."""
+
+    curve: str
+    x: int
+    measured: Measured
+
+
+@dataclass
+class Results:
+    """All of a run; `replicated` is Marquee on three nodes, `agreement` the share of lists equal to exact search's."""
+
+    rounds: list[Round] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
+    replicated: list[Measured] = field(default_factory=list)
+    agreement: dict[str, float] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def of(self, setup: Setup) -> list[Round]:
+        return [each for each in self.rounds if each.setup == setup]
+
+    def runs(self, setup: Setup, name: str) -> list[Measured]:
+        """Somebody's runs, in order."""
+        return [each.measured[name] for each in self.of(setup) if name in each.measured]
+
 
 # Better is more of the first, and less of the second.
 TARGETS = {
@@ -102,3 +151,79 @@ def _replicated(results: Results) -> Spread | None:
     if one is None:
         return None
     return Spread.of([run.events_per_second / one.median for run in results.replicated])
+
+
+# The rates of the latencies, as a person reads them.
+RATES = {"slow": "100/s", "half": "half of maximum", "ninety": "90 % of maximum"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Latencies are (p50, p99) in milliseconds by rate; a rate at which events were left without a result is missing."""
+
+    name: str
+    title: str
+    delivery: str
+    rate: Spread
+    cpu_us_per_event: float
+    peak_mb: float
+    latencies: dict[str, tuple[float, float]]
+
+    @property
+    def label(self) -> str:
+        return f"{self.title}, {self.delivery}"
+
+    @property
+    def is_ours(self) -> bool:
+        return self.title.startswith("Marquee")
+
+    @property
+    def cells(self) -> list[str]:
+        """What a table shows, in the order of COLUMNS."""
+        spread = f" ({self.rate.lowest:,.0f}–{self.rate.highest:,.0f})" if self.rate.repetitions > 1 else ""
+        latencies = [self.latencies.get(text) for text in RATES.values()]
+        return [
+            self.title,
+            self.delivery,
+            f"{self.rate.median:,.0f}{spread}",
+            f"{self.cpu_us_per_event:.1f}",
+            f"{self.peak_mb:,.0f}",
+            *(f"{found[0]:,.1f} / {found[1]:,.1f}" if found else "–" for found in latencies),
+        ]
+
+
+COLUMNS = (
+    "who",
+    "delivery",
+    "events/s",
+    "CPU s per million",
+    "peak memory, MB",
+    *(f"p50 / p99 at {text}, ms" for text in RATES.values()),
+)
+
+
+def rows(results: Results, setup: Setup) -> list[Row]:
+    """Everybody of a set-up, in the order of their first run."""
+    names = dict.fromkeys(name for each in results.of(setup) for name in each.measured)
+    return [_row(results.runs(setup, name)) for name in names]
+
+
+def _row(runs: Sequence[Measured]) -> Row:
+    rate = Spread.of([run.events_per_second for run in runs])
+    assert rate is not None  # there is a run for every name
+    return Row(
+        runs[0].contender,
+        runs[0].title,
+        runs[0].delivery,
+        rate,
+        median(run.cpu_us_per_event for run in runs),
+        max(run.peak_mb for run in runs),
+        {text: found for name, text in RATES.items() if (found := _percentiles(runs, name)) is not None},
+    )
+
+
+def _percentiles(runs: Sequence[Measured], name: str) -> tuple[float, float] | None:
+    found = [run.latencies[name] for run in runs if name in run.latencies]
+    pairs = [(each.p50_ms, each.p99_ms) for each in found if not each.unanswered]
+    whole = [(p50, p99) for p50, p99 in pairs if p50 is not None and p99 is not None]
+    return (median(p50 for p50, _ in whole), median(p99 for _, p99 in whole)) if whole else None

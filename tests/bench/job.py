@@ -4,7 +4,8 @@ Nothing of the worker's hot path is in it, but the same towers, the same collect
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from schemas.profile import DEFAULT_K, ProfileEvent
 from schemas.recommendation import SCORE_PLACES, Retrieval
 from schemas.settings import Settings, load_settings
+from tests.bench.deployment import Deployment
+from tests.bench.measurement import KEPT_LISTS
+from tests.bench.workload import Draft
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus_client import connect
 
@@ -119,3 +123,31 @@ def _unseen(hits: list[tuple[int, float]], profile: ProfileEvent) -> list[tuple[
     """The best of a profile's list among some hits."""
     seen = set(profile.recent or ())
     return [hit for hit in hits if hit[0] not in seen][: profile.k or DEFAULT_K]
+
+
+_SAMPLE = 1_000
+
+Lists = Mapping[int, tuple[int, ...]]  # movie ids by number of the event
+
+
+class Reference:
+    """Exact answers to the first events of a pool."""
+
+    def __init__(self, deployment: Deployment, pool: Sequence[Draft], folder: Path) -> None:
+        job = Job(deployment.settings, deployment.release, deployment.collection, "exact")
+        topic = deployment.settings.names.profiles
+        results = job.answer(
+            [Received(draft.value("reference"), topic, 0, row) for row, draft in enumerate(pool[:_SAMPLE])]
+        )
+        self.sample = folder / "results.jsonl"
+        # Without the event's id, which is the first field: the echo puts in the event's own.
+        self.sample.write_bytes(b"\n".join(result[result.index(b",") + 1 :] for result in results))
+        self._lists = [
+            frozenset(movie["movie_id"] for movie in orjson.loads(result)["movies"])
+            for result in results[:KEPT_LISTS]
+        ]
+
+    def agreement(self, lists: Lists) -> float:
+        """The share of lists with the same movies; neighbours within rounding may swap at the cut."""
+        same = sum(frozenset(movies) == self._lists[number] for number, movies in lists.items())
+        return same / len(lists)

@@ -9,8 +9,8 @@ import numpy as np
 import orjson
 
 from tests.bench.deployment import Deployment
-from tests.bench.events import Draft
 from tests.bench.statistics import Seconds
+from tests.bench.workload import Draft
 
 _TICK_SECONDS = 0.002
 # Up to this many events a second each goes at once; more wait 5 ms for others, which is part of their latency.

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.results import Point
-from tests.bench.summary import Row
+from tests.bench.figures import Point, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

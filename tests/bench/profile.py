@@ -20,8 +20,8 @@ import psutil
 from schemas.errors import MarqueeError
 from tests.bench.contenders import MARQUEE
 from tests.bench.deployment import Deployment
-from tests.bench.events import Draft, endless
-from tests.bench.trial import start, stop
+from tests.bench.measurement import start, stop
+from tests.bench.workload import Draft, endless
 
 _HERTZ = 200
 # For its start, and for the first results, which meet cold caches.

@@ -11,11 +11,9 @@ from typing import Any
 from rich.table import Table
 
 from ops.local.java import KAFKA_VERSION
-from tests.bench.figures import BOUNDS, EITHER, TARGETS, reached, spreads
+from tests.bench.figures import BOUNDS, COLUMNS, EITHER, TARGETS, Results, Row, reached, rows, spreads
 from tests.bench.plots import write_plots
-from tests.bench.results import Results
 from tests.bench.statistics import Spread
-from tests.bench.summary import COLUMNS, Row, rows
 from tests.faults.report import commit, machine
 from tests.faults.report import versions as versions_of_packages
 from tests.testbed.command import make_command

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from ops.data.titles import GENRES
 from schemas.release import ActiveRecord
 from schemas.settings import load_settings
-from tests.bench.release import USERS, bench_store
+from tests.bench.workload import USERS, bench_store
 from worker.events import Event
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation

@@ -10,23 +10,21 @@ from tempfile import TemporaryDirectory
 from ops.local.milvus import MilvusStandalone
 from ops.local.process import LOG_TAIL
 from schemas.errors import MarqueeError
-from tests.bench import contenders, growth
+from tests.bench import contenders
 from tests.bench.contenders import HEADLINE, MARQUEE, Contender
 from tests.bench.cores import Setup
 from tests.bench.deployment import Deployment, Servers, deploy, servers
-from tests.bench.events import Draft, drafts
-from tests.bench.growth import Step
+from tests.bench.figures import Point, Results, Round
+from tests.bench.job import Reference
 from tests.bench.limits import measure_limits
+from tests.bench.measurement import Measured, Pace, measure
+from tests.bench.plan import CURVES, Plan, Step, interleaved, steps_of
 from tests.bench.profile import Profile
 from tests.bench.profile import profile as sample
-from tests.bench.reference import Reference
-from tests.bench.release import bench_store
-from tests.bench.results import Point, Results, Round
-from tests.bench.schedule import Plan, interleaved
-from tests.bench.trial import Measured, Pace, measure
+from tests.bench.workload import Draft, bench_store, drafts
 from worker.release.store import ReleaseStore
 
-PARTS = ("shared", "pinned", "replicated", *growth.CURVES)
+PARTS = ("shared", "pinned", "replicated", *CURVES)
 # Drains of three brokers before those that count.
 _WARMING = 2
 LIMITS = "limits"  # Milvus alone, among the contenders that `only` names
@@ -55,7 +53,7 @@ class Bench:
             with self.deployed(milvus) as (running, deployment):
                 self._shared(deployment)
                 self._pinned(running, deployment)
-                for curve in growth.CURVES:
+                for curve in CURVES:
                     if self._wanted(curve):
                         self._grow(running, deployment, curve)
             if self._wanted("replicated"):
@@ -98,7 +96,7 @@ class Bench:
 
     def _wanted(self, part: str) -> bool:
         parts = self.only & set(PARTS)
-        return part in parts if parts else self.plan.growth or part not in growth.CURVES
+        return part in parts if parts else self.plan.growth or part not in CURVES
 
     # Rounds.
 
@@ -201,7 +199,7 @@ class Bench:
     # Curves, and three nodes.
 
     def _grow(self, running: Servers, deployment: Deployment, curve: str) -> None:
-        for step in growth.steps(curve, self.plan.most_movies):
+        for step in steps_of(curve, self.plan.most_movies):
             part = f"{curve} {step.x:,}"
             try:
                 there, pool = self._place(running, deployment, step)

@@ -11,8 +11,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from tests.faults.checker import Kind, Sent
 from tests.faults.raw import Pairs, RawProducer
-from tests.faults.reading import QUICK_TO_NOTICE
-from tests.faults.records import digest_of
+from tests.faults.reading import QUICK_TO_NOTICE, digest_of
 
 # Longer than any outage that the suite makes: an event that is given up would be one that nobody knows about.
 DELIVERY_SECONDS = 900

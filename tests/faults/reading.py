@@ -1,9 +1,10 @@
 """Reading everything back: a plain read_committed consumer and the json module, and nothing of the worker's or producer's."""
 
+import hashlib
+import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from confluent_kafka import (
@@ -14,21 +15,13 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AdminClient,
-    MemberAssignment,
-)
 
-from schemas.kafka import watermarks
+from schemas.headers import headers_of
 from tests.faults.checker import Outcome
-from tests.faults.records import bytes_of, digest_of, outcome_of
+from tests.testbed.kafka import ADMIN_SECONDS, READER, Partition, consumer, ends_of
 
-Place = tuple[str, int]  # topic and partition
-_READER = "marquee-faults"  # the client asks for a group; nothing is committed under it
 _BATCH = 1_000
 _POLL_SECONDS = 0.2
-_ADMIN_SECONDS = 30.0
-_ASK_SECONDS = 1.0
 # A node that says nothing must hold up neither the load nor the reader: gaps are to be the worker's.
 QUICK_TO_NOTICE = {
     "reconnect.backoff.max.ms": 1_000,
@@ -56,7 +49,7 @@ class CommittedReader(threading.Thread):
         self._dead_letters = dead_letters
         self._places = [(topic, p) for topic in (recommendations, dead_letters) for p in range(partitions)]
         self._bootstrap_servers = bootstrap_servers
-        self._ended_at: dict[Place, int] = {}
+        self._ended_at: dict[Partition, int] = {}
         self._stopping = threading.Event()
         self._failure: Exception | None = None
         self.outcomes: list[Outcome] = []
@@ -70,7 +63,7 @@ class CommittedReader(threading.Thread):
         consumer = Consumer(
             {
                 "bootstrap.servers": self._bootstrap_servers,
-                "group.id": _READER,
+                "group.id": READER,
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
@@ -90,7 +83,7 @@ class CommittedReader(threading.Thread):
         finally:
             consumer.close()
 
-    def has_read(self, ends: Mapping[Place, int]) -> bool:
+    def has_read(self, ends: Mapping[Partition, int]) -> bool:
         """Whether everything before the ends has been read.
 
         Raises: what ended the thread.
@@ -120,40 +113,6 @@ class CommittedReader(threading.Thread):
             self._ended_at[place] = int(message.offset() or 0)
 
 
-@contextmanager
-def _consumer(
-    bootstrap_servers: str, group: str = _READER, isolation: str = "read_uncommitted"
-) -> Iterator[Consumer]:
-    """One that sees what is not committed, too, if not told otherwise, and joins and commits nothing."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": group,
-            "isolation.level": isolation,
-            "enable.auto.commit": False,
-            "log_level": 0,
-        }
-    )
-    try:
-        yield consumer
-    finally:
-        consumer.close()
-
-
-def ends_of(bootstrap_servers: str, topics: list[str], partitions: int) -> dict[Place, int]:
-    """The offset after the last record of each partition, committed or not.
-
-    Raises:
-        KafkaException: the brokers did not tell.
-    """
-    with _consumer(bootstrap_servers) as consumer:
-        return {
-            (topic, p): watermarks(consumer, TopicPartition(topic, p), _ADMIN_SECONDS)[1]
-            for topic in topics
-            for p in range(partitions)
-        }
-
-
 def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[Stored]:
     """Every record of a topic without transactions, up to the ends as they are now.
 
@@ -163,13 +122,13 @@ def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[Stor
     ends = ends_of(bootstrap_servers, [topic], partitions)
     left = {partition for (_, partition), end in ends.items() if end > 0}
     heard_at = time.monotonic()
-    with _consumer(bootstrap_servers) as consumer:
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
+    with consumer(bootstrap_servers) as reading:
+        reading.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
         while left:
-            messages = [m for m in consumer.consume(_BATCH, _POLL_SECONDS) if m.error() is None]
+            messages = [m for m in reading.consume(_BATCH, _POLL_SECONDS) if m.error() is None]
             if messages:
                 heard_at = time.monotonic()
-            elif time.monotonic() > heard_at + _ADMIN_SECONDS:
+            elif time.monotonic() > heard_at + ADMIN_SECONDS:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
             for message in messages:
                 partition, offset = message.partition(), message.offset()
@@ -178,91 +137,6 @@ def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[Stor
                 yield Stored(bytes_of(message.key()), digest, partition, offset)
                 if offset + 1 >= ends[topic, partition]:
                     left.discard(partition)
-
-
-def committed_offsets(bootstrap_servers: str, group: str, topic: str, partitions: int) -> dict[int, int]:
-    """The offsets that a group has committed, by partition.
-
-    A consumer is asked, and not the admin client: see `ops.deployment.lag.group_on`.
-
-    Raises:
-        KafkaException: the brokers did not tell.
-    """
-    with _consumer(bootstrap_servers, group) as consumer:
-        found = consumer.committed([TopicPartition(topic, p) for p in range(partitions)], _ADMIN_SECONDS)
-    return {place.partition: place.offset for place in found}
-
-
-def members_of(bootstrap_servers: str, group: str) -> int:
-    """How many members a group has, the dead ones among them that it has not noticed yet.
-
-    Raises:
-        KafkaException: the brokers did not tell.
-    """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    return len(
-        admin.describe_consumer_groups([group], request_timeout=_ADMIN_SECONDS)[group].result().members
-    )
-
-
-def group_state(bootstrap_servers: str, group: str) -> list[str]:
-    """Lines that tell what the coordinator thinks of a group: its state, and what each member has and is to have."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    try:
-        found = admin.describe_consumer_groups([group], request_timeout=_ADMIN_SECONDS)[group].result()
-    except KafkaException as error:
-        return [f"Group {group}: {error.args[0].str()}."]
-
-    def partitions(assignment: MemberAssignment | None) -> list[int]:
-        return sorted(p.partition for p in assignment.topic_partitions) if assignment else []
-
-    return [
-        f"Group {group}: {found.state.name}.",
-        *(
-            f"  {member.member_id}: has {partitions(member.assignment)}, is to have {partitions(member.target_assignment)}"
-            for member in found.members
-        ),
-    ]
-
-
-def cluster_state(bootstrap_servers: str, prefix: str) -> list[str]:
-    """Lines that tell which nodes are there, and what is amiss with partitions, of topics with this prefix or of Kafka's own.
-
-    A partition may have no leader, or replicas that are not in sync; its leader may not answer; an open transaction may keep
-    readers of what is committed from its end.
-    """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    try:
-        found = admin.list_topics(timeout=_ADMIN_SECONDS)
-    except KafkaException as error:
-        return [f"Cluster: {error.args[0].str()}."]
-    partitions = [
-        (TopicPartition(name, number), partition)
-        for name, topic in sorted(found.topics.items())
-        if name.startswith((prefix, "__"))
-        for number, partition in sorted(topic.partitions.items())
-    ]
-    with (
-        _consumer(bootstrap_servers, isolation="read_committed") as committed,
-        _consumer(bootstrap_servers) as everything,
-    ):
-        ends = [(_end(committed, place), _end(everything, place)) for place, _ in partitions]
-    return [
-        f"Cluster: nodes {sorted(found.brokers)}.",
-        *(
-            f"  {place.topic}-{place.partition}: leader {partition.leader}, in sync {partition.isrs} of {partition.replicas}, "
-            f"committed up to {end[0]} of {end[1]}"
-            for (place, partition), end in zip(partitions, ends, strict=True)
-            if partition.leader < 0 or len(partition.isrs) < len(partition.replicas) or end[0] != end[1]
-        ),
-    ]
-
-
-def _end(consumer: Consumer, place: TopicPartition) -> int | str:
-    try:
-        return watermarks(consumer, place, _ASK_SECONDS)[1]
-    except KafkaException as error:
-        return str(error.args[0].name())
 
 
 def longest_gap(outcomes: list[Outcome], partitions: int, since: float, until: float) -> float:
@@ -276,3 +150,63 @@ def longest_gap(outcomes: list[Outcome], partitions: int, since: float, until: f
                 longest = max(longest, outcome.at - before)
             newest[outcome.partition] = outcome.at
     return max(longest, *(until - at for at in newest.values()))
+
+
+Source = tuple[str, int, int]  # topic, partition and offset
+
+
+def outcome_of(message: Message, dead_letters: str) -> Outcome:
+    """A record of either topic of results, whatever is in it: one that is no result names no source."""
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None and offset is not None
+    key, value = bytes_of(message.key()), bytes_of(message.value())
+    digest = digest_of(value)
+    now, stored_at = time.monotonic(), message.timestamp()[1] / 1_000
+    if message.topic() == dead_letters:
+        source = _place_of(dict(headers_of(message)).get("marquee.source"))
+        return Outcome("dead letter", partition, offset, key, source, digest, at=now, stored_at=stored_at)
+    source, event_id, release, collection = _said(value)
+    return Outcome(
+        "recommendation",
+        partition,
+        offset,
+        key,
+        source,
+        digest,
+        event_id,
+        release,
+        collection,
+        at=now,
+        stored_at=stored_at,
+    )
+
+
+def bytes_of(text: str | bytes | None) -> bytes | None:
+    """What the client's types call text, and what is bytes."""
+    return text.encode() if isinstance(text, str) else text
+
+
+def digest_of(value: bytes | None) -> bytes | None:
+    """sha256 of a record's value, None where it has none."""
+    return None if value is None else hashlib.sha256(value).digest()
+
+
+def _said(value: bytes | None) -> tuple[Source | None, str | None, str | None, str | None]:
+    """What a recommendation says of itself: its source, event, release and collection; nothing where it is none."""
+    try:
+        said = json.loads(value or b"")
+        place = said["source"]
+        source = (str(place["topic"]), int(place["partition"]), int(place["offset"]))
+        return source, str(said["event_id"]), str(said["release"]), str(said["collection"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None, None, None, None
+
+
+def _place_of(header: str | bytes | None) -> Source | None:
+    """What a dead letter answers; None where it is none."""
+    try:
+        text = header.decode() if isinstance(header, bytes) else str(header)
+        topic, partition, offset = text.rsplit("-", 2)
+        return topic, int(partition), int(offset)
+    except ValueError:
+        return None

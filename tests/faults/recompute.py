@@ -16,7 +16,7 @@ import numpy.typing as npt
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from schemas.profile import ProfileEvent
-from tests.faults.reading import Place
+from tests.testbed.kafka import Partition
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 
@@ -37,7 +37,7 @@ class Sample:
 
 
 def samples(
-    bootstrap_servers: str, profiles: str, recommendations: str, ends: dict[Place, int], one_of: int
+    bootstrap_servers: str, profiles: str, recommendations: str, ends: dict[Partition, int], one_of: int
 ) -> list[Sample]:
     """One of `one_of` events, drawn by their key, that have a committed result before `ends`; each with its result."""
 
@@ -104,7 +104,7 @@ def _scores(release: Release, events: list[ProfileEvent]) -> npt.NDArray[np.floa
 
 
 def _committed(
-    bootstrap_servers: str, topic: str, ends: dict[Place, int], drawn: Callable[[bytes | None], bool]
+    bootstrap_servers: str, topic: str, ends: dict[Partition, int], drawn: Callable[[bytes | None], bool]
 ) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values of a topic's committed records before its ends, those that are drawn."""
     consumer = Consumer(

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tests.faults.budget import Budget
-from tests.faults.scenario import Result
+from tests.faults.scenario import Budget, Result
 from tests.faults.scenarios import SCENARIOS
 
 COLUMNS = (

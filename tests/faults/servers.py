@@ -1,17 +1,122 @@
-"""The suite's Kafka and Milvus: real ones, in a folder of their own."""
+"""A network for a cluster's nodes in which one can be cut off from everybody: a namespace for each, and a bridge between.
 
+The bridge is in a namespace of its own. In the machine's, its firewall would decide what the bridge lets through, and one
+with Docker lets nothing through (the policy of FORWARD is DROP, and `br_netfilter` has bridges ask it).
+"""
+
+import os
+import random
+import shutil
 import subprocess
-from contextlib import ExitStack
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ops.local.kafka import LocalKafka
+from ops.local.kafka_config import Node
 from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
 from ops.local.ports import HOST, kept_ports
+from ops.local.process import ChildProcess, LocalError
 from ops.local.up import MilvusKind
-from tests.faults.network import Network, NetworkedKafka
 from tests.testbed.aot_cache import ensure_aot_cache
+
+
+def network_obstacle() -> str | None:
+    """Why there can be no such network here; None where there can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "only root may make the network namespaces that it takes"
+    if shutil.which("ip") is None:
+        return "the command ip is not installed (Debian: apt-get install iproute2)"
+    return None
+
+
+class Network:
+    """Nodes 1 to `nodes` and this machine on one subnet of 198.18.0.0/15, the range kept for tests (RFC 2544)."""
+
+    def __init__(self, nodes: int) -> None:
+        self._ids = range(1, nodes + 1)
+        self._tag = f"mq{random.randrange(16**4):04x}"
+        self._subnet = f"198.{random.choice((18, 19))}.{random.randrange(256)}"
+
+    def host(self, node: int) -> str:
+        return f"{self._subnet}.{node + 1}"
+
+    def inside(self, node: int) -> list[str]:
+        """What to put before a command so that it runs at the node's place."""
+        return ["ip", "netns", "exec", self._namespace(node)]
+
+    def cut(self, node: int) -> None:
+        """Nothing comes through any more, in either direction, and nobody is told."""
+        _ip("-n", self._hub, "link", "set", _port(node), "down")
+
+    def join(self, node: int) -> None:
+        _ip("-n", self._hub, "link", "set", _port(node), "up")
+
+    def __enter__(self) -> Self:
+        """Raises LocalError where the kernel refuses."""
+        _ip("netns", "add", self._hub)
+        _ip("-n", self._hub, "link", "add", "bridge", "type", "bridge")
+        _ip("-n", self._hub, "link", "set", "bridge", "up")
+        _ip("link", "add", self._tag, "type", "veth", "peer", "name", "machine", "netns", self._hub)
+        _ip("-n", self._hub, "link", "set", "machine", "master", "bridge", "up")
+        _ip("address", "add", f"{self._subnet}.1/24", "dev", self._tag)
+        _ip("link", "set", self._tag, "up")
+        for node in self._ids:
+            space, port = self._namespace(node), _port(node)
+            _ip("netns", "add", space)
+            _ip("-n", self._hub, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", space)
+            _ip("-n", self._hub, "link", "set", port, "master", "bridge", "up")
+            _ip("-n", space, "address", "add", f"{self.host(node)}/24", "dev", "eth0")
+            _ip("-n", space, "link", "set", "eth0", "up")
+            _ip("-n", space, "link", "set", "lo", "up")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for space in [*map(self._namespace, self._ids), self._hub]:
+            with suppress(LocalError):  # it was not made any more
+                _ip("netns", "delete", space)
+        with suppress(LocalError):
+            # The kernel takes it with the hub, but in its own time, and its address would stay until then.
+            _ip("link", "delete", self._tag)
+
+    @property
+    def _hub(self) -> str:
+        return f"{self._tag}-hub"
+
+    def _namespace(self, node: int) -> str:
+        return f"{self._tag}-{node}"
+
+
+class NetworkedKafka(LocalKafka):
+    """A cluster each of whose nodes lives at its own place in a network."""
+
+    def __init__(self, directory: Path, network: Network, nodes: int, properties: Mapping[str, str]) -> None:
+        self._network = network
+        super().__init__(directory, nodes=nodes, properties=properties)
+        self.nodes = [replace(node, host=network.host(node.id)) for node in self.nodes]
+
+    def _process(self, node: Node) -> ChildProcess:
+        process = super()._process(node)
+        process.command = [*self._network.inside(node.id), *process.command]
+        return process
+
+
+def _port(node: int) -> str:
+    """The node's end at the bridge."""
+    return f"port{node}"
+
+
+def _ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LocalError(f"ip {' '.join(arguments)} failed: {done.stderr.strip()}")
+
 
 # Of a group of KIP-848 the session timeout is the broker's; its default is 45 s, with no less allowed.
 CONSUMER_SESSION_SECONDS = 8

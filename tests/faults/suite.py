@@ -11,11 +11,11 @@ from pathlib import Path
 
 from ops.local.java import KAFKA_VERSION
 from ops.local.up import MilvusKind
-from tests.faults.release import trained_store
 from tests.faults.report import commit
 from tests.faults.scenario import Result, Scale, Scenario
 from tests.faults.servers import Servers
 from tests.faults.trial import Trial, TrialError
+from tests.testbed.releases import trained_store
 
 log = logging.getLogger(__name__)
 

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import network
 from tests.faults.kept import EVENTS, assert_kept, is_not_run
 from tests.faults.scenario import Size
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.scenarios.nodes import cut_off
-from tests.faults.servers import Servers
+from tests.faults.servers import Servers, network_obstacle
 from tests.faults.suite import run_scenario
 from tests.faults.trial import Trial
 
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.timeout(1_200)
 
 def test_the_promise_holds_on_three_nodes(fusion_store: str, tmp_path: Path) -> None:
     """A leader killed, two killed at once, one stopped; and one cut off, where network namespaces can be had."""
-    separate = network.obstacle() is None
+    separate = network_obstacle() is None
 
     def run(trial: Trial) -> None:
         SCENARIOS["nodes"].run(trial)

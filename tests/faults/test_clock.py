@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.scenarios.clock import HOUR_SECONDS, obstacle, wrong_clock
+from tests.faults.scenarios.clock import HOUR_SECONDS, clock_obstacle, wrong_clock
 
 # Waits of Python's locks, of librdkafka's conditions and of the Milvus client's gRPC, each with a deadline of its own kind.
 WAITS = """
@@ -36,7 +36,7 @@ for wait in (lock, call, lambda: consumer.poll(0.3)):
 """
 
 
-@pytest.mark.skipif(bool(obstacle()), reason=str(obstacle()))
+@pytest.mark.skipif(bool(clock_obstacle()), reason=str(clock_obstacle()))
 @pytest.mark.parametrize("shift_s", [HOUR_SECONDS, -HOUR_SECONDS])
 def test_the_clock_is_wrong_and_every_wait_right(shift_s: int, tmp_path: Path) -> None:
     began = time.time()

@@ -3,9 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tests.faults.budget import Wait, may
 from tests.faults.report import BEYOND, Report, budget_of, published
-from tests.faults.scenario import Result
+from tests.faults.scenario import Result, Wait, may
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.suite import Suite
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults.kept import EVENTS, assert_kept
-from tests.faults.orders import POINTS, Order
+from tests.faults.saboteur import POINTS, Order
 from tests.faults.scenario import Result, Scenario, Size
 from tests.faults.scenarios import SCENARIOS
+from tests.faults.scenarios.group import Outcome, withhold
 from tests.faults.scenarios.poison import poisoned
-from tests.faults.scenarios.stalls import stop_at
-from tests.faults.scenarios.unknown_outcome import Outcome, withhold
+from tests.faults.scenarios.workers import stop_at
 from tests.faults.servers import Servers
 from tests.faults.suite import run_scenario
 from tests.faults.trial import Trial

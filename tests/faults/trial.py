@@ -16,26 +16,18 @@ from confluent_kafka import KafkaException
 
 from ops.local.ports import HOST
 from schemas.errors import MarqueeError
-from schemas.settings import Settings, load_settings
-from tests.faults import release
+from schemas.settings import load_settings
 from tests.faults.checker import Findings, Sent, Truth, check
 from tests.faults.load import Load
-from tests.faults.orders import Order
 from tests.faults.proxy import KafkaProxy, Proxy
-from tests.faults.reading import (
-    CommittedReader,
-    Stored,
-    cluster_state,
-    committed_offsets,
-    ends_of,
-    group_state,
-    longest_gap,
-    members_of,
-    stored,
-)
+from tests.faults.reading import CommittedReader, Stored, longest_gap, stored
+from tests.faults.saboteur import Order
 from tests.faults.scenario import Scenario, Size
 from tests.faults.servers import CONSUMER_SESSION_SECONDS, Servers
 from tests.faults.worker_process import WorkerProcess
+from tests.testbed.indexing import index_newest
+from tests.testbed.kafka import cluster_state, committed_offsets, ends_of, group_state, members_of
+from tests.testbed.processes import environment_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -87,7 +79,8 @@ class Trial:
             milvus={"uri": servers.milvus.uri},
         )
         self.variables = (
-            _environment(self.settings)
+            environment_of(self.settings)
+            | {"MARQUEE_WORKER__SESSION_TIMEOUT_MS": str(SESSION_SECONDS * 1_000)}
             | {_PROTOCOL: scenario.protocols[0]}
             | dict(scenario.variables)
             | dict(variables or {})
@@ -116,7 +109,7 @@ class Trial:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         ensure_topics(self.settings, _PATIENCE_SECONDS)
-        self._collections = release.index(self.settings, self.folder, _environment(self.settings))
+        self._collections = index_newest(self.settings, self.folder, environment_of(self.settings))
         self.reader.start()
         self.load.start()
 
@@ -449,15 +442,3 @@ class Trial:
 def _told_by(record: Sent | Stored) -> tuple[bytes | None, bytes | None]:
     """The key, and of a record without one its bytes, by which a copy of it is known."""
     return record.key, record.digest if record.key is None else None
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    """The variables that give a process these settings."""
-    return {
-        "MARQUEE_PREFIX": settings.prefix,
-        "MARQUEE_STORE": settings.store,
-        "MARQUEE_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
-        "MARQUEE_KAFKA__PARTITIONS": str(settings.kafka.partitions),
-        "MARQUEE_MILVUS__URI": settings.milvus.uri,
-        "MARQUEE_WORKER__SESSION_TIMEOUT_MS": str(SESSION_SECONDS * 1_000),
-    }

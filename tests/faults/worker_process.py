@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 
 from ops.local.ports import HOST, free_port
 from ops.local.process import ChildProcess
-from tests.faults.orders import STACKS_SIGNAL, Order, OrderFile
+from tests.faults.saboteur import STACKS_SIGNAL, Order, OrderFile
 
 _ANSWER_SECONDS = 2.0
 _STACKS_SECONDS = 1.0

@@ -8,8 +8,8 @@ from confluent_kafka import KafkaException, Message, Producer, TopicPartition
 
 from schemas import kafka
 from schemas.settings import Settings
-from tests.processes import wait_for
-from tests.retention import retention_takes
+from tests.testbed.kafka import retention_takes
+from tests.testbed.processes import wait_for
 from worker.kafka.topics import ensure_topics
 from worker.stream.ends import Answered, AnsweredReader
 

@@ -6,10 +6,9 @@ from ops.local.kafka import LocalKafka
 from ops.local.milvus import MilvusLite
 from tests.bench.contenders import MARQUEE
 from tests.bench.deployment import Servers, deploy
-from tests.bench.events import drafts
-from tests.bench.reference import Reference
-from tests.bench.release import bench_store
-from tests.bench.trial import Pace, measure
+from tests.bench.job import Reference
+from tests.bench.measurement import Pace, measure
+from tests.bench.workload import bench_store, drafts
 
 MOVIES = 300
 

@@ -19,8 +19,8 @@ from schemas.release import (
     worker_key,
 )
 from schemas.settings import Settings
-from tests.indexing import TIMEOUT, carry_out, collections, indexer, names, until, view_of, with_store
-from tests.processes import Process
+from tests.testbed.indexing import TIMEOUT, carry_out, collections, indexer, names, until, view_of, with_store
+from tests.testbed.processes import Process
 from worker.indexer.ownership import owner_of
 from worker.release.catalogue import Catalogue
 from worker.release.store import ReleaseStore

@@ -9,7 +9,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from schemas.settings import Settings, load_settings
-from tests.processes import Process, wait_for
+from tests.testbed.processes import Process, wait_for
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"

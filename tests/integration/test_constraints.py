@@ -13,9 +13,9 @@ from ops.local.milvus import LocalMilvus
 from producer.endings import Result
 from schemas.profile import ProfileEvent
 from schemas.settings import MilvusSettings, Settings
-from tests.activation import activate
 from tests.integration.test_worker import everything, publish
-from tests.processes import Process
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process
 from worker.release.release import Release
 from worker.release.store import ReleaseStore
 from worker.release.vectors import unit_length

@@ -12,9 +12,9 @@ from confluent_kafka import Consumer, TopicPartition
 from producer.endings import DeadLetter, Result
 from schemas import kafka
 from schemas.settings import Settings
-from tests.activation import activate
 from tests.integration.test_undecodable import endings_of, event, one_partition, publish_batch
-from tests.processes import Process, wait_for
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, wait_for
 from worker.stream.children import Rehearsal
 from worker.stream.crashes import ENDS, ends_of, mark_of
 

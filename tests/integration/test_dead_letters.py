@@ -13,9 +13,8 @@ from producer.reader import read_to_end
 from schemas import dead_letter, kafka
 from schemas.errors import FatalKafkaError
 from schemas.settings import Settings
-from tests.commands import marquee
 from tests.integration.stub_worker import StubWorker
-from tests.processes import environment_of
+from tests.testbed.processes import environment_of, marquee
 from worker.kafka.topics import ensure_topics
 
 TIMEOUT = 30.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.processes import wait_for
+from tests.testbed.processes import wait_for
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from producer.withdrawals import write_withdrawals
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
 from schemas.withdrawal import Withdrawal
-from tests.activation import activate
 from tests.integration.test_constraints import Catalogue, asking, assert_best
 from tests.integration.test_worker import everything, publish
-from tests.processes import Process
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process
 from worker.release.store import ReleaseStore
 
 EVENTS = 150

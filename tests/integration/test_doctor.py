@@ -16,8 +16,7 @@ from ops.deployment.servers import servers
 from schemas import kafka
 from schemas.names import Names
 from schemas.settings import Settings
-from tests.commands import marquee
-from tests.processes import wait_for
+from tests.testbed.processes import marquee, wait_for
 from worker.indexer.ownership import owner_of
 from worker.kafka.topics import ensure_topics
 from worker.retrieval.milvus import Milvus

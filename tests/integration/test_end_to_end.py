@@ -17,10 +17,9 @@ from schemas.errors import MarqueeError
 from schemas.recommendation import Recommendation
 from schemas.release import ACTIVE_KEY, ActiveRecord
 from schemas.settings import Settings
-from tests.activation import activate
-from tests.commands import marquee
 from tests.integration.stub_worker import StubWorker
-from tests.processes import Process, environment_of
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, environment_of, marquee
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus

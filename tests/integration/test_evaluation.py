@@ -9,9 +9,8 @@ import pytest
 from ops.data.movielens import load
 from ops.traffic.stream import stream
 from schemas.settings import Settings
-from tests.activation import activate
-from tests.commands import marquee
-from tests.processes import Process
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, marquee
 from worker.release.store import ReleaseStore
 
 ENOUGH_SECONDS = 120.0

@@ -10,8 +10,8 @@ from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[att
 from producer.endings import EndingReader
 from schemas import kafka as clients
 from schemas.settings import Settings
-from tests.activation import activate
-from tests.processes import Process, wait_for
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, wait_for
 from worker.kafka.topics import ensure_topics
 
 BEFORE, AFTER = 3, 5

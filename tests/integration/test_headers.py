@@ -10,11 +10,10 @@ from producer.endings import DeadLetter, EndingReader, Result
 from producer.reader import read_to_end
 from schemas.headers import headers_of
 from schemas.settings import Settings
-from tests.activation import activate
-from tests.commands import marquee
 from tests.faults.raw import Pairs, RawProducer
-from tests.faults.records import outcome_of
-from tests.processes import Process, wait_for
+from tests.faults.reading import outcome_of
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, marquee, wait_for
 from worker.stream.ends import AnsweredReader
 
 SECONDS = 60.0

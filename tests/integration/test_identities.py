@@ -8,9 +8,9 @@ import pytest
 
 from producer.endings import EndingReader, Result
 from schemas.settings import Settings
-from tests.activation import activate
 from tests.integration.test_worker import publish
-from tests.processes import Process, wait_for
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, wait_for
 from worker.kafka.reader import read_releases
 
 pytestmark = pytest.mark.timeout(300)

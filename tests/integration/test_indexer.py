@@ -12,8 +12,17 @@ from schemas import kafka as kafka_config
 from schemas.profile import ProfileEvent
 from schemas.release import ReleaseState
 from schemas.settings import Settings
-from tests.indexing import TIMEOUT, carry_out, collections, corrupt, indexer, names, view_of, with_store
-from tests.releases import write_untrained_release
+from tests.testbed.indexing import (
+    TIMEOUT,
+    carry_out,
+    collections,
+    corrupt,
+    indexer,
+    names,
+    view_of,
+    with_store,
+)
+from tests.testbed.releases import write_untrained_release
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
 from worker.retrieval.exact import ExactIndex

@@ -17,7 +17,7 @@ from producer.commands import send_command, wait_for_outcome
 from schemas import kafka as clients
 from schemas.release import ReleaseCommand
 from schemas.settings import Settings
-from tests.processes import Process, wait_for
+from tests.testbed.processes import Process, wait_for
 from worker.indexer.commands import Commands
 from worker.indexer.loop import Indexer
 from worker.indexer.state import StateWriter

@@ -8,9 +8,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from ops.deployment.overview import overview
 from schemas import kafka as clients
 from schemas.settings import Settings
-from tests.activation import activate
-from tests.processes import Process, wait_for
-from tests.retention import retention_takes
+from tests.testbed.indexing import activate
+from tests.testbed.kafka import retention_takes
+from tests.testbed.processes import Process, wait_for
 
 EMPTIED, REDRIVEN = 0, 2
 

@@ -11,11 +11,9 @@ from schemas import kafka as clients
 from schemas.manifest import MANIFEST_FORMAT
 from schemas.release import ACTIVE_KEY, ActiveRecord
 from schemas.settings import Settings
-from tests.activation import activate
-from tests.commands import marquee
-from tests.indexing import corrupt, with_store
 from tests.integration.test_worker import assert_each_once, everything, publish
-from tests.processes import Process, wait_for
+from tests.testbed.indexing import activate, corrupt, with_store
+from tests.testbed.processes import Process, marquee, wait_for
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus
 

@@ -8,8 +8,8 @@ from confluent_kafka import Producer
 
 from schemas import kafka
 from schemas.settings import Settings
-from tests.activation import activate
-from tests.processes import Process, wait_for
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, wait_for
 
 # What people send. Each is found again in a line that quotes it, whatever is around it.
 SECRETS = ("secret-event", "8675309042", "secretgender", "secret-nonsense", "secret-header", "4815162342")

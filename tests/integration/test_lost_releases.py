@@ -13,7 +13,7 @@ from producer.commands import send_command, wait_for_outcome
 from schemas import kafka as clients
 from schemas.release import ReleaseCommand
 from schemas.settings import Settings
-from tests.indexing import TIMEOUT, carry_out, corrupt, indexer, names, until, view_of, with_store
+from tests.testbed.indexing import TIMEOUT, carry_out, corrupt, indexer, names, until, view_of, with_store
 from worker.errors import StoreAwayError
 from worker.monitoring.http import Health
 from worker.release.store import ReleaseStore

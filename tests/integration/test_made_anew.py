@@ -11,9 +11,9 @@ from confluent_kafka.admin import AdminClient
 from producer.endings import EndingReader
 from schemas import kafka as clients
 from schemas.settings import Settings
-from tests.activation import activate
 from tests.integration.test_outcomes import People, counted
-from tests.processes import Process, wait_for
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, wait_for
 from worker.kafka.admin import topic_ids
 from worker.kafka.reader import read_releases
 from worker.kafka.topics import ensure_topics

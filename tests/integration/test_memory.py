@@ -9,8 +9,8 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from ops.reference.memory import COMPRESSION, bound
 from schemas import kafka as clients
 from schemas.settings import Settings
-from tests.activation import activate
-from tests.processes import Process, wait_for
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, wait_for
 from worker.events import MAX_EVENT_BYTES
 
 MEBIBYTE = 2**20

@@ -10,10 +10,10 @@ import pytest
 
 from producer.endings import DeadLetter, Result
 from schemas.settings import Settings
-from tests.activation import activate
 from tests.integration.test_worker import assert_each_once, everything, publish
-from tests.milvus_proxy import Fault, MilvusProxy, refusal
-from tests.processes import Process, wait_for
+from tests.testbed.indexing import activate
+from tests.testbed.milvus_proxy import Fault, MilvusProxy, refusal
+from tests.testbed.processes import Process, wait_for
 
 AWAY, REFUSED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED
 NO_COPY: Any = {"MARQUEE_WORKER__EXACT_MAX_MB": "0"}

@@ -15,7 +15,7 @@ from ops.local.ports import HOST
 from ops.local.process import ChildProcess
 from schemas.errors import SettingsError
 from schemas.settings import MilvusSettings
-from tests.processes import wait_for
+from tests.testbed.processes import wait_for
 from worker.errors import MilvusError
 from worker.retrieval.milvus import Milvus
 from worker.retrieval.milvus_client import connect

@@ -7,8 +7,7 @@ from producer.endings import EndingReader, Result
 from producer.profiles import publish_one
 from schemas.profile import Filter, ProfileEvent
 from schemas.settings import Settings
-from tests.commands import marquee
-from tests.processes import Process
+from tests.testbed.processes import Process, marquee
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
 

@@ -22,8 +22,7 @@ from schemas.feedback import ACTIONS, RankOutcomes
 from schemas.recommendation import Recommendation, RecommendedMovie, Source
 from schemas.release import ACTIVE_KEY, TRIAL_KEY, ActiveRecord, TrialRecord, now
 from schemas.settings import Settings
-from tests.commands import marquee
-from tests.processes import Process, wait_for
+from tests.testbed.processes import Process, marquee, wait_for
 from worker.kafka.topics import ensure_topics
 
 KILLS = int(os.environ.get("MARQUEE_TEST_KILLS", "8"))

@@ -20,7 +20,7 @@ from schemas import kafka
 from schemas.feedback import OutcomesRecord, UnreadableOutcomesError, outcomes_key
 from schemas.settings import Settings
 from tests.integration.test_outcomes import People, counted
-from tests.processes import Process, wait_for
+from tests.testbed.processes import Process, wait_for
 from worker.kafka.topics import ensure_topics
 from worker.outcomes.segments import UNKNOWN, Segments
 

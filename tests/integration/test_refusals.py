@@ -15,8 +15,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from producer.endings import DeadLetter, EndingReader, Result
 from schemas import kafka as clients
 from schemas.settings import Settings
-from tests.activation import activate
-from tests.processes import Process, wait_for
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, wait_for
 
 SECONDS = 60.0
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from schemas.errors import SettingsError
 from schemas.settings import Settings
-from tests.processes import Process
+from tests.testbed.processes import Process
 from worker.kafka.topics import ensure_topics
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics

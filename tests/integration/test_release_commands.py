@@ -14,9 +14,8 @@ import pytest
 from producer.commands import NoOutcomeError, send_command, wait_for_outcome
 from schemas.release import ReleaseCommand
 from schemas.settings import Settings
-from tests.commands import marquee
-from tests.indexing import TIMEOUT, corrupt, indexer, names, until, view_of, with_store
-from tests.processes import environment_of
+from tests.testbed.indexing import TIMEOUT, corrupt, indexer, names, until, view_of, with_store
+from tests.testbed.processes import environment_of, marquee
 from worker.retrieval.milvus import Milvus
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from schemas.settings import Settings
-from tests.indexing import TIMEOUT, carry_out, indexer, view_of
+from tests.testbed.indexing import TIMEOUT, carry_out, indexer, view_of
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
 from worker.serving.loader import ReleaseLoader, embed_catalogue

@@ -11,8 +11,8 @@ from ops.offline.replay import refuse_own
 from schemas import kafka as clients
 from schemas.errors import MarqueeError
 from schemas.settings import Settings
-from tests.commands import marquee
-from tests.retention import retention_takes
+from tests.testbed.kafka import retention_takes
+from tests.testbed.processes import marquee
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
 

@@ -37,11 +37,10 @@ from schemas.names import Names
 from schemas.recommendation import Recommendation
 from schemas.release import ReleaseCommand
 from schemas.settings import Settings, load_settings
-from tests.commands import marquee
 from tests.integration.kafka_acls import carry_out
 from tests.integration.secure_kafka import PASSWORD, SecureKafka, secure_kafka
 from tests.integration.test_refused_settings import run_stream
-from tests.processes import Process, wait_for
+from tests.testbed.processes import Process, marquee, wait_for
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
 

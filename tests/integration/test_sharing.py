@@ -9,8 +9,7 @@ from uuid import uuid4
 import pytest
 
 from schemas.settings import Settings
-from tests.activation import activate
-from tests.indexing import carry_out, indexer, names, until, view_of
+from tests.testbed.indexing import activate, carry_out, indexer, names, until, view_of
 from worker.errors import ForeignCollectionError
 from worker.indexer.ownership import Ownership, owner_of
 from worker.indexer.sweep import Sweep

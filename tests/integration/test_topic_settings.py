@@ -17,10 +17,9 @@ from schemas import kafka
 from schemas.errors import SettingsError
 from schemas.settings import Settings
 from schemas.topics import CLEANUP, MAX_BYTES, TIMESTAMPS
-from tests.commands import marquee
 from tests.integration.test_doctor import configure
 from tests.integration.test_topics import create, states
-from tests.processes import Process, wait_for
+from tests.testbed.processes import Process, marquee, wait_for
 from worker.errors import AbortedError
 from worker.indexer.membership import Membership
 from worker.kafka import topics as module

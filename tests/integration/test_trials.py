@@ -13,8 +13,7 @@ from producer.endings import EndingReader, Result
 from schemas import kafka as clients
 from schemas.recommendation import Recommendation
 from schemas.settings import Settings
-from tests.commands import marquee
-from tests.processes import Process, wait_for
+from tests.testbed.processes import Process, marquee, wait_for
 from worker.kafka.reader import read_releases
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore

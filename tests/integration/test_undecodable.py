@@ -12,9 +12,9 @@ from producer.endings import DeadLetter, Ending, EndingReader, Result
 from schemas import kafka
 from schemas.dead_letter import Reason
 from schemas.settings import Settings
-from tests.activation import activate
 from tests.integration.stub_worker import StubWorker
-from tests.processes import Process, wait_for
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, wait_for
 from worker.kafka.topics import ensure_topics
 from worker.stream import unreadable
 from worker.stream.unreadable import BatchReading

@@ -13,9 +13,9 @@ from confluent_kafka import Producer
 from schemas import kafka
 from schemas.release import ACTIVE_KEY, RECORD_FORMAT, ActiveRecord
 from schemas.settings import Settings
-from tests.activation import activate
 from tests.integration.test_worker import assert_each_once, everything, publish
-from tests.processes import Process, wait_for
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, wait_for
 
 pytestmark = pytest.mark.timeout(900)  # workers start six times, also on a busy machine
 ROOT = Path(__file__).parent.parent.parent

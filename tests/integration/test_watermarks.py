@@ -9,7 +9,7 @@ from schemas import kafka
 from schemas.errors import UnreachableError
 from schemas.kafka import watermarks
 from schemas.settings import Settings
-from tests.faults.reading import cluster_state
+from tests.testbed.kafka import cluster_state
 from worker.kafka import reader as module
 from worker.kafka.reader import CompactedReader
 

@@ -17,9 +17,8 @@ from schemas.profile import ProfileEvent
 from schemas.release import ACTIVE_KEY, ActiveRecord
 from schemas.settings import Settings
 from schemas.withdrawal import Withdrawal
-from tests.activation import activate
-from tests.commands import marquee
-from tests.processes import Process
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, marquee
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
 

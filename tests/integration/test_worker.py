@@ -25,9 +25,9 @@ from producer.endings import DeadLetter, Ending, EndingReader, Result
 from producer.reader import read_to_end
 from schemas import kafka as clients
 from schemas.settings import Settings
-from tests.activation import activate
-from tests.processes import Process, wait_for
-from tests.retention import retention_takes
+from tests.testbed.indexing import activate
+from tests.testbed.kafka import retention_takes
+from tests.testbed.processes import Process, wait_for
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer
 
-from tests.processes import wait_for
+from tests.testbed.processes import wait_for
 
 PROFILES, RECOMMENDATIONS = "marquee.profiles", "marquee.recommendations"
 

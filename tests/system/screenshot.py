@@ -19,9 +19,9 @@ from ops.traffic.population import profile_events
 from producer.profiles import encode
 from schemas import kafka as clients
 from schemas.settings import Settings, load_settings
-from tests.processes import Process
-from tests.releases import train_release
 from tests.system.browser import Browser
+from tests.testbed.processes import Process
+from tests.testbed.releases import train_release
 
 SECONDS = 180.0
 WIDTH, HEIGHT = 1160, 1180

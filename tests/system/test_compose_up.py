@@ -7,10 +7,10 @@ import uuid
 
 import pytest
 
-from tests.processes import wait_for
 from tests.system.deployment import Deployment
 from tests.system.engine import EngineError
 from tests.system.outside import answers, publish
+from tests.testbed.processes import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from schemas.settings import Settings
-from tests.activation import activate
-from tests.processes import Process, wait_for
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, wait_for
 
 pytestmark = pytest.mark.system
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.faults.network import Network
+from tests.faults.servers import Network
 
 pytestmark = pytest.mark.system
 

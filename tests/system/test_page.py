@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry
 from schemas import dead_letter, kafka
 from schemas.dead_letter import Reason
 from schemas.settings import HttpSettings, Settings
-from tests.activation import activate
-from tests.processes import Process
 from tests.system.browser import Browser
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process
 from tests.unit.events import PolledEvent
 from worker.events import Answer, Record
 from worker.monitoring.http import Health, HttpServer, serve

@@ -13,8 +13,8 @@ from confluent_kafka import Producer
 from ops.reference.dashboard import SWAPS
 from schemas import kafka
 from schemas.settings import Settings
-from tests.processes import Process, wait_for
 from tests.system.prometheus import RULES, Prometheus
+from tests.testbed.processes import Process, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 

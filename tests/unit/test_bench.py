@@ -14,22 +14,20 @@ import pytest
 from ops.local.process import ChildProcess
 from schemas.errors import MarqueeError
 from schemas.profile import ProfileEvent
-from tests.bench import growth, suite
+from tests.bench import suite
 from tests.bench.contenders import EXACT, EXACT_PEER, MARQUEE, PEERS, SEED, Contender
 from tests.bench.cores import cores_of
 from tests.bench.deployment import Deployment
-from tests.bench.events import drafts, endless
-from tests.bench.figures import BOUNDS, TARGETS, spreads
+from tests.bench.figures import BOUNDS, TARGETS, Point, Results, Round, rows, spreads
 from tests.bench.limits import Ceiling, Limits
 from tests.bench.live import due
+from tests.bench.measurement import Latency, Measured
+from tests.bench.plan import CURVES, QUICK, interleaved, steps_of
 from tests.bench.plots import write_plots
 from tests.bench.profile import costs
 from tests.bench.report import Report
-from tests.bench.results import Point, Results, Round
-from tests.bench.schedule import QUICK, interleaved
 from tests.bench.statistics import Spread, between, quantile_ms, ratios, steady_window
-from tests.bench.summary import rows
-from tests.bench.trial import Latency, Measured
+from tests.bench.workload import drafts, endless
 
 
 def test_a_rate_leaves_out_the_warming_up_and_the_end() -> None:
@@ -92,9 +90,9 @@ def test_events_are_profiles_with_ids_of_their_own() -> None:
     assert [key for key, _ in published] == [str(event.user_id).encode() for event in events]
 
 
-@pytest.mark.parametrize("curve", growth.CURVES)
+@pytest.mark.parametrize("curve", CURVES)
 def test_a_curve_goes_upwards(curve: str) -> None:
-    steps = list(growth.steps(curve))
+    steps = list(steps_of(curve))
 
     assert [step.x for step in steps] == sorted(step.x for step in steps)
     assert all(step.expected >= 100 for step in steps)
@@ -112,7 +110,7 @@ def test_a_profile_adds_up_lines_of_one_function() -> None:
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: str(peer.name))
 def test_peers_are_pinned_with_hashes(peer: object) -> None:
     name = getattr(peer, "name", "")
-    lock = (Path(growth.__file__).parent / "peers" / f"{name}.txt").read_text()
+    lock = (Path(suite.__file__).parent / "peers" / f"{name}.txt").read_text()
     requirements = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
 
     assert any(line.startswith(f"{name}==") for line in requirements)

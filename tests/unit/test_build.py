@@ -13,7 +13,7 @@ from schemas.errors import SettingsError
 from schemas.release import ReleaseCommand, ReleaseState
 from schemas.settings import Settings, load_settings
 from tests.memory_index import MemoryIndex, MemoryStore
-from tests.releases import write_untrained_release
+from tests.testbed.releases import write_untrained_release
 from tests.unit.jobs import OWNER, DirectJob
 from worker.errors import AbandonedError, StoreAwayError
 from worker.indexer.build import ReleaseBuilder, ScratchFolders

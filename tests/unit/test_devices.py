@@ -17,7 +17,7 @@ import numpy as np
 from ops.data.movielens import load
 from ops.training.devices import agreed, average_gradients, devices, rank
 from ops.training.train import Source, fit_sequence
-from tests.releases import small_sequence
+from tests.testbed.releases import small_sequence
 from worker.release.paddle_engine import paddle
 
 def train(data, out):

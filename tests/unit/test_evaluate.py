@@ -19,7 +19,7 @@ from ops.offline.release import OfflineRelease
 from schemas.manifest import Evaluation
 from schemas.profile import ProfileEvent
 from schemas.settings import load_settings
-from tests.releases import small_sequence
+from tests.testbed.releases import small_sequence
 from worker.indexer.checks import CheckError, compare_evaluations
 from worker.release.store import ReleaseStore
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.releases import train_release
+from tests.testbed.releases import train_release
 from worker.errors import ReleaseError, UnreadableReleaseError
 from worker.release.store import ReleaseStore
 
@@ -33,7 +33,7 @@ print(export_release(ReleaseStore(sys.argv[1]), sys.argv[2]).release)
 TRAIN = """
 import sys
 from pathlib import Path
-from tests.releases import train_release
+from tests.testbed.releases import train_release
 print(train_release(Path(sys.argv[1]), sys.argv[2], seed=1, epochs=1))
 """
 

@@ -15,7 +15,7 @@ from ops.training.next_movie import HEAD_WEIGHTS
 from ops.training.sequence import SequenceModel
 from ops.training.tastes import SITTINGS_APART, sittings_of
 from ops.training.train import train_sequence
-from tests.releases import small_sequence
+from tests.testbed.releases import small_sequence
 from worker.errors import UnreadableReleaseError
 from worker.release.catalogue import Catalogue
 from worker.release.features import Features, Vocabularies

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ops.offline.extend import SameMovieError, extend_release
 from schemas.release import ReleaseRecord, ReleaseState
 from schemas.releases import ReleasesView
-from tests.activation import keep_vectors
+from tests.testbed.indexing import keep_vectors
 from worker.indexer.build import known_vectors
 from worker.release.catalogue import Catalogue
 from worker.release.store import ReleaseStore

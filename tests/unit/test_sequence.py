@@ -9,7 +9,7 @@ import pytest
 from ops.data.movielens import MovieLens, load
 from ops.evaluation.holdout import hold_out
 from schemas.profile import ProfileEvent
-from tests.releases import small_sequence
+from tests.testbed.releases import small_sequence
 from worker.release.features import LENGTHS, RUN_MOVIES, Features, Vocabularies, embed_by_length
 from worker.release.release import Release
 from worker.release.store import ReleaseStore

@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from schemas.errors import SettingsError
 from schemas.manifest import MANIFEST_FILE
-from tests.activation import keep_vectors
+from tests.testbed.indexing import keep_vectors
 from worker.errors import ReleaseError, StoreAwayError, UnreadableReleaseError
 from worker.release.files import StoreFiles, parse_manifest
 from worker.release.store import ReleaseStore

@@ -7,8 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults.budget import may
-from tests.faults.scenario import Scenario, Size
+from tests.faults.scenario import Scenario, Size, may
 from tests.faults.scenarios.waits import ONE_CALL
 from tests.faults.trial import Trial
 
@@ -32,7 +31,7 @@ def wrong_clock(folder: Path, shift_s: int) -> dict[str, str]:
     return {"LD_PRELOAD": str(library), "CLOCK_SHIFT_S": str(shift_s)}
 
 
-def obstacle() -> str | None:
+def clock_obstacle() -> str | None:
     if sys.platform != "linux" or shutil.which("cc") is None:
         return "it takes Linux and a C compiler (Debian: apt-get install gcc libc6-dev)"
     with tempfile.TemporaryDirectory() as folder:
@@ -81,5 +80,5 @@ CLOCK = Scenario(
     small=Size(faults=2, events=3_000),
     full=Size(faults=2, events=100_000),
     budget=may(ONE_CALL * 2, why="Nothing stops: only calls to the brokers take their time."),
-    obstacle=obstacle,
+    obstacle=clock_obstacle,
 )

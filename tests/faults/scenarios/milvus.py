@@ -2,9 +2,8 @@
 
 import signal
 
-from tests.faults.budget import Wait, may
 from tests.faults.proxy import Proxy
-from tests.faults.scenario import Scenario, Size
+from tests.faults.scenario import Scenario, Size, Wait, may
 from tests.faults.scenarios.waits import ONE_CALL
 from tests.faults.trial import Trial
 

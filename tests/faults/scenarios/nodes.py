@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 
 from confluent_kafka.admin import AdminClient
 
-from tests.faults.budget import Wait, may
-from tests.faults.network import obstacle
-from tests.faults.scenario import Scenario, Size
+from tests.faults.scenario import Scenario, Size, Wait, may
 from tests.faults.scenarios.waits import BROKER_LOAD, SESSION, TAKE_OVER, WORKER_START
+from tests.faults.servers import network_obstacle
 from tests.faults.trial import Trial
 
 # While two of three are left, with `broker.session.timeout.ms` 1,500.
@@ -137,5 +136,5 @@ CUT_OFF = Scenario(
     nodes=3,
     separate=True,
     rate=200.0,
-    obstacle=obstacle,
+    obstacle=network_obstacle,
 )

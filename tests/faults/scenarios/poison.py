@@ -6,9 +6,8 @@ import time
 from collections import Counter
 from dataclasses import replace
 
-from tests.faults.budget import may
 from tests.faults.load import CODECS, Draft, Raw, sound_event
-from tests.faults.scenario import Scenario, Size
+from tests.faults.scenario import Scenario, Size, may
 from tests.faults.scenarios.waits import ONE_CALL
 from tests.faults.trial import Trial
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from producer.commands import send_command
 from schemas.release import Action, CommandOutcome, ReleaseCommand
 from schemas.releases import ReleasesView
-from tests.faults.budget import may
 from tests.faults.indexers import Indexers
 from tests.faults.latency import Span, latencies
-from tests.faults.reading import ends_of
 from tests.faults.recompute import differences, samples
-from tests.faults.scenario import Scenario, Size
+from tests.faults.scenario import Scenario, Size, may
 from tests.faults.scenarios.waits import SESSION, TAKE_OVER
 from tests.faults.trial import PARTITIONS, Trial, TrialError
+from tests.testbed.kafka import ends_of
 from worker.kafka.reader import ReleasesReader
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus import Milvus

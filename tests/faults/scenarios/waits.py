@@ -1,6 +1,6 @@
 """What a partition may have to wait for: the constants of the suite, its servers and the worker, with their names."""
 
-from tests.faults.budget import Wait
+from tests.faults.scenario import Wait
 from tests.faults.servers import CONSUMER_SESSION_SECONDS
 from tests.faults.trial import SESSION_SECONDS
 from worker.kafka.producer import CALL_SECONDS

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from producer.reader import Reader, read_to_end
 from producer.withdrawals import workers_behind, write_withdrawals
 from schemas.withdrawal import Withdrawal
-from tests.faults.budget import may
 from tests.faults.indexers import Indexers
 from tests.faults.load import Draft, sound_event
-from tests.faults.reading import Place, ends_of
-from tests.faults.scenario import Scenario, Size
+from tests.faults.scenario import Scenario, Size, may
 from tests.faults.scenarios.swap import Swaps, different_releases, own_collections
 from tests.faults.scenarios.waits import SESSION, TAKE_OVER
 from tests.faults.trial import PARTITIONS, Trial
+from tests.testbed.kafka import Partition, ends_of
 from worker.kafka.reader import ReleasesReader
 
 _MOVIES = 3  # withdrawn at a time: those that are recommended most
@@ -129,7 +128,7 @@ def _popular(trial: Trial) -> frozenset[int]:
 
 
 def _ends(trial: Trial, topic: str) -> dict[int, int]:
-    found: dict[Place, int] = ends_of(trial.servers.kafka.bootstrap_servers, [topic], PARTITIONS)
+    found: dict[Partition, int] = ends_of(trial.servers.kafka.bootstrap_servers, [topic], PARTITIONS)
     return {partition: offset for (_, partition), offset in found.items()}
 
 

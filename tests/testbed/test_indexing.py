@@ -1,4 +1,4 @@
-"""The suite's own indexer is watched: nobody waits for what a dead one will not say."""
+"""An indexer process that ended is not waited for."""
 
 import sys
 from pathlib import Path
@@ -10,10 +10,10 @@ from producer import commands
 from schemas.errors import MarqueeError
 from schemas.release import CommandOutcome, ReleaseCommand
 from schemas.settings import load_settings
-from tests.faults import release
+from tests.testbed import indexing
 
 
-def test_an_indexer_that_ended_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ended_indexer_fails_the_wait_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     indexer = ChildProcess(
         "indexer",
         [sys.executable, "-c", "print('no room'); raise SystemExit(3)"],
@@ -27,6 +27,6 @@ def test_an_indexer_that_ended_is_not_waited_for(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(commands, "wait_for_outcome", nothing)
 
     with pytest.raises(MarqueeError, match="ended with code 3") as raised:
-        release._outcome(load_settings(), ReleaseCommand(action="index", release="r"), indexer)
+        indexing._outcome(load_settings(), ReleaseCommand(action="index", release="r"), indexer)
 
     assert "no room" in str(raised.value)

@@ -1,21 +1,23 @@
 """One run of one contender: a backlog drained for its maximum, then events at steady rates for their latency."""
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 from confluent_kafka import KafkaError
 
 from ops.local.process import ChildProcess
 from schemas.errors import MarqueeError
 from tests.bench.contenders import Contender
 from tests.bench.deployment import Deployment, Offsets
-from tests.bench.events import Draft, endless
 from tests.bench.live import Answered, live
 from tests.bench.statistics import Seconds, Window, between, quantile_ms, steady_window
-from tests.bench.usage import Usage
+from tests.bench.workload import Draft, endless
 
 SLOW_RATE = 100.0  # events/s of the first latency
 SHARES = {"half": 0.5, "ninety": 0.9}  # of its own maximum, those of the others
@@ -233,3 +235,42 @@ def _latency(answered: Answered) -> Latency:
         answered.sent,
         answered.unanswered,
     )
+
+
+_EVERY_SECONDS = 0.1
+
+Sample = tuple[float, float]  # seconds since 1970, CPU seconds
+
+
+class Usage(threading.Thread):
+    """Samples some process trees, servers not among them, until it is stopped."""
+
+    def __init__(self, pids: Callable[[], list[int]]) -> None:
+        super().__init__(name="usage", daemon=True)
+        self._pids = pids
+        self._stopping = threading.Event()
+        self.cpu: list[Sample] = []
+        self.peak_bytes = 0
+
+    def run(self) -> None:
+        while not self._stopping.wait(_EVERY_SECONDS):
+            seconds, resident = 0.0, 0
+            for process in self._tree():
+                with suppress(psutil.Error), process.oneshot():
+                    times = process.cpu_times()
+                    seconds += times.user + times.system
+                    resident += process.memory_info().rss
+            self.cpu.append((time.time(), seconds))
+            self.peak_bytes = max(self.peak_bytes, resident)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        self.join()
+
+    def _tree(self) -> Iterator[psutil.Process]:
+        for pid in self._pids():
+            with suppress(psutil.Error):
+                process = psutil.Process(pid)
+                yield process
+                yield from process.children(recursive=True)

@@ -103,3 +103,18 @@ def write_untrained_release(folder: Path, movies: int, dimension: int) -> str:
     store.create()
     write_release(store, "sequence", network, vocabularies, catalogue, data, sizes)
     return str(folder)
+
+
+def trained_store(directory: Path, seed: int) -> str:
+    """A store with one small fusion release, made where `directory` holds none yet."""
+    from ops.data.generate import Sizes, generate
+    from ops.data.movielens import load
+    from ops.training.hyperparameters import Hyperparameters
+    from ops.training.train import train_fusion
+    from worker.release.store import ReleaseStore
+
+    store = ReleaseStore(str(directory / "store"))
+    if not store.names():
+        generate(directory / "data", seed=seed, sizes=Sizes(users=300, movies=400, ratings=20_000))
+        train_fusion(load(directory / "data"), store, Hyperparameters(epochs=2, batch=1_024, seed=seed))
+    return str(directory / "store")

@@ -1,4 +1,4 @@
-"""The seed's way: `python -m tests.bench.seed RELEASE COLLECTION GROUP MODE`, one embedding and one search a person."""
+"""The seed's way: `python -m tests.bench.peers.seed RELEASE COLLECTION GROUP MODE`, one embedding and one search a person."""
 
 import sys
 

@@ -1,20 +1,91 @@
-"""Commits and aborts whose outcome the worker cannot know: the broker's answer is withheld until the call times out."""
+"""Workers join and leave, under both of Kafka's group protocols."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tests.faults.budget import may
-from tests.faults.orders import Order
 from tests.faults.proxy import END_TXN, INIT_PRODUCER_ID, KafkaProxy
-from tests.faults.scenario import Scenario, Size
+from tests.faults.saboteur import Order
+from tests.faults.scenario import BOTH, Scenario, Size, Wait, may
 from tests.faults.scenarios.waits import (
     ONE_CALL,
     PRODUCER_START,
     SESSION,
     TAKE_OVER,
 )
-from tests.faults.trial import Trial
+from tests.faults.trial import Trial, TrialError
 from tests.faults.worker_process import WorkerProcess
+from worker.kafka.admin import TOLD_SECONDS
+from worker.stream.loop import REVOKE_SECONDS
+
+_LEAVE_SECONDS = 90.0
+REVOKE = Wait(REVOKE_SECONDS, "for a worker to finish what it has polled of partitions that are revoked")
+
+
+def join_and_leave(trial: Trial) -> None:
+    """Joins and leaves in turn, at random distances, and each leave with exit code 0."""
+    for numbers in trial.by_protocol():
+        for number in numbers:
+            trial.wait(trial.chance.uniform(0.5, 3.0))
+            if number % 2:
+                leave(trial)
+            else:
+                newcomer = trial.add_worker()
+                trial.until("the newcomer's work", lambda newcomer=newcomer: newcomer.at_work)  # type: ignore[misc]
+            trial.injected["leave" if number % 2 else "join"] += 1
+
+
+def leave(trial: Trial) -> None:
+    """SIGTERM to one of those at work, and wait for its end."""
+    leaver = trial.somebody_at_work()
+    leaver.dismiss()
+    trial.until("the leaver's end", lambda: not leaver.child.running, _LEAVE_SECONDS)
+    if leaver.child.returncode != 0:
+        raise TrialError(f"{leaver.name} left with code {leaver.child.returncode}.{leaver.child.log_tail()}")
+
+
+REBALANCES = Scenario(
+    "rebalances",
+    "workers join and leave, with the classic cooperative protocol and with KIP-848",
+    join_and_leave,
+    small=Size(faults=4, events=3_000),
+    full=Size(faults=100, events=100_000),
+    budget=may(REVOKE, TAKE_OVER),
+    rate=200.0,
+    protocols=BOTH,
+    workers=2,
+)
+
+
+def lose_assignments(trial: Trial) -> None:
+    """Each time one joins, has to wait for somebody who knows nothing of it, and works soon; then somebody leaves."""
+    proxy = trial.kafka_proxy
+    trial.start_workers(trial.scenario.workers)
+    for _ in range(trial.size.faults):
+        proxy.lose_assignment()
+        newcomer = trial.add_worker()
+        trial.until("the loss of an answer", lambda: proxy.has_lost_assignment)
+        trial.injected["assignment lost"] += 1
+        trial.until("the newcomer's work", lambda newcomer=newcomer: newcomer.at_work)  # type: ignore[misc]
+        trial.progress()
+        leave(trial)
+
+
+LOST_ASSIGNMENT = Scenario(
+    "lost-assignment",
+    "a worker joins, and the coordinator's word to another that it make room is lost (KIP-848)",
+    lose_assignments,
+    small=Size(faults=1, events=3_000),
+    full=Size(faults=20, events=50_000),
+    budget=may(
+        Wait(3.0, "timeout of the heartbeat whose answer was lost (socket.timeout.ms)"),
+        Wait(TOLD_SECONDS, "before a worker whose partitions differ from the group's joins anew"),
+        REVOKE,
+        TAKE_OVER,
+    ),
+    protocols=("consumer",),
+    workers=1,
+    rate=200.0,
+)
 
 
 class Outcome(NamedTuple):

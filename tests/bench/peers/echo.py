@@ -1,4 +1,4 @@
-"""Kafka's limit: `python -m tests.bench.echo SAMPLE GROUP EVENTS`, transactions of EVENTS with nothing in between.
+"""Kafka's limit: `python -m tests.bench.peers.echo SAMPLE GROUP EVENTS`, transactions of EVENTS with nothing in between.
 
 Each event is answered with the next line of the file SAMPLE: results that are as long as the real ones, made before.
 """

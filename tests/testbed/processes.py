@@ -118,3 +118,20 @@ class Process:
         """Value of a sample by its name and labels as /metrics prints them; 0 where there is none."""
         lines = self.get("/metrics")[1].splitlines()
         return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{sample} ")), 0.0)
+
+
+def marquee(
+    settings: Settings, *arguments: str, text: str | None = None, seconds: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with a test's settings, `text` on its standard input; no traceback is ever right."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ops", *arguments],
+        env=environment_of(settings),
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
