@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from schemas.connection_settings import LONGEST_S, Group
+from schemas.recommendation import Retrieval
 
 _ID = r"^[0-9A-Za-z_.-]{1,100}$"
 
@@ -22,7 +23,7 @@ class WorkerSettings(Group):
         None,
         description="Deprecated: every result is published exactly once. The next version refuses this setting.",
     )
-    retrieval: Literal["milvus", "exact"] = Field(
+    retrieval: Retrieval = Field(
         "milvus", description="Index to search: Milvus, or the worker's own copy of the vectors."
     )
     batch_events: int = Field(

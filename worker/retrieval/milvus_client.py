@@ -35,6 +35,7 @@ _CHANNEL = {
     # into a dead connection still ends it after 5 s (TCP_USER_TIMEOUT, which follows the keepalive's timeout).
     "grpc.keepalive_permit_without_calls": False,
 }
+_LEAST_SECONDS = 0.05  # of a call whose time is spent: gRPC refuses none
 _READ_NEWEST = 1  # a guarantee timestamp of 1 waits for nothing: a collection never changes once it is loaded
 _SCHEMA = {"fields": [{"name": "vector", "type": DataType.FLOAT_VECTOR}]}  # the type of a query's bytes
 
@@ -63,6 +64,10 @@ class Connection:
             return self._client
         finally:
             self._connecting.release()
+
+    def left(self, began: float) -> float:
+        """Seconds that a call has left, which began at a moment of the monotonic clock."""
+        return max(_LEAST_SECONDS, began + self.timeout - time.monotonic())
 
     def close(self) -> None:
         """Close the connection; the next call would open a new one."""
@@ -123,16 +128,13 @@ class MilvusIndex:
         began, connection = time.monotonic(), self._connection
         try:
             client = connection.client()
-            response = client._get_connection()._stub.Search(
-                request, timeout=connection.timeout, metadata=connection.metadata
-            )
-            if (
-                response.status.code == NOT_LOADED
-            ):  # Lite must be told to load after a restart; Standalone takes its time
-                client.load_collection(self._collection, timeout=connection.timeout, _async=True)
-                response = client._get_connection()._stub.Search(
-                    request, timeout=connection.timeout, metadata=connection.metadata
-                )
+            stub = client._get_connection()._stub
+            # One deadline for connecting, searching, loading and searching again.
+            response = stub.Search(request, timeout=connection.left(began), metadata=connection.metadata)
+            if response.status.code == NOT_LOADED:
+                # After a restart Lite must be told to load, and Standalone takes its time.
+                client.load_collection(self._collection, timeout=connection.left(began), _async=True)
+                response = stub.Search(request, timeout=connection.left(began), metadata=connection.metadata)
             if response.status.code or response.status.error_code:
                 raise MilvusException.from_status(response.status)
         except (MilvusException, grpc.RpcError, ValueError) as error:
