@@ -19,8 +19,7 @@ from schemas.release import ReleaseCommand
 from schemas.settings import Settings
 from tests.testbed.processes import Process, wait_for
 from worker.indexer.commands import Commands
-from worker.indexer.loop import Indexer
-from worker.indexer.state import StateWriter
+from worker.indexer.loop import Indexer, StateWriter
 from worker.kafka.reader import read_releases
 from worker.kafka.topics import ensure_topics
 from worker.monitoring.http import Health
@@ -203,7 +202,7 @@ def test_what_a_zombie_writes_is_fenced_and_its_half_built_collection_goes(
             before = read_releases(settings, TIMEOUT)
 
             zombie.child.send_signal(signal.SIGCONT)
-            wait_for("its finding out", lambda: "beginning again from what Kafka holds" in zombie.output)
+            wait_for("its finding out", lambda: "rejoining the group" in zombie.output)
             wait_for("its standing by", lambda: "this indexer stands by" in zombie.output)
             after = read_releases(settings, TIMEOUT)
             assert (after.releases, after.active) == (before.releases, before.active)

@@ -24,7 +24,7 @@ Neighbours = list[Settings]
 @pytest.fixture
 def neighbours(settings: Settings, two_releases: Path, monkeypatch: pytest.MonkeyPatch) -> Neighbours:
     """`shop.` and `shop-`, whose indexers clean up twice a second. Kafka itself keeps `shop_` apart from `shop.`."""
-    monkeypatch.setattr("worker.indexer.term._SWEEP_SECONDS", 0.5)
+    monkeypatch.setattr("worker.indexer.loop._SWEEP_SECONDS", 0.5)
     shutil.copytree(two_releases, settings.store)
     word = f"shop{uuid4().hex[:6]}"
     shops = [settings.model_copy(update={"prefix": f"{word}{mark}"}) for mark in ".-"]

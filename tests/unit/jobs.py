@@ -1,8 +1,7 @@
 """Jobs whose records stay in memory, so that commands and builds run without servers."""
 
 from schemas.releases import ReleasesView
-from worker.indexer.job import Job
-from worker.indexer.state import Records
+from worker.indexer.job import Job, Records
 from worker.monitoring.http import Health
 
 OWNER = "cluster|marquee."

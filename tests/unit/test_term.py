@@ -5,7 +5,7 @@ from typing import cast
 from confluent_kafka import Message
 
 from tests.unit.events import PolledEvent
-from worker.indexer.term import parse_command
+from worker.indexer.loop import parse_command
 
 
 def record(value: bytes, offset: int = 7) -> Message:

@@ -4,19 +4,21 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from pydantic import BaseModel
+
 from schemas.releases import ReleasesView
 from worker.errors import AbandonedError, MilvusError, StoreAwayError
-from worker.indexer.state import Records
 from worker.monitoring.http import Health
 from worker.monitoring.threads import start_vital
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Records = Mapping[str, BaseModel | None]  # by key; None is a tombstone
 
 _CHECK_SECONDS = 0.1  # how often a waiting job checks whether it is cancelled
 _FIRST_BACKOFF_SECONDS = 0.2
