@@ -86,7 +86,7 @@ def test_an_outcomes_worker_counts_a_topic_that_was_made_anew_from_its_beginning
         wait_for("the counts", lambda: counted(settings) == people.right)
         time.sleep(2)
         assert counted(settings) == people.right
-        assert "was made anew" in worker.output
+        assert "was recreated" in worker.output
 
 
 NOW_MS = int(time.time() * 1_000)

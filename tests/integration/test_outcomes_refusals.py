@@ -77,7 +77,7 @@ def test_feedback_that_dead_letters_refuses_goes_without_its_value(
 
         assert sorted((letter.value or b"") for letter in letters) == [b"", SMALL, SMALL]
         assert worker.readiness()["problems"] == {}
-        assert worker.output.count("beginning again") == 0
+        assert worker.output.count("rejoining the group") == 0
 
 
 def test_feedback_that_nothing_takes_waits_for_its_topic(settings: Settings, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_record_that_cannot_be_read_stops_the_counting_until_it_is_mended(
 
         send(settings, topic, (key, OutcomesRecord(**written).model_dump_json().encode()), partition=0)
         wait_for("the counts", lambda: counted(settings) == people.right)
-        assert worker.output.count("record of another's key") == 1
+        assert worker.output.count("record with a foreign key") == 1
 
 
 def test_results_at_offsets_that_no_event_has_keep_nobody_waiting(
@@ -156,5 +156,5 @@ def test_a_forged_result_keeps_no_counts_back(settings: Settings, tmp_path: Path
             "the counts",
             lambda: counted(settings)["rank"] == people.right["rank"],
         )
-        assert worker.output.count("answers an event at no offset") == 2
-        assert "beginning again" not in worker.output
+        assert worker.output.count("a result of an event at no offset") == 2
+        assert "rejoining the group" not in worker.output

@@ -50,8 +50,8 @@ def take(join: Join, step: Step, *, new: bool = True) -> None:
 def counted(join: Join) -> Counter[tuple[int, str]]:
     """How often each rank was what."""
     found: Counter[tuple[int, str]] = Counter()
-    for ranks in join.records.values():
-        for number, rank in enumerate(ranks, 1):
+    for record in join.records():
+        for number, rank in enumerate(record.ranks, 1):
             for what, count in rank:
                 found[number, what] += count
     return +found
@@ -83,8 +83,8 @@ def test_each_pair_counts_once(answered: list[Answered], did: list[Did], chance:
         take(join, step)
     # A successor has what was counted, and reads the rest of the day again in another order.
     successor = Join(remember=100)
-    for key in join.records:
-        successor.restore(join.record(key))
+    for record in join.records():
+        successor.restore(record)
     again = steps[:kill]
     chance.shuffle(again)
     for step in again:
@@ -102,7 +102,7 @@ def test_what_is_remembered_is_bounded() -> None:
         take(join, Did(f"nobody{number}", 1, "clicked", number))
 
     assert len(join) == 10
-    assert join.counts.unmatched == 990
+    assert join.committed(0).unmatched == 990
     take(join, Did("e0", 1, "clicked", 1_000))
     take(join, Did("e999", 1, "clicked", 1_000))
     assert counted(join)[1, "clicked"] == 1
@@ -112,9 +112,9 @@ def test_a_day_later_nothing_is_kept() -> None:
     join = Join(remember=10)
     take(join, Answered("e", (1,), MINUTE))
     take(join, Did("later", 1, "clicked", MINUTE))
-    join.committed(3 * WINDOW_MS)
+    counts = join.committed(3 * WINDOW_MS)
 
-    assert (len(join), join.records, join.counts.unmatched) == (0, {}, 1)
+    assert (len(join), list(join.records()), counts.unmatched) == (0, [], 1)
 
 
 def test_of_two_with_one_id_feedback_is_about_the_first() -> None:

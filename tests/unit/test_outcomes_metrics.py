@@ -37,8 +37,8 @@ def test_rates_are_exported_by_release_and_rank_for_a_day(registry: CollectorReg
             join.feedback(event, movie, "shown", HOUR_MS, new=True)
         if number < 4:
             join.feedback(event, 1, "clicked", HOUR_MS, new=True)
-    metrics.committed(0, asdict(join.counts), len(join))
-    metrics.show(map(join.record, join.records))
+    metrics.committed(0, asdict(join.committed(0)), len(join))
+    metrics.show(join.records())
 
     assert rate(registry, "old", "1") == tuple(wilson(4, 10))
     assert rate(registry, "old", "2") == tuple(wilson(0, 10))
@@ -49,9 +49,8 @@ def test_rates_are_exported_by_release_and_rank_for_a_day(registry: CollectorReg
 
     # When another release has answered, and a day is over
     join.recommendation("later", "new", "F 25-34", [1], 2 * WINDOW_MS, new=True)
-    join.committed(3 * WINDOW_MS)
-    metrics.committed(0, asdict(join.counts), len(join))
-    metrics.show(map(join.record, join.records))
+    metrics.committed(0, asdict(join.committed(3 * WINDOW_MS)), len(join))
+    metrics.show(join.records())
 
     # Then the series of the first are gone
     assert rate(registry, "old", "all") == (None, None, None)

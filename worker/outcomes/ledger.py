@@ -1,4 +1,4 @@
-"""What was counted and how far was read, on Kafka: read back whole, written in one transaction."""
+"""The ledger: counts and positions in the topic `outcomes`, read whole, and written in one transaction."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -27,10 +27,11 @@ log = logging.getLogger(__name__)
 _READ_SECONDS = 30.0
 _TRANSACTION_MS = 30_000
 _BY_KEY = -1  # feedback may have other partitions than dead letters
+_POSITIONS, _PREFIX = POSITIONS_KEY.encode(), OUTCOMES_KEY_PREFIX.encode()
 
 
 class RefusedLetterError(RefusedError):
-    """A dead letter was refused for what it is, and nothing is committed; `number` says which of those that were handed over."""
+    """The dead letter with this number was refused, and nothing is committed."""
 
     def __init__(self, refused: RefusedError, number: int) -> None:
         super().__init__(str(refused), refused.remedy)
@@ -38,34 +39,45 @@ class RefusedLetterError(RefusedError):
 
 
 class Ledger:
-    """The topic `outcomes`, and the one transactional id that may write to it."""
+    """Holds the one transactional id that writes to `outcomes`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._topic = settings.names.outcomes
         self._warned = False
+        transactional_id = settings.names.outcomes_transactional_id
         self._producer = TransactionalProducer(
-            kafka.transactional_producer(
-                settings.kafka, settings.names.outcomes_transactional_id, _TRANSACTION_MS
-            )
+            kafka.transactional_producer(settings.kafka, transactional_id, _TRANSACTION_MS)
         )
         self.start, self.close = self._producer.start, self._producer.discard
 
     def read(self) -> tuple[OutcomesPositions | None, list[OutcomesRecord]]:
-        """How far was read, None where nobody has ever; and all that was counted.
+        """The committed positions, None before the first commit, and the committed counts.
 
         Raises:
-            UnreachableError: Kafka does not answer; to be repeated.
-            UnreadableOutcomesError: a record is malformed or newer, so that what was counted is not known.
+            UnreachableError: Kafka does not answer; call again.
+            UnreadableOutcomesError: a record is malformed or of a newer format, so that the counts are unknown.
         """
-        found = _Found(self._topic, warn=not self._warned)
-        self._warned = True
-        reader: CompactedReader[None] = CompactedReader(self._settings, self._topic, "outcomes", found.apply)
+        newest: dict[bytes, bytes] = {}
+
+        def apply(key: bytes | None, value: bytes | None) -> None:
+            if key is None or not (key == _POSITIONS or key.startswith(_PREFIX)):
+                self._warn_once(key)
+                return
+            newest.pop(key, None)
+            if value:
+                newest[key] = value
+
+        reader: CompactedReader[None] = CompactedReader(self._settings, self._topic, "outcomes", apply)
         try:
             reader.read_to_end(_READ_SECONDS, settled=True)
         finally:
             reader.close()
-        return found.positions(), found.records()
+        positions = newest.pop(_POSITIONS, None)
+        return (
+            read_positions(self._topic, _POSITIONS, positions) if positions else None,
+            [read_outcomes(self._topic, key, value) for key, value in newest.items()],
+        )
 
     def write(
         self,
@@ -75,75 +87,49 @@ class Ledger:
         *,
         apart: bool = False,
     ) -> None:
-        """Commit what was counted, what could not be read, and how far was read: all of it or nothing.
+        """Commit counts, dead letters and positions, or nothing.
 
-        `apart` has each letter delivered before the next: a broker refuses a whole batch, and this finds the one at fault.
+        With `apart` each letter is delivered before the next is produced: a broker refuses a whole batch, and this identifies
+        the refused letter.
 
         Raises:
-            RefusedLetterError: with `apart`, of a letter; nothing was committed, and the ledger can be written again.
-            RefusedError: in the same way, of any record.
-            AbortedError: nothing was committed, or the outcome is unknown: begin again from `read`, with another ledger.
+            RefusedLetterError: a letter was refused, and nothing is committed; write again.
+            RefusedError: a record was refused, and nothing is committed; write again.
+            AbortedError: nothing was committed, or the outcome is unknown; read again.
             SettingsError, FatalKafkaError: as `raise_if_final`.
         """
         try:
             with self._producer.transaction() as transaction:
-                transaction.produce(self._counted(records, positions))
-                self._produce_letters(transaction, letters, apart)
+                transaction.produce(self._records(records, positions))
+                _produce_letters(transaction, letters, apart)
         except RefusedError:
-            # Before anything else: a successor that took the id meanwhile must fence this process.
+            # At once: a successor that took the id meanwhile must fence this process.
             self.start()
             raise
 
-    def _counted(self, records: Iterable[OutcomesRecord], positions: OutcomesPositions) -> Iterable[Record]:
+    def _records(self, records: Iterable[OutcomesRecord], positions: OutcomesPositions) -> Iterable[Record]:
         for record in records:
             yield self._record(outcomes_key(record.since, record.release, record.segment), record)
         yield self._record(POSITIONS_KEY, positions)
 
-    def _produce_letters(self, transaction: Transaction, letters: Sequence[Record], apart: bool) -> None:
-        if apart:
-            transaction.flush()
-        for number, letter in enumerate(letters):
-            try:
-                transaction.produce([replace(letter, partition=_BY_KEY)])
-                if apart:
-                    transaction.flush()
-            except RefusedError as refused:
-                raise RefusedLetterError(refused, number) from None
-
     def _record(self, key: str, record: BaseModel) -> Record:
         return Record(self._topic, 0, key.encode(), record.model_dump_json().encode(), [])
 
+    def _warn_once(self, key: bytes | None) -> None:
+        if not self._warned:
+            log.warning(
+                "%s has a record with a foreign key %r: ignored, as are all like it", self._topic, key
+            )
+        self._warned = True
 
-class _Found:
-    """The newest record of each key of ours; keys of others are ignored."""
 
-    def __init__(self, topic: str, *, warn: bool) -> None:
-        self._topic, self._warn = topic, warn
-        self._newest: dict[bytes, bytes] = {}
-
-    def apply(self, key: bytes | None, value: bytes | None) -> None:
-        if key is None or not (key == POSITIONS_KEY.encode() or key.startswith(OUTCOMES_KEY_PREFIX.encode())):
-            if self._warn:
-                log.warning(
-                    "%s has a record of another's key %r: ignored, as are all like it", self._topic, key
-                )
-            self._warn = False
-            return
-        self._newest.pop(key, None)
-        if value:
-            self._newest[key] = value
-
-    def positions(self) -> OutcomesPositions | None:
-        """Raises UnreadableOutcomesError."""
-        key = POSITIONS_KEY.encode()
-        value = self._newest.get(key)
-        return None if value is None else read_positions(self._topic, key, value)
-
-    def records(self) -> list[OutcomesRecord]:
-        """Raises UnreadableOutcomesError."""
-        prefix = OUTCOMES_KEY_PREFIX.encode()
-        return [
-            read_outcomes(self._topic, key, value)
-            for key, value in self._newest.items()
-            if key.startswith(prefix)
-        ]
+def _produce_letters(transaction: Transaction, letters: Sequence[Record], apart: bool) -> None:
+    if apart:
+        transaction.flush()
+    for number, letter in enumerate(letters):
+        try:
+            transaction.produce([replace(letter, partition=_BY_KEY)])
+            if apart:
+                transaction.flush()
+        except RefusedError as refused:
+            raise RefusedLetterError(refused, number) from None

@@ -1,8 +1,8 @@
-"""The outcomes worker: joins recommendations with feedback, and counts each pair once, whoever dies meanwhile.
+"""The outcomes worker: joins results with feedback, and counts each pair once, whichever process dies meanwhile.
 
-One works and others stand by: who has the one partition of `outcomes` works. It takes the transactional id, which fences a
-predecessor; reads what was counted, and how far; reads the last day again, counting nothing; and goes on. What it counts and
-how far it has read go into one transaction.
+One leader works and the others stand by. The leader takes the transactional id, which fences its predecessor, reads the
+committed counts and positions, reads the last day again without counting, and continues. One transaction commits its counts and
+positions.
 """
 
 import logging
@@ -21,7 +21,7 @@ from worker.kafka.leader import Election
 from worker.kafka.topics import TopicWatch
 from worker.monitoring.http import Health
 from worker.monitoring.outcomes_metrics import OutcomesMetrics
-from worker.outcomes.join import Counts, Join
+from worker.outcomes.join import Join
 from worker.outcomes.joining import Joining
 from worker.outcomes.ledger import Ledger, RefusedLetterError
 from worker.process import Stopping
@@ -29,14 +29,14 @@ from worker.process import Stopping
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1
-_COMMIT_SECONDS = 1.0  # what is counted is seen this much later at most
-_PAUSE_SECONDS = 1.0  # before a new term
-_LOOK_SECONDS = 30.0  # for partitions that were added
-_AGAIN_SECONDS = 3.0  # before something is tried again that a person has to mend
+_COMMIT_SECONDS = 1.0
+_REJOIN_SECONDS = 1.0  # between two memberships of the group
+_TOPICS_SECONDS = 30.0  # between two checks of the topics
+_RETRY_SECONDS = 3.0  # between two attempts at a step that an operator has to unblock
 
 
 class Outcomes:
-    """Runs one term after another: a term begins from what Kafka holds, and ends with whatever undoes it."""
+    """Joins the group of outcomes workers again and again; each time it continues from what Kafka holds."""
 
     def __init__(
         self, settings: Settings, health: Health, metrics: OutcomesMetrics, stopping: Stopping
@@ -47,33 +47,34 @@ class Outcomes:
         self._stopping = stopping
 
     def run(self) -> None:
-        """Work until `stopping` is set; what was not committed by then is read again by the next.
+        """Work until `stopping` is set; the next leader reads the records that were not committed by then.
 
         Raises:
-            SettingsError: a wrong setting, or Kafka refuses who we are.
-            FatalKafkaError: Kafka ended this process for good (fenced by a successor, for one); a new one can go on.
+            SettingsError: a wrong setting, or Kafka refuses this client.
+            FatalKafkaError: Kafka ended this process for good (a successor fenced it, for one); a new one can go on.
         """
         with TopicWatch(self._settings, "outcomes", self._health) as topics:
             topics.wait(self._stopping.wait)
-            self._run_terms()
+            while not self._stopping.is_set():
+                try:
+                    self._join_group()
+                except (AbortedError, UnreachableError, KafkaException) as error:
+                    if isinstance(error, KafkaException):
+                        raise_if_final(error.args[0])
+                    self._health.set("kafka", str(error))
+                    log.warning("rejoining the group: %s", error)
+                    self._stopping.wait(_REJOIN_SECONDS)
 
-    def _run_terms(self) -> None:
-        while not self._stopping.is_set():
-            term = _Term(self._settings, self._health, self._metrics, self._stopping)
-            try:
-                term.run()
-            except (AbortedError, UnreachableError, KafkaException) as error:
-                if isinstance(error, KafkaException):
-                    raise_if_final(error.args[0])
-                self._health.set("kafka", str(error))
-                log.warning("beginning again from what Kafka holds: %s", error)
-                self._stopping.wait(_PAUSE_SECONDS)
-            finally:
-                term.close()
+    def _join_group(self) -> None:
+        counter = _Counter(self._settings, self._health, self._metrics, self._stopping)
+        try:
+            counter.run()
+        finally:
+            counter.close()
 
 
-class _Term:
-    """One time at work, with clients of its own."""
+class _Counter:
+    """One membership of the group, with Kafka clients of its own."""
 
     def __init__(
         self, settings: Settings, health: Health, metrics: OutcomesMetrics, stopping: Stopping
@@ -83,114 +84,114 @@ class _Term:
         self._election = outcomes_member(settings)
         self._join = Join(settings.outcomes.remembered)
         self._joining = Joining(
-            settings, self._join, self._keep_place, stopping, metrics.unreadable_headers.inc
+            settings, self._join, self._keep_leading, stopping, metrics.unreadable_headers.inc
         )
-        self._committed_at = self._looked_at = time.monotonic()
+        self._committed_at = self._checked_at = time.monotonic()
 
     def run(self) -> None:
-        """Raises AbortedError, UnreachableError or KafkaException where another term may begin, and as `Outcomes.run`."""
-        # 1. Wait to lead.
+        """Raises AbortedError, UnreachableError or KafkaException to join the group again, and as `Outcomes.run`."""
+        # 1. Wait for leadership.
         self._health.begun()
         self._election.join()
         while not self._election.leads:
             if self._stopping.is_set():
                 return
-            self._keep_place(_POLL_SECONDS)
-        # 2. Fence a predecessor, so that what is read now is not changed any more.
+            self._keep_leading(_POLL_SECONDS)
+        # 2. Fence the predecessor: the ledger does not change after this.
         self._ledger.start()
-        # 3. What was counted, and how far; then the last day again, counting nothing.
-        counted = self._counted()
-        if counted is None:
+        # 3. Read the ledger, then the last day without counting.
+        committed = self._read_ledger()
+        if committed is None:
             return
-        self._joining.begin(*counted)
+        self._joining.begin(*committed)
         self._health.set("kafka", None)
         self._metrics.leads.set(True)
         # 4. Count, and commit once a second.
         while not self._stopping.is_set():
-            self._keep_place()
+            self._keep_leading()
             self._joining.take()
             if self._joining.full or time.monotonic() - self._committed_at >= _COMMIT_SECONDS:
                 self._commit()
-                self._metrics.show(map(self._join.record, self._join.records))
-                self._look_for_partitions()
+                self._metrics.show(self._join.records())
+                self._check_topics()
         self._commit()
 
     def close(self) -> None:
-        """Leave the group first: a successor may begin."""
+        """Leave the group first, so that a successor starts at once."""
         self._metrics.leads.set(False)
         self._election.close()
         self._joining.close()
         self._ledger.close()
 
-    def _keep_place(self, seconds: float = 0.0) -> None:
+    def _keep_leading(self, seconds: float = 0.0) -> None:
         self._health.turn()
         self._election.poll(seconds)
 
     def _commit(self) -> None:
         self._committed_at = time.monotonic()
         join, joining = self._join, self._joining
-        if joining.dirty:
-            positions, letters = joining.positions(), joining.letters
-            if not self._written([join.record(key) for key in join.changed], letters, positions):
-                return
-            self._metrics.committed(len(letters), asdict(join.counts), len(join))
-            join.counts = Counts()
-            self._metrics.skipped.inc(joining.skipped)
-            join.committed(int(positions.read_to.timestamp() * 1_000))
-            joining.committed()
+        if not joining.dirty:
+            return
+        records, positions = [join.record(key) for key in join.changed], joining.positions()
+        if not self._write(records, joining.letters, positions):
+            return
+        counts = join.committed(int(positions.read_to.timestamp() * 1_000))
+        self._metrics.committed(len(joining.letters), asdict(counts), len(join))
+        self._metrics.skipped.inc(joining.skipped)
+        joining.committed()
 
-    def _counted(self) -> tuple[OutcomesPositions | None, list[OutcomesRecord]] | None:
-        """What was counted, and how far: waits while that cannot be read, because it would be counted twice. None once stopped."""
+    def _read_ledger(self) -> tuple[OutcomesPositions | None, list[OutcomesRecord]] | None:
+        """The committed counts and positions; waits while they are unreadable. None once stopped."""
         while not self._stopping.is_set():
             try:
-                counted = self._ledger.read()
+                committed = self._ledger.read()
             except UnreadableOutcomesError as error:
-                self._wait_for_mending(str(error))
+                self._wait_for_operator(str(error))
             else:
                 self._health.set("outcomes", None)
-                return counted
+                return committed
         return None
 
-    def _written(
+    def _write(
         self, records: list[OutcomesRecord], letters: list[Record], positions: OutcomesPositions
     ) -> bool:
-        """Write to the ledger; False once stopped. A letter that is refused goes without its value; what is refused then waits."""
+        """Write to the ledger, repeatedly until nothing is refused; False once stopped.
+
+        After a refusal the letters are delivered one by one. A refused letter goes without its value.
+        """
         left, apart = list(letters), False
         while True:
             try:
                 self._ledger.write(records, left, positions, apart=apart)
-            except RefusedLetterError as refused:
-                self._keep_place()
-                if apart and left[refused.number].value is not None:
-                    left[refused.number] = without_its_value(left[refused.number])
-                    continue
-                failed: RefusedError = refused
             except RefusedError as refused:
-                failed = refused
+                self._keep_leading()
+                number = refused.number if isinstance(refused, RefusedLetterError) else None
+                if not apart:
+                    apart = True
+                elif number is not None and left[number].value is not None:
+                    left[number] = without_its_value(left[number])
+                elif self._stopping.is_set():
+                    return False
+                else:
+                    self._wait_for_operator(f"{refused}; {refused.remedy}")
+                    left, apart = list(letters), False
             else:
                 self._health.set("outcomes", None)
                 return True
-            if not apart:
-                apart = True
-                continue
-            if self._stopping.is_set():
-                return False
-            self._wait_for_mending(f"{failed}; {failed.remedy}")
-            left, apart = list(letters), False
 
-    def _wait_for_mending(self, what: str) -> None:
-        """Say at /health/ready what a person has to mend, and keep the turn meanwhile: another would not get further."""
-        if self._health.problems.get("outcomes") != what:
-            log.warning("nothing is counted: %s", what)
-        self._health.set("outcomes", what)
-        deadline = time.monotonic() + _AGAIN_SECONDS
+    def _wait_for_operator(self, problem: str) -> None:
+        """Report a problem at /health/ready, and stay the leader: another process would meet the same problem."""
+        if self._health.problems.get("outcomes") != problem:
+            log.warning("nothing is counted: %s", problem)
+        self._health.set("outcomes", problem)
+        deadline = time.monotonic() + _RETRY_SECONDS
         while time.monotonic() < deadline and not self._stopping.is_set():
-            self._keep_place(_POLL_SECONDS)
+            self._keep_leading(_POLL_SECONDS)
 
-    def _look_for_partitions(self) -> None:
-        if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
-            self._looked_at = time.monotonic()
-            self._joining.look_for_partitions()
+    def _check_topics(self) -> None:
+        if time.monotonic() - self._checked_at >= _TOPICS_SECONDS:
+            self._checked_at = time.monotonic()
+            self._joining.check_topics()
 
 
 def outcomes_member(settings: Settings) -> Election:

@@ -1,4 +1,4 @@
-"""The segment of each recommendation: its profile's gender and age group, read from the event that it answers."""
+"""The segment of each result, the gender and age group in its event, which is read from `profiles`."""
 
 import sys
 import time
@@ -20,10 +20,10 @@ UNKNOWN = "? ?"
 
 _BATCH = 1_000
 _SECONDS = 30.0
-_END_SECONDS = 5.0  # one question for a partition's end
-_IDLE_SECONDS = 1.0  # with nothing new: the end is asked for, whether the client tells of it or not
-# Events between two that are asked for. A result may name any offset; further ahead than this the reader jumps instead of reading
-# all that lies between.
+_END_SECONDS = 5.0  # one query of a partition's end
+_IDLE_SECONDS = 1.0  # without a record, after which the end is queried: the client may not report it
+# A result may name any offset. The reader seeks where the next offset is further ahead than this, and reads what lies between
+# otherwise.
 _FAR = 100_000
 _AGES = (
     f"-{AGE_GROUPS[1] - 1}",
@@ -31,115 +31,113 @@ _AGES = (
     f"{AGE_GROUPS[-1]}+",
 )
 
-Place = tuple[int, int]  # partition and offset of an event
+Source = tuple[int, int]  # partition and offset of an event
 
 
 class Segments:
-    """Reads `profiles` beside the recommendations, each record once; remembers none that was asked for."""
+    """Reads `profiles` beside the results, each record once; forgets a segment once it was returned."""
 
     def __init__(self, settings: Settings) -> None:
         self._topic = settings.names.profiles
         config = kafka.reader(
             settings.kafka,
-            f"{settings.prefix}outcomes",
+            settings.names.outcomes_group,
             {"auto.offset.reset": "earliest", "enable.partition.eof": True},
         )
         self._consumer = Consumer(config)
         self._skipping = Skipping(config, self._consumer)
-        self._next: dict[int, int] = {}
-        self._asked: dict[int, int] = {}  # the last offset of each partition
-        self._flowing: set[int] = set()
-        self._read: dict[Place, str] = {}
+        self._next: dict[int, int] = {}  # the next offset of each assigned partition
+        self._asked: dict[int, int] = {}  # the last offset that was asked for
+        self._flowing: set[int] = set()  # partitions that are not paused
+        self._read: dict[Source, str] = {}
 
-    def of(self, places: Iterable[Place]) -> list[str]:
-        """The segments of the events at these places; UNKNOWN where one is gone, or was never in this topic.
+    def of(self, sources: Iterable[Source]) -> list[str]:
+        """The segments of events; UNKNOWN for an event that is gone, or never was in this topic.
 
-        They are in ascending order within a partition, but where the topic was made anew.
+        Offsets ascend within a partition, unless the topic was recreated.
 
         Raises:
             AbortedError, UnreachableError: Kafka does not answer.
         """
-        return [segment for ascending in _ascending(places) for segment in self._of(ascending)]
-
-    def _of(self, asked: list[Place]) -> list[str]:
-        last, first = dict(asked), dict(reversed(asked))
-        for partition, offset in first.items():
-            before = offset < self._asked.get(partition, -1)  # results of another topic came before
-            if before or offset > self._next.get(partition, offset) + _FAR:
-                self._forget(partition)
-        self._asked |= last
-        self._read_past(last, first)
-        found = [self._read.pop(place, UNKNOWN) for place in asked]
-        # What became dead letters is never asked for.
-        for place in [place for place in self._read if place[1] <= last.get(place[0], -1)]:
-            del self._read[place]
-        return found
+        return [segment for run in _ascending(sources) for segment in self._of(run)]
 
     def close(self) -> None:
         self._consumer.close()
 
-    def _let_flow(self, partitions: set[int]) -> None:
-        """Only from these: what nobody asks for would pile up here."""
-        still, go = self._flowing - partitions, partitions - self._flowing
-        if still:
-            self._consumer.pause([TopicPartition(self._topic, partition) for partition in still])
-        if go:
-            self._consumer.resume([TopicPartition(self._topic, partition) for partition in go])
-        self._flowing = partitions
+    def _of(self, run: list[Source]) -> list[str]:
+        last, first = dict(run), dict(reversed(run))
+        for partition, offset in first.items():
+            back = offset < self._asked.get(partition, -1)  # the last results were of another topic
+            if back or offset > self._next.get(partition, offset) + _FAR:
+                self._forget(partition)
+        self._asked |= last
+        self._read_past(last, first)
+        segments = [self._read.pop(source, UNKNOWN) for source in run]
+        # Events that became dead letters are never asked for.
+        for source in [source for source in self._read if source[1] <= last.get(source[0], -1)]:
+            del self._read[source]
+        return segments
 
-    def _read_past(self, wanted: dict[int, int], first: dict[int, int]) -> None:
-        wanted = self._begin(wanted, first)
+    def _read_past(self, last: dict[int, int], first: dict[int, int]) -> None:
+        """Read each partition past its last offset, or to its end."""
+        self._assign(first)
+        wanted = {partition: offset for partition, offset in last.items() if partition in self._next}
         self._let_flow({partition for partition, offset in wanted.items() if self._next[partition] <= offset})
-        deadline = time.monotonic() + _SECONDS
+        deadline, heard_at = time.monotonic() + _SECONDS, time.monotonic()
         gone: set[int] = set()
-        heard_at = time.monotonic()
-        while missing := [p for p, offset in wanted.items() if p not in gone and self._next[p] <= offset]:
+        while behind := {p for p, offset in wanted.items() if p not in gone and self._next[p] <= offset}:
             if time.monotonic() > deadline:
-                raise AbortedError(f"{self._topic}-{missing[0]} could not be read up to {wanted[missing[0]]}")
+                partition = min(behind)
+                raise AbortedError(f"{self._topic}-{partition} could not be read up to {wanted[partition]}")
             messages = self._consumer.consume(_BATCH, 0.05)
             ended = {self._take(message) for message in messages}
             if messages:
                 heard_at = time.monotonic()
             elif time.monotonic() > heard_at + _IDLE_SECONDS:
-                ended, heard_at = set(missing), time.monotonic()
+                ended, heard_at = set(behind), time.monotonic()
             gone |= {p for p in ended & wanted.keys() if p is not None and self._ends_before(p, wanted[p])}
-        for partition in gone:  # read again from where the next is asked for
-            self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
-            del self._next[partition]
-        self._flowing -= gone
+        for partition in gone:  # a later run assigns it again, at its own first offset
+            self._unassign(partition)
 
-    def _begin(self, wanted: dict[int, int], first: dict[int, int]) -> dict[int, int]:
-        """Begin with partitions that are new here; without those that the topic does not have, or that end before.
+    def _assign(self, first: dict[int, int]) -> None:
+        """Assign partitions that are not, unless they do not exist or end before their first offset.
 
-        Where nothing is at an offset, the client would read the partition from its beginning.
+        At an offset that does not exist the client would read the partition from its beginning.
         """
-        new = wanted.keys() - self._next.keys()
+        new = first.keys() - self._next.keys()
         if not new:
-            return wanted
+            return
         try:
-            seen = (
-                self._consumer.list_topics(self._topic, timeout=_END_SECONDS).topics[self._topic].partitions
-            )
+            topics = self._consumer.list_topics(self._topic, timeout=_END_SECONDS).topics
         except KafkaException as exception:
             raise_if_final(exception.args[0])
             raise AbortedError(f"the partitions of {self._topic}: {exception.args[0].str()}") from None
-        for partition in new & seen.keys():
-            if self._ends_before(partition, first[partition]):
-                continue
-            self._next[partition] = first[partition]
-            self._consumer.incremental_assign([TopicPartition(self._topic, partition, first[partition])])
-        return {partition: offset for partition, offset in wanted.items() if partition in self._next}
+        for partition in new & topics[self._topic].partitions.keys():
+            if not self._ends_before(partition, first[partition]):
+                self._next[partition] = first[partition]
+                self._consumer.incremental_assign([TopicPartition(self._topic, partition, first[partition])])
+
+    def _unassign(self, partition: int) -> None:
+        if self._next.pop(partition, None) is not None:
+            self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+        self._flowing.discard(partition)
 
     def _forget(self, partition: int) -> None:
-        if partition in self._next:
-            self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
-            del self._next[partition]
-        self._flowing.discard(partition)
+        self._unassign(partition)
         self._asked.pop(partition, None)
-        self._read = {place: segment for place, segment in self._read.items() if place[0] != partition}
+        self._read = {source: segment for source, segment in self._read.items() if source[0] != partition}
+
+    def _let_flow(self, partitions: set[int]) -> None:
+        """Pause all other partitions, whose records would pile up here."""
+        pause, resume = self._flowing - partitions, partitions - self._flowing
+        if pause:
+            self._consumer.pause([TopicPartition(self._topic, partition) for partition in pause])
+        if resume:
+            self._consumer.resume([TopicPartition(self._topic, partition) for partition in resume])
+        self._flowing = partitions
 
     def _take(self, message: Message) -> int | None:
-        """Take a record in; the partition, where it seems to hold no more."""
+        """Keep the segment of a record; returns the partition if it seems to have ended."""
         partition, offset, error = message.partition(), message.offset(), message.error()
         assert partition is not None and offset is not None
         if error is None:
@@ -158,25 +156,26 @@ class Segments:
         return None
 
     def _ends_before(self, partition: int, offset: int) -> bool:
-        """Whether the partition has no such offset: its result answers an event of another topic of this name.
+        """Whether the partition lacks this offset: its result answers an event of an earlier topic of this name.
 
-        The broker is asked, because the end that a reader has met may be of an earlier moment.
+        Queries the broker, because the end that a reader has met may be out of date.
         """
         try:
             if self._next.get(partition, 0) > offset:
                 return False
-            place = TopicPartition(self._topic, partition)
-            return watermarks(self._consumer, place, _END_SECONDS)[1] <= offset
+            return (
+                watermarks(self._consumer, TopicPartition(self._topic, partition), _END_SECONDS)[1] <= offset
+            )
         except KafkaException as exception:
             raise_if_final(exception.args[0])
             return Next.MISSING in rule(exception.args[0]).next
 
 
-def _ascending(places: Iterable[Place]) -> Iterator[list[Place]]:
-    """The places in runs whose offsets ascend within each partition, and not by far."""
-    run: list[Place] = []
+def _ascending(sources: Iterable[Source]) -> Iterator[list[Source]]:
+    """Runs whose offsets ascend within each partition, in steps of at most `_FAR`."""
+    run: list[Source] = []
     last: dict[int, int] = {}
-    for partition, offset in places:
+    for partition, offset in sources:
         before = last.get(partition)
         if before is not None and not before < offset <= before + _FAR:
             yield run
@@ -188,7 +187,7 @@ def _ascending(places: Iterable[Place]) -> Iterator[list[Place]]:
 
 
 def segment_of(value: bytes | None) -> str:
-    """Gender and age group of a profile event's bytes, as in `F 25-34`."""
+    """Gender and age group of a profile event, as in `F 25-34`."""
     try:
         event = orjson.loads(value or b"{}")
         gender, age = event.get("gender"), event.get("age")
