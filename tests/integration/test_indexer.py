@@ -1,6 +1,5 @@
 """The indexer on a real Kafka and both Milvus servers: what commands do."""
 
-import json
 from contextlib import closing
 from pathlib import Path
 
@@ -41,13 +40,6 @@ def both(settings: Settings, two_releases: Path) -> Settings:
 def lite(lite_settings: Settings, two_releases: Path) -> Settings:
     """On Milvus Lite alone."""
     return with_store(lite_settings, two_releases)
-
-
-def evaluate(settings: Settings, release: str, ndcg: float) -> None:
-    folder = Path(settings.store) / "evaluations"
-    folder.mkdir(exist_ok=True)
-    result = {"metric": "ndcg@10", "split": "users", "data": "d", "value": ndcg}
-    (folder / f"{release}.json").write_text(json.dumps({"release": release, "results": [result]}))
 
 
 def test_an_indexed_release_is_active_and_answers_as_exact_search_does(both: Settings) -> None:
@@ -105,72 +97,6 @@ def test_going_back_builds_nothing(both: Settings) -> None:
     assert view.active.collection == both.names.collection(first, 1)
     assert view.releases[first].attempt == view.releases[second].attempt == 1
     assert view.releases[second].state == ReleaseState.RETIRED
-
-
-def test_a_command_seen_twice_changes_nothing_and_says_so(lite: Settings) -> None:
-    release = names(lite)[0]
-    with indexer(lite):
-        for _ in range(2):
-            outcome = carry_out(lite, "index", release, command_id="the-same")
-            assert outcome.outcome == "done"
-        carry_out(lite, "retire", release)  # commands are taken in their order: both have been by now
-    view = view_of(lite)
-    assert view.epoch == 1
-    assert view.releases[release].attempt == 1
-    assert [each.outcome for each in view.releases[release].commands] == ["done", "ignored", "refused"]
-
-
-def test_a_command_that_comes_too_late_changes_nothing(lite: Settings) -> None:
-    first, second = names(lite)
-    with indexer(lite):
-        carry_out(lite, "index", first, expected_epoch=0)
-        outcome = carry_out(lite, "index", second, expected_epoch=0)
-    assert outcome.outcome == "ignored"
-    assert "epoch 1 is active" in (outcome.reason or "")
-    assert view_of(lite).epoch == 1
-
-
-def test_what_cannot_be_done_is_refused_with_a_reason(lite: Settings) -> None:
-    release, other = names(lite)
-    with indexer(lite):
-        unknown = carry_out(lite, "index", "20200101T000000-000000")
-        carry_out(lite, "index", release)
-        refused = {
-            action: carry_out(lite, action, named).reason or ""
-            for action, named in (
-                ("activate", other),
-                ("retire", release),
-                ("rollback", None),
-                ("shadow", release),
-            )
-        }
-    assert "is not in the store" in (unknown.reason or "")
-    assert "has no collection; index it" in refused["activate"]
-    assert "is active" in refused["retire"]
-    assert "no release was active before" in refused["rollback"]
-    assert "needs a share" in refused["shadow"]
-    view = view_of(lite)
-    assert view.epoch == 1
-    assert view.releases["20200101T000000-000000"].state == ReleaseState.REJECTED
-
-
-def test_a_worse_evaluation_is_refused_and_force_overrides(lite: Settings) -> None:
-    first, second = names(lite)
-    evaluate(lite, first, 0.4)
-    evaluate(lite, second, 0.3)
-    with indexer(lite):
-        carry_out(lite, "index", first)
-        outcome = carry_out(lite, "index", second)
-        assert outcome.outcome == "refused"
-        assert "ndcg@10 on users is 0.3000" in (outcome.reason or "")
-        assert view_of(lite).epoch == 1
-
-        forced = carry_out(lite, "index", second, force=True)
-    assert (forced.outcome, forced.forced) == ("done", True)
-    assert "forced, although ndcg@10" in (forced.reason or "")
-    view = view_of(lite)
-    assert view.active is not None
-    assert view.active.release == second
 
 
 def test_a_malformed_command_is_skipped(lite: Settings) -> None:

@@ -14,9 +14,7 @@ from schemas import kafka as clients
 from schemas.release import ReleaseCommand
 from schemas.settings import Settings
 from tests.testbed.indexing import TIMEOUT, carry_out, corrupt, indexer, names, until, view_of, with_store
-from worker.errors import StoreAwayError
 from worker.monitoring.http import Health
-from worker.release.store import ReleaseStore
 
 
 @pytest.fixture
@@ -57,37 +55,6 @@ def test_no_command_takes_a_release_whose_files_are_corrupt(settings: Settings, 
         assert (outcome.outcome, "sha256" in (outcome.reason or "")) == ("refused", True), action
     assert view_of(settings).epoch == 2
     assert running.problems == {}
-
-
-def test_a_store_that_is_away_for_a_moment_refuses_nothing(
-    settings: Settings, running: Health, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, _ = names(settings)
-    verify, calls = ReleaseStore.verify, []
-
-    def away(store: ReleaseStore, release: str) -> None:
-        calls.append(release)
-        if len(calls) < 3:
-            raise StoreAwayError("no route to the store")
-        verify(store, release)
-
-    monkeypatch.setattr(ReleaseStore, "verify", away)
-    assert carry_out(settings, "rollback").outcome == "done"
-    assert (calls, view_of(settings).epoch) == ([first] * 3, 3)
-    assert "store" not in running.problems
-
-
-def test_a_store_that_stays_away_is_the_reason_for_a_refusal(
-    settings: Settings, running: Health, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(*_: object) -> None:
-        raise StoreAwayError("no route to the store")
-
-    monkeypatch.setattr(ReleaseStore, "verify", away)
-    monkeypatch.setattr("worker.indexer.job._STORE_SECONDS", 1.0)
-    outcome = carry_out(settings, "rollback")
-    assert (outcome.outcome, outcome.reason) == ("refused", "no route to the store")
-    assert "store" not in running.problems
 
 
 def test_an_active_release_that_lost_its_files_is_named(settings: Settings, running: Health) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from schemas.errors import SettingsError
-from schemas.release import ReleaseCommand, ReleaseState
+from schemas.release import ActiveRecord, ReleaseCommand, ReleaseState
+from schemas.releases import ReleasesView
 from schemas.settings import Settings, load_settings
 from tests.memory_index import MemoryIndex, MemoryStore
 from tests.testbed.releases import write_untrained_release
@@ -145,6 +146,47 @@ def test_a_store_that_is_away_for_a_moment_is_asked_again(
 
     monkeypatch.setattr(ReleaseStore, "verify", away)
     assert builder_of(settings, milvus).build(INDEX, release, DirectJob()).record.rows
+
+
+def test_a_store_that_stays_away_is_the_reason_for_a_refusal(
+    settings: Settings, milvus: MemoryStore, release: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreAwayError("no route")
+
+    monkeypatch.setattr(ReleaseStore, "verify", away)
+    monkeypatch.setattr("worker.indexer.job._STORE_SECONDS", 0.1)
+    job = DirectJob()
+    with pytest.raises(StoreAwayError, match="no route"):
+        builder_of(settings, milvus).build(INDEX, release, job)
+    assert "store" not in job._health.problems
+
+
+def evaluate(settings: Settings, release: str, ndcg: float) -> None:
+    result = {"metric": "ndcg@10", "split": "users", "data": "d", "value": ndcg}
+    ReleaseStore(settings.store).write_evaluation(release, {"release": release, "results": [result]}, "")
+
+
+def test_a_worse_evaluation_fails_the_check_unless_the_command_is_forced_or_a_shadow(
+    settings: Settings, milvus: MemoryStore
+) -> None:
+    # Given an active release that is better than another one
+    active, worse = ReleaseStore(settings.store).names()
+    evaluate(settings, active, 0.4)
+    evaluate(settings, worse, 0.3)
+    record = ActiveRecord(release=active, collection="c", epoch=1)
+    builder, job = builder_of(settings, milvus), DirectJob(ReleasesView(active=record))
+    # When they are compared, then the worse one fails
+    with pytest.raises(CheckError, match=r"ndcg@10 on users is 0\.3000"):
+        builder.compare(INDEX, worse, job)
+    # Except where the command is forced, a shadow's results reach no user, or it is active itself
+    forced = INDEX.model_copy(update={"force": True})
+    assert "forced, although ndcg@10" in builder.compare(forced, worse, job)
+    assert "not compared for a shadow" in builder.compare(
+        INDEX.model_copy(update={"action": "shadow"}), worse, job
+    )
+    assert "no other release" in builder.compare(INDEX, active, job)
+    assert "no other release" in builder.compare(INDEX, worse, DirectJob())
 
 
 class Counting(MemoryStore):
