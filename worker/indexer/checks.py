@@ -1,4 +1,4 @@
-"""The check before activation: is the collection whole, does it answer as exact search does, is the release no worse."""
+"""The checks before activation: the collection is whole and agrees with exact search, and the release is no worse."""
 
 import sys
 from dataclasses import dataclass
@@ -16,26 +16,25 @@ from worker.retrieval.exact import ExactIndex, StoredIndex
 from worker.retrieval.index import EF_MIN, Hits, IndexStore, IndexType, ItemIds, Vectors
 
 Exact = ExactIndex | StoredIndex
-# By metric, split and data; None for a figure that is no number.
+# Figures by metric, split and data; None for a value that is no number.
 _Figures = dict[tuple[str, str, str], EvaluationResult | None]
 
-PROBE_LIMIT = 10  # movies compared of each probe
-RECALL_AT = 5  # of these, how many are reported to be found
-# Scores this close may stand in either order between two ways of computing them.
+PROBE_LIMIT = 10  # movies that are compared for each probe
+RECALL_AT = 5  # movies of which the recall is published
+# Two scores this close may stand in either order, depending on how they are computed.
 SCORE_TOLERANCE = 1e-5
-# HNSW is approximate by design: of what exact search finds it must find this much.
-HNSW_RECALL = 0.95
-# How many candidates a search may keep for that. A million movies need more of them than a hundred thousand.
+HNSW_RECALL = 0.95  # HNSW is approximate: the share of the exact result that it must find
+# Candidates that a search may keep to reach it. A million movies need more of them than a hundred thousand.
 _EFS = {"FLAT": (EF_MIN,), "HNSW": (EF_MIN, 128, 256, 512, 1_024, 2_048)}
 
 
 class CheckError(Exception):
-    """A release must not take over; says why."""
+    """A release must not take over; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How answers compare with exact search: the largest difference of scores, and the share of the best found."""
+    """How search results compare with exact search: the largest difference of scores, and the share of the best movies."""
 
     score_error: float
     recall: float
@@ -44,7 +43,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Checked:
-    """What the check of a collection found, in a sentence and in figures."""
+    """The result of a check, as a sentence and in figures."""
 
     summary: str
     index: IndexType
@@ -53,7 +52,7 @@ class Checked:
 
 
 def probe_queries(release: Release, probes: int) -> Vectors:
-    """Vectors of `probes` people of every kind, the same ones each time, float32 [probes, dim].
+    """Vectors of `probes` random profiles, the same ones each time, float32 [probes, dim].
 
     Raises:
         CheckError: the user tower gives values that are not finite.
@@ -78,15 +77,15 @@ def probe_queries(release: Release, probes: int) -> Vectors:
 def check_collection(
     store: IndexStore, collection: str, items: ItemIds, exact: Exact, queries: Vectors, kind: IndexType
 ) -> Checked:
-    """Compare a collection with what went into it.
+    """Compare a collection with exact search over the catalogue's vectors.
 
     Args:
-        exact: searches the n vectors of the catalogue, whose inner product ranks; queries: float32 [probes, dim].
+        queries: float32 [probes, dim].
         kind: the collection's index.
 
     Raises:
-        CheckError: rows are missing, or answers are not those of exact search.
-        MilvusError: Milvus is away; to be repeated.
+        CheckError: rows are missing, or results differ from exact search.
+        MilvusError: Milvus is away; call again.
     """
     rows = store.count(collection)
     if rows != len(items):
@@ -102,7 +101,7 @@ def check_collection(
         except MixedReleasesError as error:
             raise CheckError(str(error)) from None
         found = compare(hits, exact, queries, best, kind)
-        # A score that is no number compares false, and must not pass for that.
+        # NaN compares false, and must not pass.
         if not found.score_error <= SCORE_TOLERANCE:
             raise CheckError(f"scores differ from exact search by {found.score_error:.1e}")
         if found.recall >= enough:
@@ -114,10 +113,10 @@ def check_collection(
 
 
 def compare(hits: Hits, exact: Exact, queries: Vectors, best: Vectors, kind: IndexType = "FLAT") -> Agreement:
-    """Compare answers [probes, m] with the products [probes, limit] of the best that exact search finds.
+    """Compare search results [probes, m] with the best products [probes, limit] of exact search.
 
-    A movie counts as found at its place if its own exact score is that of the place: neighbours that are equal within
-    SCORE_TOLERANCE may swap. Differences of scores above 1 are taken relatively, because float32 is.
+    A movie is in place if its own exact score is the score of that place: neighbours with equal scores may swap. Differences of
+    scores above 1 are relative, because float32 is.
     """
     limit = best.shape[1]
     rows, scores = hits
@@ -125,10 +124,10 @@ def compare(hits: Hits, exact: Exact, queries: Vectors, best: Vectors, kind: Ind
         return Agreement(score_error=0.0, recall=0.0)
     own = np.einsum("pd,pmd->pm", queries, exact.vectors[rows])
     scale = np.maximum(1.0, np.abs(own))
-    # An exact index has every place right; an approximate one may miss some, which shifts the places after them.
+    # An exact index must match every place. An approximate one may miss a movie, which shifts the places after it.
     due = best if kind == "FLAT" else np.broadcast_to(best[:, -1:], best.shape)
     in_place = (own - due) / scale >= -SCORE_TOLERANCE
-    # Of the five best, those whose scores are among the five best: equal ones may stand for each other.
+    # Recall counts scores and not ids, because movies with equal scores may replace each other.
     top = min(RECALL_AT, limit)
     among = (own[:, :top] - best[:, top - 1 : top]) / scale[:, :top] >= -SCORE_TOLERANCE
     return Agreement(float((np.abs(own - scores) / scale).max()), float(in_place.mean()), float(among.mean()))
@@ -137,16 +136,14 @@ def compare(hits: Hits, exact: Exact, queries: Vectors, best: Vectors, kind: Ind
 def compare_evaluations(
     candidate: dict[str, Any] | None, active: dict[str, Any] | None, tolerance: float
 ) -> str:
-    """Compare what was evaluated alike; gives a sentence of what was found.
-
-    A figure that is no number (missing, NaN, infinite) compares as nothing: the candidate's fails wherever it stands, the
-    active release's where the candidate's is to be compared with it.
+    """Compare the figures that have the same metric, split and data; returns a sentence.
 
     Args:
-        tolerance: by how much, relatively, a figure may be worse.
+        tolerance: the relative loss that is accepted.
 
     Raises:
-        CheckError: a figure of the candidate is worse than the active release's by more than `tolerance`, or is no number.
+        CheckError: a figure of the candidate is worse by more than `tolerance`, or a compared figure is no number (missing,
+            NaN, infinite). All figures of the candidate must be numbers.
     """
     ours, theirs = _figures(candidate), _figures(active)
     alike = sorted(ours.keys() & theirs.keys())
@@ -175,7 +172,7 @@ def _figures(evaluation: dict[str, Any] | None) -> _Figures:
 
 
 def _figure(result: object) -> tuple[tuple[str, str, str], EvaluationResult | None] | None:
-    """What a figure measures, and the figure, None where it is no number; None where another version wrote it."""
+    """Metric, split and data of a figure, and the figure, None if it is no number; None for a result of another version."""
     if not isinstance(result, dict):
         return None
     try:
@@ -187,7 +184,7 @@ def _figure(result: object) -> tuple[tuple[str, str, str], EvaluationResult | No
 
 
 def _number(value: object) -> float | None:
-    """A number that can be compared."""
+    """A finite float, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         return None
     return float(value)

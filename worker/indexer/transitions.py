@@ -1,7 +1,7 @@
 """The life of a release as the records that each step writes to `releases`. Pure functions."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from schemas.manifest import Manifest
 from schemas.release import (
@@ -29,48 +29,41 @@ _STATUSES_KEPT = 50
 
 def started(command: ReleaseCommand, release: str, before: ReleaseRecord | None) -> ReleaseRecord:
     """One more indexer starts to build for this command; the release keeps its state and collection."""
-    record = before or ReleaseRecord(release=release, state=ReleaseState.INDEXING)
+    record = _indexing(release, before)
     tries = record.tries if record.command_id == command.command_id else 0
-    begins = {"command_id": command.command_id, "tries": tries + 1, "indexing_at": now()}
-    return _building(record).model_copy(update=begins)
+    return _with(record, command_id=command.command_id, tries=tries + 1, indexing_at=now())
 
 
 def attempted(command: ReleaseCommand, release: str, before: ReleaseRecord | None) -> ReleaseRecord:
     """A new attempt at indexing. A release with a collection keeps it, and its state, until the new one is ready."""
-    record = before or ReleaseRecord(release=release, state=ReleaseState.INDEXING)
-    changed = {
-        "attempt": record.attempt + 1,
-        "progress": 0.0,
-        "indexing_at": now(),
-        "command_id": command.command_id,
-    }
-    return _building(record).model_copy(update=changed)
+    record = _indexing(release, before)
+    attempt = record.attempt + 1
+    return _with(record, attempt=attempt, progress=0.0, indexing_at=now(), command_id=command.command_id)
 
 
-def _building(record: ReleaseRecord) -> ReleaseRecord:
-    if record.collection is not None:
-        return record
-    return record.model_copy(update={"state": ReleaseState.INDEXING, "reason": None})
+def _indexing(release: str, before: ReleaseRecord | None) -> ReleaseRecord:
+    if before is None:
+        return ReleaseRecord(release=release, state=ReleaseState.INDEXING)
+    return before if before.collection else _with(before, state=ReleaseState.INDEXING, reason=None)
 
 
 def ready(
     record: ReleaseRecord, collection: str, manifest: Manifest, checked: Checked, vectors_sha256: str
 ) -> ReleaseRecord:
     """Built and checked: from here on the release is activated without a build."""
-    return record.model_copy(
-        update={
-            "state": ReleaseState.READY,
-            "reason": None,
-            "progress": 1.0,
-            "collection": collection,
-            "rows": manifest.movies,
-            "dimension": manifest.dimension,
-            "index": checked.index,
-            "recall_at_5": checked.recall_at_5,
-            "ef": checked.ef,
-            "vectors_sha256": vectors_sha256,
-            "ready_at": now(),
-        }
+    return _with(
+        record,
+        state=ReleaseState.READY,
+        reason=None,
+        progress=1.0,
+        collection=collection,
+        rows=manifest.movies,
+        dimension=manifest.dimension,
+        index=checked.index,
+        recall_at_5=checked.recall_at_5,
+        ef=checked.ef,
+        vectors_sha256=vectors_sha256,
+        ready_at=now(),
     )
 
 
@@ -89,31 +82,19 @@ def activated(
     An activation ends the trial, because the candidate was compared with the replaced release.
     """
     assert record.collection is not None
-    active, at = view.active, now()
-    serving = record.model_copy(
-        update={
-            "state": ReleaseState.ACTIVE,
-            "epoch": view.epoch + 1,
-            "active_at": at,
-            "command_id": command.command_id,
-        }
+    release, active, epoch, at = record.release, view.active, view.epoch + 1, now()
+    serving = _with(
+        record, state=ReleaseState.ACTIVE, epoch=epoch, active_at=at, command_id=command.command_id
     )
-    records: dict[str, Record | None] = {
-        release_key(record.release): with_status(serving, command, "done", summary)
-    }
+    records: dict[str, Record | None] = {release_key(release): with_status(serving, command, "done", summary)}
     if view.trial:
         records[TRIAL_KEY] = None
     replaced = view.releases.get(active.release) if active else None
-    if replaced and replaced.release != record.release:
-        records[release_key(replaced.release)] = replaced.model_copy(
-            update={"state": ReleaseState.RETIRED, "retired_at": at}
-        )
+    if replaced and replaced.release != release:
+        records[release_key(replaced.release)] = _with(replaced, state=ReleaseState.RETIRED, retired_at=at)
+    previous = _previous(active, release)
     records[ACTIVE_KEY] = ActiveRecord(
-        release=record.release,
-        collection=record.collection,
-        epoch=view.epoch + 1,
-        previous=_previous(active, record.release),
-        since=at,
+        release=release, collection=record.collection, epoch=epoch, previous=previous, since=at
     )
     return records
 
@@ -127,21 +108,21 @@ def tried(
     summary: str,
 ) -> Mapping[str, Record | None]:
     """Records, by key, of a candidate that goes on trial beside the active release; a trial replaces any other."""
-    assert record.collection is not None
-    trial = TrialRecord(
-        kind=kind, release=record.release, collection=record.collection, share=share, epoch=view.epoch
-    )
+    release, collection = record.release, record.collection
+    assert collection is not None
     # A retired release that goes on trial is ready again.
-    ready_again = record.model_copy(update={"command_id": command.command_id, "state": ReleaseState.READY})
+    candidate = _with(record, command_id=command.command_id, state=ReleaseState.READY)
     return {
-        release_key(record.release): with_status(ready_again, command, "done", summary),
-        TRIAL_KEY: trial,
+        release_key(release): with_status(candidate, command, "done", summary),
+        TRIAL_KEY: TrialRecord(
+            kind=kind, release=release, collection=collection, share=share, epoch=view.epoch
+        ),
     }
 
 
 def retired(record: ReleaseRecord) -> ReleaseRecord:
     """A release that gave its collection up."""
-    return record.model_copy(update={"state": ReleaseState.RETIRED, "collection": None, "retired_at": now()})
+    return _with(record, state=ReleaseState.RETIRED, collection=None, retired_at=now())
 
 
 def unchanged(
@@ -155,11 +136,9 @@ def unchanged(
     record = before or ReleaseRecord(release=release, state=ReleaseState.REJECTED)
     unbuilt = command.action in _BUILDING and record.collection is None and status == "refused"
     if unbuilt or before is None:
-        record = record.model_copy(
-            update={"state": ReleaseState.REJECTED, "reason": reason, "rejected_at": now()}
-        )
+        record = _with(record, state=ReleaseState.REJECTED, reason=reason, rejected_at=now())
     elif record.collection is not None:
-        record = record.model_copy(update={"progress": 1.0})  # the kept collection is whole
+        record = _with(record, progress=1.0)  # the kept collection is whole
     return with_status(record, command, status, reason)
 
 
@@ -174,7 +153,7 @@ def with_status(
         reason=reason,
         forced=command.force,
     )
-    return record.model_copy(update={"commands": [*record.commands, entry][-_STATUSES_KEPT:]})
+    return _with(record, commands=[*record.commands, entry][-_STATUSES_KEPT:])
 
 
 def _previous(active: ActiveRecord | None, release: str) -> str | None:
@@ -182,3 +161,7 @@ def _previous(active: ActiveRecord | None, release: str) -> str | None:
     if active is None:
         return None
     return active.previous if active.release == release else active.release
+
+
+def _with(record: ReleaseRecord, **changes: Any) -> ReleaseRecord:
+    return record.model_copy(update=changes)
