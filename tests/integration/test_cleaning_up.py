@@ -1,4 +1,4 @@
-"""What the indexer drops and what it leaves alone, on real Kafka and Milvus Lite."""
+"""The sweep on real Kafka and Milvus Lite: collections that it drops, and collections that it leaves alone."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_the_collection_of_an_attempt_that_was_replaced_is_dropped(lite: Setting
 
 
 def test_a_killed_indexers_work_is_finished_by_another(lite: Settings, tmp_path: Path) -> None:
-    """Kill -9 in the middle of building; nothing half-built is ever active, and what is left behind goes."""
+    """A half-built collection of an indexer that was killed is never active, and is dropped."""
     release = names(lite)[0]
     command = ReleaseCommand(action="index", release=release)
     with Process(
@@ -122,7 +122,7 @@ def test_what_a_newer_version_has_written_is_left_alone(lite: Settings) -> None:
         }
         assert collections(lite) == [theirs]
 
-        # When what it says is gone, work goes on.
+        # When the newer records are gone, then commands are carried out again.
         for key in (ACTIVE_KEY, release_key(second)):
             say(lite, key, None)
         assert carry_out(lite, "index", first).outcome == "done"

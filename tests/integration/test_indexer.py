@@ -84,7 +84,7 @@ def test_a_corrupt_release_changes_nothing(both: Settings) -> None:
     assert collections(both) == [both.names.collection(good, 1)]
 
 
-def test_going_back_builds_nothing(both: Settings) -> None:
+def test_a_rollback_builds_nothing(both: Settings) -> None:
     first, second = names(both)
     with indexer(both):
         for release in (first, second):
@@ -108,7 +108,7 @@ def test_a_malformed_command_is_skipped(lite: Settings) -> None:
         assert carry_out(lite, "index", names(lite)[0]).outcome == "done"
 
 
-def test_a_large_catalogue_has_an_hnsw_index_and_tells_its_recall(settings: Settings) -> None:
+def test_a_large_catalogue_gets_an_hnsw_index_and_publishes_its_recall(settings: Settings) -> None:
     """Large enough for Milvus Standalone to build a graph: it searches up to 1,024 rows one by one."""
     write_untrained_release(Path(settings.store), movies=3_000, dimension=16)
     ensure_topics(settings, TIMEOUT)
@@ -131,6 +131,6 @@ def test_a_large_catalogue_has_an_hnsw_index_and_tells_its_recall(settings: Sett
 
 
 def index_type(settings: Settings, collection: str) -> str:
-    """What Milvus itself says of a collection."""
+    """The index type that Milvus reports for a collection."""
     with closing(connect(settings.milvus)) as client:
         return str(client.describe_index(collection, "vector")["index_type"])

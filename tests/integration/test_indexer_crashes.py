@@ -1,4 +1,4 @@
-"""An indexer dies at each step in turn: the next one finishes the work, once, and clears away what was left behind."""
+"""An indexer dies at each step in turn: the next one finishes the command once, and sweeps the leftovers."""
 
 import shutil
 import signal
@@ -31,9 +31,9 @@ from worker.retrieval.milvus import Milvus
 
 TIMEOUT = 120.0
 
-# Where it dies: before or after which call, at its how manieth time (a sweep calls none of these but `write`).
+# The step at which it dies: before or after the n-th call of a method (a sweep calls none of these but `write`).
 STEPS: list[tuple[str, Any, str, int]] = [
-    ("before", ReleaseStore, "load", 1),  # the command was taken, and nothing said
+    ("before", ReleaseStore, "load", 1),  # the command was polled
     ("before", Milvus, "create", 1),  # `indexing` was published
     ("after", Milvus, "insert", 2),  # half-built
     ("before", Milvus, "finish", 1),  # filled
@@ -48,11 +48,11 @@ STEPS: list[tuple[str, Any, str, int]] = [
 
 
 class Death(BaseException):
-    """What no part of the indexer is prepared for."""
+    """An error that no part of the indexer catches."""
 
 
 def dies(monkeypatch: pytest.MonkeyPatch, moment: str, owner: Any, name: str, time_: int) -> threading.Event:
-    """Have one call end in death; the event tells that it has."""
+    """Make one call raise Death; the event is set once it did."""
     original: Callable[..., Any] = getattr(owner, name)
     died, calls = threading.Event(), [0]
 
@@ -99,7 +99,7 @@ def settings(lite_settings: Settings, two_releases: Path) -> Settings:
 
 
 @pytest.mark.timeout(600)
-def test_it_dies_at_every_step(settings: Settings) -> None:
+def test_an_indexer_that_dies_at_any_step_is_succeeded_by_one_that_finishes(settings: Settings) -> None:
     names = ReleaseStore(settings.store).names()
     for number, step in enumerate(STEPS, start=1):
         release = names[number % 2]
@@ -114,7 +114,7 @@ def test_it_dies_at_every_step(settings: Settings) -> None:
         outcome = wait_for_outcome(settings, command, TIMEOUT)
         assert outcome.outcome == "done", (step, outcome.reason)
 
-        # Exactly one activation, of a collection that is whole, and nothing is left but what records name.
+        # Exactly one activation, of a whole collection; every other collection is gone.
         view = read_releases(settings, TIMEOUT)
         assert view.active is not None
         assert (view.active.release, view.epoch) == (release, number), step
@@ -133,10 +133,10 @@ def test_it_dies_at_every_step(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("has_id", [True, False])
-def test_a_command_that_no_indexer_survives_is_refused_in_the_end(
+def test_a_command_that_killed_five_indexers_is_refused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, has_id: bool
 ) -> None:
-    """Otherwise nobody could go back to another release: commands are taken in their order."""
+    """Commands are carried out in order: without a limit this one would block every rollback behind it."""
     first, second = ReleaseStore(settings.store).names()
     command = ReleaseCommand(action="index", release=first)
     if has_id:
@@ -171,10 +171,10 @@ def test_a_command_that_no_indexer_survives_is_refused_in_the_end(
 
 
 @pytest.mark.timeout(300)
-def test_what_a_zombie_writes_is_fenced_and_its_half_built_collection_goes(
+def test_a_zombie_is_fenced_and_its_half_built_collection_dropped(
     lite_settings: Settings, two_releases: Path, tmp_path: Path
 ) -> None:
-    """Stopped in the middle of building for longer than its session; it wakes when another has done its work."""
+    """The zombie hangs in a build for longer than its session, and resumes after another indexer finished the command."""
     settings = lite_settings
     shutil.copytree(two_releases, settings.store)
     ensure_topics(settings, TIMEOUT)
@@ -202,15 +202,15 @@ def test_what_a_zombie_writes_is_fenced_and_its_half_built_collection_goes(
             before = read_releases(settings, TIMEOUT)
 
             zombie.child.send_signal(signal.SIGCONT)
-            wait_for("its finding out", lambda: "rejoining the group" in zombie.output)
-            wait_for("its standing by", lambda: "this indexer stands by" in zombie.output)
+            wait_for("the rejoin", lambda: "rejoining the group" in zombie.output)
+            wait_for("the zombie to stand by", lambda: "this indexer stands by" in zombie.output)
             after = read_releases(settings, TIMEOUT)
             assert (after.releases, after.active) == (before.releases, before.active)
             assert milvus.list(names.collection_prefix) == [whole]
         finally:
             other.stop()
 
-        # It is as good as any other from then on.
+        # The zombie carries out the next command.
         command = ReleaseCommand(action="index", release=second)
         send_command(settings, command, TIMEOUT)
         assert wait_for_outcome(settings, command, TIMEOUT).outcome == "done"

@@ -1,7 +1,7 @@
-"""Outcomes workers that are killed at random: every pair counts once, and what cannot be read becomes a dead letter.
+"""Outcomes workers that are killed at random: every pair counts once, and invalid feedback becomes a dead letter.
 
-`MARQUEE_TEST_KILLS=20 python -m pytest tests/integration/test_outcomes.py -k kills` kills as often as one likes. Each kill is of
-the one that works, at any moment from when it has the turn: while it reads the last day again, counts or commits.
+`MARQUEE_TEST_KILLS=20 python -m pytest tests/integration/test_outcomes.py -k kills` sets the number of kills. Each kill hits the
+leader at a random moment: while it reads the last day, counts or commits.
 """
 
 import json
@@ -38,7 +38,7 @@ Deed = dict[str, object]
 
 
 class People:
-    """Events, their recommendations and what people do with them, and what that must come to."""
+    """Events, their results and feedback, with the counts that they must add up to."""
 
     def __init__(self, settings: Settings, seed: int) -> None:
         self._names = settings.names
@@ -48,11 +48,11 @@ class People:
         self._worker = Producer(config)
         self._worker.init_transactions(30)
         self._offsets = [0] * PARTITIONS
-        self.deeds: set[tuple[int, int, float]] = set()  # of people who are known: user, movie, stars
+        self.deeds: set[tuple[int, int, float]] = set()  # of events with a user id: user, movie, stars
         self.right: dict[str, dict[str, RankOutcomes]] = {"release": {}, "rank": {}, "segment": {}}
 
     def live(self, events: int) -> None:
-        """So many events are published, answered in one transaction, and what is done with the answers said in any order."""
+        """Publish events, their results in one transaction, and feedback in a random order."""
         places = [self._ask() for _ in range(events)]
         assert self._plain.flush(30) == 0
         self._worker.begin_transaction()
@@ -60,7 +60,7 @@ class People:
         self._worker.commit_transaction(30)
         self._chance.shuffle(deeds)
         for deed in deeds:
-            for _ in range(self._chance.choice((1, 1, 2))):  # said twice, it counts once
+            for _ in range(self._chance.choice((1, 1, 2))):  # feedback that is sent twice counts once
                 self._plain.produce(
                     self._names.feedback, json.dumps(deed).encode(), str(deed["event_id"]).encode()
                 )
@@ -142,7 +142,7 @@ def test_the_join_loses_and_doubles_nothing_under_kills(kafka_settings: Settings
         people.live(EVENTS_A_KILL)
 
         wait_for("the counts", lambda: counted(settings) == people.right, 120)
-        # Nothing more comes: what is counted twice would be by now, the counts being written once a second.
+        # A pair that counts twice shows here: counts are written once a second.
         people.live(10)
         wait_for("the last counts", lambda: counted(settings) == people.right, 60)
     finally:
@@ -151,7 +151,9 @@ def test_the_join_loses_and_doubles_nothing_under_kills(kafka_settings: Settings
             one.kill()
 
 
-def test_feedback_that_cannot_be_read_and_a_canary(kafka_settings: Settings, tmp_path: Path) -> None:
+def test_invalid_feedback_becomes_dead_letters_and_a_canary_is_compared(
+    kafka_settings: Settings, tmp_path: Path
+) -> None:
     settings = kafka_settings
     ensure_topics(settings, 30)
     producer = Producer(kafka.producer(settings.kafka))

@@ -1,4 +1,4 @@
-"""Outcomes workers meet records that nobody takes, or that nobody should have written: they wait or go on, and count nothing twice."""
+"""Outcomes workers meet records that a topic refuses and records that are forged: they wait or continue, and count nothing twice."""
 
 import json
 import random
@@ -63,9 +63,7 @@ def letters_of(settings: Settings, count: int) -> list[DeadLetter]:
     return found
 
 
-def test_feedback_that_dead_letters_refuses_goes_without_its_value(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_a_refused_dead_letter_goes_without_its_value(settings: Settings, tmp_path: Path) -> None:
     people = People(settings, seed=8)
     with Process("outcomes-worker", settings, tmp_path) as worker:
         worker.wait_ready()
@@ -80,12 +78,14 @@ def test_feedback_that_dead_letters_refuses_goes_without_its_value(
         assert worker.output.count("rejoining the group") == 0
 
 
-def test_feedback_that_nothing_takes_waits_for_its_topic(settings: Settings, tmp_path: Path) -> None:
+def test_a_dead_letter_that_the_topic_refuses_without_its_value_waits_for_the_operator(
+    settings: Settings, tmp_path: Path
+) -> None:
     with Process("outcomes-worker", settings, tmp_path) as worker:
         worker.wait_ready()
         set_limit(settings, settings.names.dead_letters, 5_000)
         send(settings, settings.names.feedback, (LARGE, SMALL))
-        said = wait_for("its word", lambda: worker.readiness().get("problems", {}).get("outcomes"))
+        said = wait_for("the problem", lambda: worker.readiness().get("problems", {}).get("outcomes"))
         assert f"raise max.message.bytes of {settings.names.dead_letters}" in said
 
         set_limit(settings, settings.names.dead_letters, 1_000_000)
@@ -93,7 +93,7 @@ def test_feedback_that_nothing_takes_waits_for_its_topic(settings: Settings, tmp
         assert [letter.value for letter in letters_of(settings, 1)] == [SMALL]
 
 
-def test_a_record_that_cannot_be_read_stops_the_counting_until_it_is_mended(
+def test_an_unreadable_count_stops_the_counting_until_it_is_replaced(
     settings: Settings, tmp_path: Path
 ) -> None:
     topic = settings.names.outcomes
@@ -110,7 +110,7 @@ def test_a_record_that_cannot_be_read_stops_the_counting_until_it_is_mended(
     people.live(20)
 
     with Process("outcomes-worker", settings, tmp_path) as worker:
-        said = wait_for("its word", lambda: worker.readiness().get("problems", {}).get("outcomes"))
+        said = wait_for("the problem", lambda: worker.readiness().get("problems", {}).get("outcomes"))
         assert topic in said and "format 2" in said and "upgrade Marquee" in said
         with pytest.raises(UnreadableOutcomesError, match="format 2"):
             list(outcomes(settings, None, 30))
@@ -120,7 +120,7 @@ def test_a_record_that_cannot_be_read_stops_the_counting_until_it_is_mended(
         assert worker.output.count("record with a foreign key") == 1
 
 
-def test_results_at_offsets_that_no_event_has_keep_nobody_waiting(
+def test_results_at_offsets_without_an_event_get_no_segment_at_once(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.outcomes.segments._FAR", 50)
@@ -140,7 +140,7 @@ def test_results_at_offsets_that_no_event_has_keep_nobody_waiting(
         segments.close()
 
 
-def test_a_forged_result_keeps_no_counts_back(settings: Settings, tmp_path: Path) -> None:
+def test_a_forged_result_delays_no_counts(settings: Settings, tmp_path: Path) -> None:
     forged: dict[str, object] = {
         "event_id": "forged", "user_id": None, "movies": [], "release": "r", "collection": "c", "retrieval": "milvus",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Deployments whose prefixes look alike, on one Kafka, one Milvus and one store: none touches what is another's."""
+"""Deployments with similar prefixes on one Kafka, one Milvus and one store: none touches the collections of another."""
 
 import shutil
 from collections.abc import Iterator
@@ -116,7 +116,7 @@ def test_a_collection_of_that_name_with_another_owner_is_not_replaced(
         with pytest.raises(ForeignCollectionError, match="another cluster"):
             client.create(name, 4, owner)
     assert client.owner(name) == "another cluster|shop."
-    client.create(name, 8, "another cluster|shop.")  # its owner's may begin anew
+    client.create(name, 8, "another cluster|shop.")  # its owner may replace it
     client.drop(name)
 
 

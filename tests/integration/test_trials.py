@@ -73,7 +73,7 @@ def on_trial_at_the_worker(settings: Settings, release: str) -> None:
 
 
 def comparison(settings: Settings) -> TrialReport | None:
-    """What the workers have seen of the shadow, once they have seen something."""
+    """The comparisons with the shadow, once the workers have made some."""
     trial = overview(settings, 60).trial
     return trial if trial and trial.compared else None
 
@@ -96,7 +96,7 @@ def test_from_shadow_to_canary_to_activation_and_back(settings: Settings, tmp_pa
         assert seen.candidate_ms
         assert {row["state"] for row in shown(settings)["releases"]} == {"active", "ready"}
 
-        # A canary takes its keys, whoever they are; each result says who made it.
+        # A canary answers its share of the keys; each result names its release.
         command(settings, "canary", second, "--share", str(SHARE))
         expected = {
             str(user): second if share_of(second, str(user).encode()) < SHARE else first for user in USERS
@@ -118,7 +118,7 @@ def test_from_shadow_to_canary_to_activation_and_back(settings: Settings, tmp_pa
         assert refused.returncode == 1
         assert "no release is on trial" in refused.stderr
 
-        # What was on trial takes over without being built again, and the way back is one command.
+        # A candidate on trial takes over without a build, and one command goes back.
         command(settings, "activate", second)
         wait_for("the second", lambda: {answer.release for answer in answers(settings).values()} == {second})
         assert "went back" in command(settings, "rollback")

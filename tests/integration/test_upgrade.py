@@ -1,4 +1,4 @@
-"""Two versions at a time: the one before beside this one, and this one beside what a later one writes."""
+"""Two versions at a time: the previous one beside this one, and this one beside records of a later one."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ def commits_before() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def version_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packages of the version before; a copy without history has none, and says so by skipping."""
+    """The packages of the previous version; skips in a copy without git history."""
     head = git("rev-parse", "HEAD")
     before = next(commits_before(), None)
     if head is None or before is None or before == head.decode().strip():

@@ -1,4 +1,4 @@
-"""The check before activation: it passes what is right, and fails when it is broken on purpose."""
+"""The checks before activation pass a right collection, and fail one that is broken on purpose."""
 
 from typing import Any
 
@@ -180,7 +180,7 @@ def test_only_the_same_metric_split_and_data_are_compared(other: dict[str, str])
     assert "no evaluation" in found
 
 
-def test_without_evaluations_it_says_so_and_passes() -> None:
+def test_releases_without_evaluations_pass() -> None:
     assert "no evaluation" in compare_evaluations(None, evaluation(0.5), 0.02)
     assert "no evaluation" in compare_evaluations(evaluation(0.5), None, 0.02)
     assert "no evaluation" in compare_evaluations({"another": "shape"}, evaluation(0.5), 0.02)

@@ -1,4 +1,4 @@
-"""The effect of each release command, with a builder that only notes what it builds."""
+"""The effect of each release command, with a builder that only notes the releases."""
 
 from typing import Any, cast
 

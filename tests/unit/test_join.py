@@ -1,4 +1,4 @@
-"""The join counts each pair once, in whatever order it is read and wherever it is taken up again."""
+"""The join counts each pair once, in any order of the records, also after a successor took over."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def take(join: Join, step: Step, *, new: bool = True) -> None:
 
 
 def counted(join: Join) -> Counter[tuple[int, str]]:
-    """How often each rank was what."""
+    """The counts by rank and action."""
     found: Counter[tuple[int, str]] = Counter()
     for record in join.records():
         for number, rank in enumerate(record.ranks, 1):
@@ -81,7 +81,7 @@ def test_each_pair_counts_once(answered: list[Answered], did: list[Did], chance:
     join = Join(remember=100)
     for step in steps[:kill]:
         take(join, step)
-    # A successor has what was counted, and reads the rest of the day again in another order.
+    # Given a successor with the counts, which reads the day again in another order.
     successor = Join(remember=100)
     for record in join.records():
         successor.restore(record)
@@ -95,7 +95,7 @@ def test_each_pair_counts_once(answered: list[Answered], did: list[Did], chance:
     assert counted(successor) == right(answered, did)
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_join_remembers_a_bounded_number_of_results() -> None:
     join = Join(remember=10)
     for number in range(1_000):
         take(join, Answered(f"e{number}", (1, 2), number))
@@ -108,7 +108,7 @@ def test_what_is_remembered_is_bounded() -> None:
     assert counted(join)[1, "clicked"] == 1
 
 
-def test_a_day_later_nothing_is_kept() -> None:
+def test_results_are_forgotten_after_a_day() -> None:
     join = Join(remember=10)
     take(join, Answered("e", (1,), MINUTE))
     take(join, Did("later", 1, "clicked", MINUTE))

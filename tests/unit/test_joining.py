@@ -1,4 +1,4 @@
-"""The outcomes worker's dead letters wait for a commit, and no more bytes of them than fit."""
+"""Dead letters of the outcomes worker wait for the next commit, within a bound in bytes."""
 
 from typing import cast
 

@@ -1,4 +1,4 @@
-"""What is kept and what may go."""
+"""Retention: collections and records that are kept, and those that may go."""
 
 from datetime import timedelta
 
@@ -90,8 +90,8 @@ def test_workers_are_forgotten_long_after_they_died() -> None:
     assert forgotten_workers(view) == ["worker:w"]
 
 
-def test_what_a_batch_under_way_still_searches_stays() -> None:
-    """A worker that has swapped may still answer a batch with what it served before."""
+def test_a_collection_that_a_batch_under_way_searches_stays() -> None:
+    """A worker that swapped may still search the previous collection for its batch under way."""
     view = view_of(A, B, C, active=C)
     busy = worker(C, epoch=9)
     view.workers["w"] = busy.model_copy(update={"collections": [NAMES.collection(A, 1)]})

@@ -48,7 +48,7 @@ def test_taking_over_retires_the_other_keeps_its_collection_and_comes_last() -> 
     assert (active.epoch, active.previous) == (8, "a")
 
 
-def test_building_the_active_release_anew_keeps_the_one_to_go_back_to() -> None:
+def test_a_new_build_of_the_active_release_keeps_the_rollback_target() -> None:
     records = transitions.activated(
         command(), ready("b", collection="b_2"), serving("b", 3, previous="a"), "fine"
     )
@@ -66,7 +66,7 @@ def test_indexers_that_begin_for_a_command_are_counted() -> None:
     assert (kept.state, kept.collection) == (ReleaseState.READY, "b_1")
 
 
-def test_only_what_a_command_itself_has_built_spares_it_the_building() -> None:
+def test_only_a_build_for_the_same_command_is_reused() -> None:
     earlier = ready("b", command_id="1", indexing_at=now(), ready_at=now())
     assert transitions.is_built_for(command(command_id="1"), earlier)
     assert not transitions.is_built_for(command(command_id="2"), earlier)
@@ -83,7 +83,7 @@ def test_a_new_attempt_has_a_new_number() -> None:
     assert second.state == ReleaseState.INDEXING
 
 
-def test_a_release_that_serves_goes_on_serving_while_it_is_built_anew() -> None:
+def test_a_release_keeps_serving_while_it_is_built_again() -> None:
     record = transitions.attempted(command(), "b", ready("b", state=ReleaseState.ACTIVE))
     assert (record.state, record.collection) == (ReleaseState.ACTIVE, "b_1")
 
@@ -111,14 +111,14 @@ def test_force_is_recorded() -> None:
     assert record.commands[-1].forced
 
 
-def test_the_outcomes_that_are_kept_are_the_newest() -> None:
+def test_the_newest_fifty_statuses_are_kept() -> None:
     record = ready("b")
     for number in range(60):
         record = transitions.with_status(record, command(command_id=str(number)), "done")
     assert [outcome.command_id for outcome in record.commands] == [str(n) for n in range(10, 60)]
 
 
-def test_a_trial_stands_beside_an_epoch_and_ends_with_it() -> None:
+def test_an_activation_ends_the_trial() -> None:
     view = serving("a", 7)
     retired = ready("b", state=ReleaseState.RETIRED)
     records = transitions.tried(command(action="canary"), "canary", 0.1, retired, view, "fine")
@@ -137,6 +137,6 @@ def test_a_trial_stands_beside_an_epoch_and_ends_with_it() -> None:
     assert transitions.activated(command(), ready("b"), view, "fine")[TRIAL_KEY] is None
 
 
-def test_what_could_not_be_built_for_a_trial_is_rejected() -> None:
+def test_a_release_that_could_not_be_built_for_a_trial_is_rejected() -> None:
     refused = transitions.unchanged(command(action="shadow"), "b", None, "refused", "corrupt")
     assert (refused.state, refused.reason) == (ReleaseState.REJECTED, "corrupt")
