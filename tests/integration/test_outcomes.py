@@ -32,7 +32,7 @@ RELEASES = ("20261121T101500-3f9c2a", "20261122T101500-a2c9f3")
 BAD = (b"{", b'{"event_id": "e", "movie_id": 1, "action": "ate"}', None)
 
 
-WORKS = "this outcomes worker works"
+LEADS = "this outcomes worker leads"
 
 Deed = dict[str, object]
 
@@ -115,10 +115,10 @@ def counted(settings: Settings) -> dict[str, dict[str, RankOutcomes]]:
     }
 
 
-def whose_turn(one: Process, other: Process) -> tuple[Process, Process]:
-    """Who works, once one does, and who stands by; a turn ends with its process alone."""
-    wait_for("a turn", lambda: WORKS in one.output or WORKS in other.output)
-    return (one, other) if WORKS in one.output else (other, one)
+def leader_of(one: Process, other: Process) -> tuple[Process, Process]:
+    """The leader, once there is one, and the other worker. A leader leads until its process ends."""
+    wait_for("a leader", lambda: LEADS in one.output or LEADS in other.output)
+    return (one, other) if LEADS in one.output else (other, one)
 
 
 @pytest.mark.timeout(60 + 60 * KILLS)
@@ -133,7 +133,7 @@ def test_the_join_loses_and_doubles_nothing_under_kills(kafka_settings: Settings
     working, standing_by = process(), process()
     try:
         for _ in range(KILLS):
-            working, standing_by = whose_turn(working, standing_by)
+            working, standing_by = leader_of(working, standing_by)
             death = threading.Timer(chance.uniform(0.0, 3.0), working.kill)
             death.start()
             people.live(EVENTS_A_KILL)
