@@ -11,7 +11,7 @@ from schemas.dead_letter import Reason
 from schemas.release import ReleaseRecord, ReleaseState, now
 from tests.unit.events import PolledEvent
 from worker.events import Answer, Record
-from worker.monitoring.declarations import BatchHistogram, Declarations
+from worker.monitoring.declarations import BatchHistogram
 from worker.monitoring.indexer_metrics import IndexerMetrics
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.statistics import LagMetrics
@@ -137,7 +137,7 @@ def read(lag: LagMetrics, *reports: dict[str, int], in_hand: bool = False) -> No
 @pytest.fixture
 def lag(registry: CollectorRegistry) -> LagMetrics:
     """The lag of a worker that has partition 0 from offset 3, and 1 from its beginning."""
-    lag = LagMetrics(Declarations(registry))
+    lag = LagMetrics(registry)
     lag.assigned([TopicPartition("profiles", 0, 3), TopicPartition("profiles", 1, OFFSET_BEGINNING)])
     return lag
 

@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from schemas.settings import HttpSettings
 from worker.errors import AbandonedError, SupersededError
 from worker.monitoring import threads
-from worker.monitoring.declarations import Declarations
 from worker.monitoring.http import Health, serve
+from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation, Failure, guarded, start_side, start_vital
 
 WORKER = Path(threads.__file__).parents[1]
@@ -49,7 +49,7 @@ def test_what_ends_a_vital_thread_is_raised_in_the_main_loop(error: BaseExceptio
 
 def test_a_side_thread_begins_again_until_it_returns(name: str) -> None:
     registry, errors = CollectorRegistry(), [ValueError("the event of user 42"), KeyError()]
-    Declarations(registry).restarts("http")
+    Metrics(registry)
 
     def run() -> None:
         if errors:

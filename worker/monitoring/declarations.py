@@ -1,13 +1,14 @@
 """Declarations of metrics: one call for each, with its name, help and labels. docs/metrics.md is made from them."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Summary
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -16,45 +17,75 @@ from worker.monitoring.threads import count_restarts_in
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
 
 
-class Declarations:
-    """Declares the metrics of one process in its registry, which takes each name once.
+class Declared:
+    """The metrics of a process, declared as class attributes and made in its registry, which takes each name once.
 
-    A label is given with its known values, or with none. Known values are exported from the start, at 0: Prometheus sees no
-    increase in a counter whose first value is its second.
+    A label is declared with its known values, or with none. Known values are exported from the start, at 0: Prometheus sees
+    no increase in a counter whose first value is its second.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        for name in dir(type(self)):
+            declaration = getattr(type(self), name)
+            if isinstance(declaration, _Declaration):
+                setattr(self, name, declaration.make(registry))
 
-    def counter(self, name: str, text: str, **labels: Iterable[str]) -> Counter:
-        return _with_values(Counter(name, text, labels, registry=self._registry), labels)
 
-    def gauge(self, name: str, text: str, **labels: Iterable[str]) -> Gauge:
-        return _with_values(Gauge(name, text, labels, registry=self._registry), labels)
+@dataclass(frozen=True)
+class _Declaration:
+    make: Callable[[CollectorRegistry], Collector]
 
-    def histogram(self, name: str, text: str, buckets: Sequence[float], **labels: Iterable[str]) -> Histogram:
-        metric = Histogram(name, text, labels, buckets=buckets, registry=self._registry)
+
+def counter(name: str, text: str, **labels: Iterable[str]) -> Counter:
+    def make(registry: CollectorRegistry) -> Counter:
+        return _with_values(Counter(name, text, labels, registry=registry), labels)
+
+    return cast(Counter, _Declaration(make))
+
+
+def gauge(name: str, text: str, **labels: Iterable[str]) -> Gauge:
+    def make(registry: CollectorRegistry) -> Gauge:
+        return _with_values(Gauge(name, text, labels, registry=registry), labels)
+
+    return cast(Gauge, _Declaration(make))
+
+
+def histogram(name: str, text: str, buckets: Sequence[float], **labels: Iterable[str]) -> Histogram:
+    def make(registry: CollectorRegistry) -> Histogram:
+        metric = Histogram(name, text, labels, buckets=buckets, registry=registry)
         return _with_values(metric, labels)
 
-    def batch_histogram(self, name: str, text: str, buckets: Sequence[float]) -> "BatchHistogram":
-        return BatchHistogram(name, text, buckets=buckets, registry=self._registry)
+    return cast(Histogram, _Declaration(make))
 
-    def summary(self, name: str, text: str) -> Summary:
-        return Summary(name, text, registry=self._registry)
 
-    def restarts(self, *threads: str) -> None:
-        """Declare the counter of the restarts of this process, with the names of its side threads."""
-        count_restarts_in(
-            self.counter(
-                "marquee_thread_restarts",
-                "Side threads and callbacks that failed and were restarted, by name; a failure of any other thread ends the "
-                "process.",
-                thread=threads,
-            )
+def batch_histogram(name: str, text: str, buckets: Sequence[float]) -> "BatchHistogram":
+    def make(registry: CollectorRegistry) -> BatchHistogram:
+        return BatchHistogram(name, text, buckets=buckets, registry=registry)
+
+    return cast(BatchHistogram, _Declaration(make))
+
+
+def summary(name: str, text: str) -> Summary:
+    return cast(Summary, _Declaration(lambda registry: Summary(name, text, registry=registry)))
+
+
+def thread_restarts(*threads: str) -> Counter:
+    """The counter of restarts, with the names of the side threads of this process."""
+
+    def make(registry: CollectorRegistry) -> Counter:
+        made = Counter(
+            "marquee_thread_restarts",
+            "Side threads and callbacks that failed and were restarted, by name; a failure of any other thread ends the process.",
+            ["thread"],
+            registry=registry,
         )
+        count_restarts_in(made)
+        return _with_values(made, {"thread": threads})
+
+    return cast(Counter, _Declaration(make))
 
 
-def _with_values(metric: _Metric, labels: dict[str, Iterable[str]]) -> _Metric:
+def _with_values(metric: _Metric, labels: Mapping[str, Iterable[str]]) -> _Metric:
     for values in product(*labels.values()) if labels else ():
         metric.labels(*values)
     return metric

@@ -98,15 +98,59 @@ class HttpServer:
         self._thread.join()
 
 
-class _ServerOfIpv6(ThreadingHTTPServer):
-    """Serves IPv4 on `::` as well, against the default of some systems."""
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
 
-    address_family = socket.AF_INET6
+    def __init__(
+        self, host: str, port: int, health: Health, registry: CollectorRegistry, page: Page | None
+    ) -> None:
+        self.health, self.registry, self.page = health, registry, page
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        super().__init__((host, port), _Paths)
 
     def server_bind(self) -> None:
+        """Serve IPv4 on `::` as well, against the default of some systems."""
         with suppress(OSError):
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            if self.address_family == socket.AF_INET6:
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
+
+
+class _Paths(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "marquee", ""
+    timeout = _IDLE_SECONDS
+
+    def do_GET(self) -> None:
+        response = self._response()
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.content_type)
+        self.send_header("Content-Length", str(len(response.body)))
+        for name, value in (_EVERY_RESPONSE | dict(response.headers)).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(response.body)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _response(self) -> Response:
+        health, page = self.server.health, self.server.page
+        path, _, query = self.path.partition("?")
+        if path == "/metrics":
+            return Response(HTTPStatus.OK, generate_latest(self.server.registry), CONTENT_TYPE_LATEST)
+        if path == "/health/live":
+            return _state(health.live, {} if health.live else _STUCK)
+        problems = health.problems
+        if path == "/health/ready":
+            return _state(not problems, problems, threads=restarts())
+        found = page.respond(path, query, self.headers, problems) if page else None
+        return found or Response(HTTPStatus.NOT_FOUND, _PATHS, "text/plain")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class names it
+        """Log no requests: scrapes come every few seconds."""
 
 
 def serve(
@@ -120,52 +164,13 @@ def serve(
     Raises:
         SettingsError: the address cannot be bound.
     """
-
-    class Paths(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        server_version, sys_version = "marquee", ""
-        timeout = _IDLE_SECONDS
-
-        def do_GET(self) -> None:
-            path, _, query = self.path.partition("?")
-            if path == "/metrics":
-                response = Response(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_LATEST)
-            elif path == "/health/live":
-                response = _state(health.live, {} if health.live else _STUCK)
-            elif path == "/health/ready":
-                problems = health.problems
-                response = _state(not problems, problems, threads=restarts())
-            else:
-                found = page.respond(path, query, self.headers, health.problems) if page else None
-                response = found or Response(HTTPStatus.NOT_FOUND, _PATHS, "text/plain")
-            self._send(response)
-
-        do_HEAD = do_GET  # noqa: N815  `_send` leaves the body out
-
-        def _send(self, response: Response) -> None:
-            self.send_response(response.status)
-            self.send_header("Content-Type", response.content_type)
-            self.send_header("Content-Length", str(len(response.body)))
-            for name, value in (_EVERY_RESPONSE | dict(response.headers)).items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(response.body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class names it
-            """Log no requests: scrapes come every few seconds."""
-
     try:
-        server = (_ServerOfIpv6 if ":" in settings.host else ThreadingHTTPServer)(
-            (settings.host, settings.port), Paths
-        )
+        return HttpServer(_Server(settings.host, settings.port, health, registry, page))
     except OSError as error:
         raise SettingsError(
             f"cannot serve /metrics on {_address(settings.host, settings.port)} ({error.strerror}): "
             "set MARQUEE_HTTP__HOST and MARQUEE_HTTP__PORT to a free address, port 0 takes any"
         ) from None
-    server.daemon_threads = True
-    return HttpServer(server)
 
 
 def _address(host: str, port: int) -> str:

@@ -6,46 +6,45 @@ from typing import get_args
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from schemas.release import Action, CommandOutcome, ReleaseRecord, ReleaseState
-from worker.monitoring.declarations import Declarations
+from worker.monitoring.declarations import Declared, counter, gauge, histogram, thread_restarts
 
 _INDEXING = (1, 2, 5, 10, 20, 60, 120, 300, 600, 1_800, 3_600)
 
 
-class IndexerMetrics:
+class IndexerMetrics(Declared):
     """The indexer's metrics, made from the records that it publishes in `releases`."""
 
+    leads = gauge("marquee_indexer_has_commands", "1 while this indexer is the leader, 0 while it stands by.")
+    _busy = gauge("marquee_indexer_busy", "1 while a command is carried out, else 0.")
+    _step_at = gauge(
+        "marquee_indexer_last_step_timestamp_seconds",
+        "Time of the last step of the current or last command; 0 before the first.",
+    )
+    _progress = gauge(
+        "marquee_indexing_progress_ratio",
+        "Share of the catalogue that is in the collection, while a release is indexed.",
+        release=(),
+    )
+    _seconds = histogram(
+        "marquee_indexing_seconds",
+        "From the start of a release's indexing to its checked collection.",
+        _INDEXING,
+    )
+    _commands = counter(
+        "marquee_release_commands",
+        "Release commands carried out, by action and outcome.",
+        action=get_args(Action),
+        outcome=get_args(CommandOutcome.model_fields["outcome"].annotation),
+    )
+    unreadable = counter(
+        "marquee_unreadable_release_commands",
+        "Records of release-commands that were skipped: no command, or a command of a newer version.",
+    )
+    restarts = thread_restarts("http")
+
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        declare = Declarations(registry)
-        self.leads = declare.gauge(
-            "marquee_indexer_has_commands", "1 while this indexer is the leader, 0 while it stands by."
-        )
-        self._busy = declare.gauge("marquee_indexer_busy", "1 while a command is carried out, else 0.")
-        self._step_at = declare.gauge(
-            "marquee_indexer_last_step_timestamp_seconds",
-            "Time of the last step of the current or last command; 0 before the first.",
-        )
-        self._progress = declare.gauge(
-            "marquee_indexing_progress_ratio",
-            "Share of the catalogue that is in the collection, while a release is indexed.",
-            release=(),
-        )
-        self._seconds = declare.histogram(
-            "marquee_indexing_seconds",
-            "From the start of a release's indexing to its checked collection.",
-            _INDEXING,
-        )
-        self._commands = declare.counter(
-            "marquee_release_commands",
-            "Release commands carried out, by action and outcome.",
-            action=get_args(Action),
-            outcome=get_args(CommandOutcome.model_fields["outcome"].annotation),
-        )
-        self.unreadable = declare.counter(
-            "marquee_unreadable_release_commands",
-            "Records of release-commands that were skipped: no command, or a command of a newer version.",
-        )
+        super().__init__(registry)
         self._indexing: set[str] = set()
-        declare.restarts("http")
 
     def begun(self) -> None:
         """A command is in progress."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
 from schemas.feedback import OutcomesRecord, RankOutcomes, wilson
-from worker.monitoring.declarations import Declarations
+from worker.monitoring.declarations import Declared, counter, gauge, thread_restarts
 
 _FEEDBACK = tuple(RankOutcomes.model_fields)
 _UNJOINED = ("unmatched", "late", "not_in_list")
@@ -18,55 +18,54 @@ _SHOW_SECONDS = 10.0
 Totals = Tally[tuple[str, str, str]]
 
 
-class OutcomesMetrics:
+class OutcomesMetrics(Declared):
     """The metrics of the outcomes worker."""
 
+    _movies = gauge(
+        "marquee_outcomes_movies",
+        "Movies recommended within the last day, by release, rank (11 for all beyond 10) and outcome: recommended, shown, "
+        "clicked, watched, liked, disliked.",
+        release=(),
+        rank=(),
+        what=(),
+    )
+    _rate = gauge(
+        "marquee_outcomes_rate",
+        "Share of the impressions of the last day that was clicked or watched, by release and rank (all, 1 to 10, 11 for all "
+        "beyond); bound is value, and low and high of its 95 % interval (Wilson).",
+        release=(),
+        rank=(),
+        what=(),
+        bound=(),
+    )
+    _unjoined = counter(
+        "marquee_outcomes_unjoined",
+        "Feedback that counts nowhere: unmatched (no such recommendation within a day, or forgotten), late (more than a "
+        "day), not_in_list (the movie was not recommended).",
+        why=_UNJOINED,
+    )
+    _joined = counter("marquee_outcomes_joined", "Feedback that was joined with its recommendation.")
+    _letters = counter("marquee_outcomes_dead_letters", "Invalid feedback.")
+    unreadable_headers = counter(
+        "marquee_outcomes_unreadable_headers",
+        "Headers of feedback that its dead letters lack, because their names are not UTF-8.",
+    )
+    skipped = counter(
+        "marquee_outcomes_undecodable",
+        "Recommendations and feedback that the Kafka client could not decode, and that were skipped.",
+    )
+    _remembered = gauge(
+        "marquee_outcomes_remembered",
+        "Recommendations that feedback can be joined with; at its bound (a setting), those of a day do not fit.",
+    )
+    leads = gauge(
+        "marquee_outcomes_working", "1 while this outcomes worker is the leader, 0 while it stands by."
+    )
+    restarts = thread_restarts("http")
+
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        declare = Declarations(registry)
-        self._movies = declare.gauge(
-            "marquee_outcomes_movies",
-            "Movies recommended within the last day, by release, rank (11 for all beyond 10) and outcome: recommended, shown, "
-            "clicked, watched, liked, disliked.",
-            release=(),
-            rank=(),
-            what=(),
-        )
-        self._rate = declare.gauge(
-            "marquee_outcomes_rate",
-            "Share of the impressions of the last day that was clicked or watched, by release and rank (all, 1 to 10, 11 for all "
-            "beyond); bound is value, and low and high of its 95 % interval (Wilson).",
-            release=(),
-            rank=(),
-            what=(),
-            bound=(),
-        )
-        self._unjoined = declare.counter(
-            "marquee_outcomes_unjoined",
-            "Feedback that counts nowhere: unmatched (no such recommendation within a day, or forgotten), late (more than a "
-            "day), not_in_list (the movie was not recommended).",
-            why=_UNJOINED,
-        )
-        self._joined = declare.counter(
-            "marquee_outcomes_joined", "Feedback that was joined with its recommendation."
-        )
-        self._letters = declare.counter("marquee_outcomes_dead_letters", "Invalid feedback.")
-        self.unreadable_headers = declare.counter(
-            "marquee_outcomes_unreadable_headers",
-            "Headers of feedback that its dead letters lack, because their names are not UTF-8.",
-        )
-        self.skipped = declare.counter(
-            "marquee_outcomes_undecodable",
-            "Recommendations and feedback that the Kafka client could not decode, and that were skipped.",
-        )
-        self._remembered = declare.gauge(
-            "marquee_outcomes_remembered",
-            "Recommendations that feedback can be joined with; at its bound (a setting), those of a day do not fit.",
-        )
-        self.leads = declare.gauge(
-            "marquee_outcomes_working", "1 while this outcomes worker is the leader, 0 while it stands by."
-        )
+        super().__init__(registry)
         self._changed, self._shown_at = False, float("-inf")
-        declare.restarts("http")
 
     def committed(self, letters: int, counts: Mapping[str, int], remembered: int) -> None:
         """Count a commit, by its dead letters and its feedback; `show` exports the rates."""

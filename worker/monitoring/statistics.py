@@ -2,13 +2,15 @@
 
 import threading
 import time
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from confluent_kafka import OFFSET_END, TopicPartition
+from prometheus_client import REGISTRY, CollectorRegistry, Counter
 
-from worker.monitoring.declarations import Declarations
+from worker.monitoring.declarations import Declared, counter, gauge
 from worker.monitoring.http import Health
 
 if TYPE_CHECKING:
@@ -19,31 +21,27 @@ _MICROSECONDS = 1e6
 _COORDINATOR = "GroupCoordinator"
 
 
-class KafkaMetrics:
+class KafkaMetrics(Declared):
     """The consumer's view of the cluster, from the client's statistics."""
 
-    def __init__(self, declare: Declarations) -> None:
-        self._brokers_up = declare.gauge(
-            "marquee_kafka_brokers_up", "Brokers that the consumer is connected to."
-        )
-        self._round_trip = declare.gauge(
-            "marquee_kafka_round_trip_seconds",
-            "99th percentile of a broker's responses in the last seconds; a fetch may wait there for 5 ms.",
-            broker=(),
-        )
-        self._prefetched = declare.gauge(
-            "marquee_kafka_prefetched_events",
-            "Events fetched and not yet polled. 0 under load: Kafka is the limit.",
-        )
-        self._totals = {
-            "received": declare.counter("marquee_kafka_received_bytes", "Bytes received by the consumer."),
-            "disconnects": declare.counter("marquee_kafka_disconnects", "Connections to brokers that ended."),
-            "timeouts": declare.counter(
-                "marquee_kafka_request_timeouts", "Requests that no broker answered in time."
-            ),
-            "rebalances": declare.counter("marquee_kafka_rebalances", "Rebalances of the consumer's group."),
-        }
-        self._seen = dict.fromkeys(self._totals, 0)
+    _brokers_up = gauge("marquee_kafka_brokers_up", "Brokers that the consumer is connected to.")
+    _round_trip = gauge(
+        "marquee_kafka_round_trip_seconds",
+        "99th percentile of a broker's responses in the last seconds; a fetch may wait there for 5 ms.",
+        broker=(),
+    )
+    _prefetched = gauge(
+        "marquee_kafka_prefetched_events",
+        "Events fetched and not yet polled. 0 under load: Kafka is the limit.",
+    )
+    _received = counter("marquee_kafka_received_bytes", "Bytes received by the consumer.")
+    _disconnects = counter("marquee_kafka_disconnects", "Connections to brokers that ended.")
+    _timeouts = counter("marquee_kafka_request_timeouts", "Requests that no broker answered in time.")
+    _rebalances = counter("marquee_kafka_rebalances", "Rebalances of the consumer's group.")
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        super().__init__(registry)
+        self._seen: Tally[Counter] = Tally()
 
     def read(self, content: Mapping[str, Any], topic: str) -> None:
         """Read one report, parsed; `topic` is the one that is consumed."""
@@ -56,18 +54,18 @@ class KafkaMetrics:
         partitions = content["topics"].get(topic, {}).get("partitions", {})
         # All partitions report the length of the one queue of the consumer.
         self._prefetched.set(max((partition["fetchq_cnt"] for partition in partitions.values()), default=0))
-        self._grow("received", content["rx_bytes"])
-        self._grow("disconnects", sum(broker["disconnects"] for broker in brokers))
-        self._grow("timeouts", sum(broker["req_timeouts"] for broker in brokers))
-        self._grow("rebalances", content.get("cgrp", {}).get("rebalance_cnt", 0))
+        self._grow(self._received, content["rx_bytes"])
+        self._grow(self._disconnects, sum(broker["disconnects"] for broker in brokers))
+        self._grow(self._timeouts, sum(broker["req_timeouts"] for broker in brokers))
+        self._grow(self._rebalances, content.get("cgrp", {}).get("rebalance_cnt", 0))
 
-    def _grow(self, name: str, total: int) -> None:
+    def _grow(self, metric: Counter, total: int) -> None:
         """Follow a total that librdkafka counts from the client's start; it shrinks where a broker is forgotten."""
-        self._totals[name].inc(max(0, total - self._seen[name]))
-        self._seen[name] = max(total, self._seen[name])
+        metric.inc(max(0, total - self._seen[metric]))
+        self._seen[metric] = max(total, self._seen[metric])
 
 
-class LagMetrics:
+class LagMetrics(Declared):
     """The events that wait in each partition: those after the committed position, as Kafka's own tools count lag.
 
     The client's `consumer_lag` counts from offsets that the consumer commits, and ours are committed in transactions. Events
@@ -76,12 +74,14 @@ class LagMetrics:
     The poll thread reports partitions and the client's statistics, the publishing thread commits.
     """
 
-    def __init__(self, declare: Declarations) -> None:
-        self._lag = declare.gauge(
-            "marquee_consumer_lag",
-            "Events whose result is not committed yet, by partition: waiting in Kafka, or being answered.",
-            partition=(),
-        )
+    _lag = gauge(
+        "marquee_consumer_lag",
+        "Events whose result is not committed yet, by partition: waiting in Kafka, or being answered.",
+        partition=(),
+    )
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        super().__init__(registry)
         self._positions: dict[int, int] = {}
         self._behind: dict[int, int] = {}
         self._idle: dict[int, int] = {}
