@@ -110,8 +110,8 @@ class Identity:
 def claim_identity(named: str | None, scope: str) -> Identity:
     """Return the named id, or else the host name, the lowest free slot, and a mark of this machine's boot and network namespace.
 
-    A slot is the name of a socket, which the kernel keeps unique in a network namespace, whatever the file system and the
-    address of the brokers. The kernel frees it when the process dies, so a restart takes its id again and fences its predecessor.
+    A slot is the name of a socket, which the kernel keeps unique in a network namespace, independent of file
+    systems and of the brokers' address. The kernel frees it when the process dies, so a restart takes its id again and fences its predecessor.
     The mark differs between machines and network namespaces of one host name. A named id takes no slot: its successor must be
     able to fence a process that hangs.
 

@@ -131,7 +131,7 @@ WRONG: dict[str, Ways] = {
 @pytest.mark.parametrize("what", WRONG)
 def test_what_is_wrong_is_said_in_a_sentence_and_ends_with_2(guarded: SecureKafka, what: str) -> None:
     settings = load_settings(kafka=WRONG[what](guarded))
-    with pytest.raises(SettingsError, match=r"refused who we are.*check the MARQUEE_KAFKA__") as refusal:
+    with pytest.raises(SettingsError, match=r"refused the credentials.*check the MARQUEE_KAFKA__") as refusal:
         ensure_topics(settings, WAIT)
     assert refusal.value.exit_code == 2
     assert "battery-staple" not in str(refusal.value)
@@ -319,7 +319,7 @@ def assert_nothing_else(server: SecureKafka, roles: dict[Role, Settings]) -> Non
         if role != "admin":
             kafka_settings = settings.kafka.model_copy(update={"create_topics": True})
             others = {"kafka": kafka_settings, "prefix": f"{settings.prefix}others."}
-            with pytest.raises(SettingsError, match="refused what a topic needs"):
+            with pytest.raises(SettingsError, match="refused a topic or its settings"):
                 ensure_topics(settings.model_copy(update=others), WAIT)
 
 

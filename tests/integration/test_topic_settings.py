@@ -1,4 +1,4 @@
-"""Settings of topics that break what is promised, on a real Kafka: named, waited for, and mended."""
+"""Settings of topics that break a promise, on a real Kafka: processes name them, and wait until they are fixed."""
 
 import logging
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Where a topic ends: with what is committed, or with what is there; and whoever reads to its end waits for the right one."""
+"""The end of a topic: of its committed records, or of all records; each reader waits for its own end."""
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -40,16 +40,16 @@ def test_an_open_transaction_counts_only_where_it_is_to_be_waited_for(
         read.append(value)
 
     reader = CompactedReader[None](kafka_settings, "undecided", "any", note)
-    # Then it is beyond the end of what is committed, and before the end of what is there
+    # Then it is beyond the end of the committed records, and before the end of all records
     for settled, end in ((False, 0), (True, 1)):
         found = ends(kafka_settings.kafka, [place], Refusal(), TIMEOUT, settled=settled)
         assert [each.offset for each in found] == [end]
-    # And who wants everything that was decided waits for it, and nobody else
+    # And only a reader that needs every decision waits for it
     reader.read_to_end(TIMEOUT)
     with pytest.raises(UnreachableError):
         reader.read_to_end(1.0, settled=True)
     assert read == []
-    # And the fault suite tells of it
+    # And the fault suite reports it
     told = cluster_state(kafka_settings.kafka.bootstrap_servers, "undecided")
     assert [
         line for line in told if "undecided-0: leader 1, " in line and line.endswith("committed up to 0 of 1")
@@ -81,7 +81,7 @@ def test_a_reader_that_nobody_answers_goes_on_with_a_new_client(
     publish(b"before")
     reader = CompactedReader[None](kafka_settings, "unanswered", "any", note)
     reader.read_to_end(TIMEOUT)
-    # When its client is told nothing any more
+    # When no broker answers its client any more
     stuck: set[Consumer] = set()
 
     def answered_to_others(consumer: Consumer, place: TopicPartition, timeout_s: float) -> tuple[int, int]:
@@ -93,7 +93,7 @@ def test_a_reader_that_nobody_answers_goes_on_with_a_new_client(
 
     monkeypatch.setattr(module, "watermarks", answered_to_others)
     publish(b"after")
-    # Then it says what it was told, and goes on, with what came since and nothing twice
+    # Then its error has the last answer, and it continues with the new records, and none twice
     with pytest.raises(UnreachableError, match="Timed out"):
         reader.read_to_end(1.0)
     reader.read_to_end(TIMEOUT)

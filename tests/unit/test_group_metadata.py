@@ -1,4 +1,4 @@
-"""Who we are in the group is looked up where it may have changed, and not otherwise: each look holds everybody up."""
+"""The publisher looks up its group metadata where it may have changed, and only there: each look-up holds all threads up."""
 
 import pytest
 
@@ -21,7 +21,7 @@ class Member:
 
 
 @pytest.mark.parametrize(("protocol", "asked_later"), [("classic", 0), ("consumer", 1)])
-def test_it_is_asked_after_a_change_and_as_often_as_the_protocol_needs(
+def test_group_metadata_is_looked_up_after_a_rebalance_and_as_often_as_the_protocol_needs(
     protocol: str, asked_later: int, clock: list[float]
 ) -> None:
     member = Member()

@@ -1,4 +1,4 @@
-"""A member whose group's word was lost joins anew: only after a timeout, and only where the group goes on wanting something else."""
+"""A member that missed an assignment rejoins the group: only after a timeout, and only where target and owned partitions stay different."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -74,7 +74,7 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Iterator[Group]:
 
 
 def missed_within(group: Group, asked: Reconciliation, seconds: float, timeouts: int) -> bool:
-    """Whether joining anew was found due within so many seconds of turns."""
+    """Whether a missed assignment was found within so many seconds."""
     end = group.now + seconds
     while group.now < end:
         if asked.missed(timeouts):

@@ -1,4 +1,4 @@
-"""A wish to stop that a signal brings, in the middle of anything."""
+"""A flag that a signal handler sets, wherever it interrupts its thread."""
 
 import subprocess
 import sys
@@ -28,11 +28,11 @@ signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 """
 
 
-def test_a_signal_sets_it_also_while_it_is_being_set() -> None:
+def test_a_signal_sets_the_flag_also_while_its_thread_sets_it() -> None:
     subprocess.run([sys.executable, "-c", HAMMER], check=True, timeout=120)
 
 
-def test_setting_it_ends_a_wait() -> None:
+def test_setting_the_flag_ends_a_wait() -> None:
     stopping = Stopping()
     threading.Timer(0.05, stopping.set).start()
     began = time.monotonic()
@@ -40,7 +40,7 @@ def test_setting_it_ends_a_wait() -> None:
     assert time.monotonic() - began < 200.0
 
 
-def test_what_is_not_set_says_so_after_the_wait() -> None:
+def test_a_wait_without_a_set_flag_returns_false() -> None:
     stopping = Stopping()
     assert not stopping.wait(0.01)
     stopping.set()

@@ -1,4 +1,4 @@
-"""One table of topics: whatever needs to know of a topic learns of it from there."""
+"""One table of topics: creation, checks, rights, schemas and pages are made from it."""
 
 import re
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Topics of a cluster whose brokers learn of a new one at different moments."""
+"""Topics of a cluster whose brokers know a new one at different moments."""
 
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -54,7 +54,7 @@ class TwoBrokers:
 
 
 class Ceiling(TwoBrokers):
-    """As a provider that takes no records above 1000 bytes, in whatever way it is asked."""
+    """A provider that takes no records above 1000 bytes, neither at creation nor later."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)

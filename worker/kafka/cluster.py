@@ -212,7 +212,7 @@ class Cluster:
         return max(0.1, self._deadline.left)
 
     def _raise_or_pause(self, error: KafkaError) -> None:
-        """Raise what no retry resolves; else return after a pause.
+        """Raise an error that no retry resolves; else return after a pause.
 
         Raises:
             SettingsError: Kafka refuses this client, or a topic.
@@ -222,17 +222,17 @@ class Cluster:
         self._admin.poll(0)
         if self._refused or kafka.refuses_us(error):
             raise SettingsError(
-                f"{self._where} refused who we are ({(self._refused or error).str()}); check the MARQUEE_KAFKA__SASL_… "
+                f"{self._where} refused the credentials ({(self._refused or error).str()}); check the MARQUEE_KAFKA__SASL_… "
                 "and MARQUEE_KAFKA__SSL_… settings"
             )
         found = rule(error)
         if Next.OTHER_VALUE in found.next:
             raise ValueRefusedError(
-                f"{self._where} refused what a topic needs ({error.str()}); {found.remedy}"
+                f"{self._where} refused a topic or its settings ({error.str()}); {found.remedy}"
             )
         if Next.EXIT in found.next:
             remedy = found.remedy if error.code() == KafkaError.TOPIC_EXCEPTION else _CREATED_BY_OWNER
-            raise SettingsError(f"{self._where} refused what a topic needs ({error.str()}); {remedy}")
+            raise SettingsError(f"{self._where} refused a topic or its settings ({error.str()}); {remedy}")
         if self._deadline.passed:
             raise UnreachableError(
                 f"{self._where} did not answer within {self._timeout_s:g} s ({error.str()}); start it, or set "

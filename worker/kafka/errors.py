@@ -1,4 +1,4 @@
-"""One table of Kafka's error codes by what happens next. librdkafka retries by itself whatever is not in it."""
+"""One table of Kafka's error codes by what happens next. librdkafka retries all other errors by itself."""
 
 from dataclasses import dataclass
 from enum import Flag, auto
@@ -110,7 +110,7 @@ def raise_if_final(error: KafkaError) -> None:
     """
     found = rule(error)
     if Next.EXIT in found.next:
-        raise SettingsError(f"Kafka refused us: {error.str()}; {found.remedy}")
+        raise SettingsError(f"Kafka refused this client: {error.str()}; {found.remedy}")
     # A consumer reports its end by this code alone, without `fatal()`.
     if error.fatal() or error.code() == KafkaError._FATAL:
         raise FatalKafkaError(f"Kafka ended this client: {error.str()}; a new process can go on")

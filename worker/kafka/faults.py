@@ -1,4 +1,4 @@
-"""What a topic's settings break: each fault with its remedy, and which processes wait until it is mended. Calls nobody."""
+"""Faults of the topics' settings, each with its remedy and the processes that wait until it is fixed. Makes no calls."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from schemas.names import Names
 from schemas.topics import CLEANUP, MAX_BYTES, PROCESSES, TIMESTAMPS, TOPICS, Role, Topic
 from worker.kafka.cluster import TopicState
 
-# A promise is broken: processes wait. Something is lost or miscounted at the edges: said. As good as a provider allows.
+# stops: a promise is broken, and processes wait. wrong: a few records are lost or miscounted, and the fault is logged.
+# note: as good as a provider allows.
 Severity = Literal["stops", "wrong", "note"]
 CREATE = "run `marquee topics`, which creates and fits them"
 UNREAD_REMEDY = "grant DescribeConfigs on them (`marquee acls`) to have them checked"
@@ -31,7 +32,7 @@ class Fault:
 
 
 def faults(names: Names, states: Mapping[str, TopicState]) -> list[Fault]:
-    """The faults of these topics, in the order of the table; what is unknown is no fault."""
+    """The faults of these topics, in the order of the table; an unknown setting is no fault."""
     profiles = states.get(names.profiles)
     found: list[Fault] = []
     for topic in TOPICS:
@@ -80,9 +81,9 @@ def _cleanup(topic: Topic, state: TopicState) -> Iterator[Fault]:
     found = state.config.get(CLEANUP)
     if found is None or set(found.split(",")) == set(topic.cleanup.split(",")):
         return
-    # A compacted topic with a retention that keeps its records for ever loses nothing.
+    # A compacted topic with a retention that never removes records loses nothing.
     harmless = topic.cleanup == "compact,delete" and found == "compact"
-    loses = "keeps records for ever" if harmless else _what_goes(topic)
+    loses = "never removes records" if harmless else _what_goes(topic)
     yield Fault(
         state.name,
         CLEANUP,

@@ -86,8 +86,10 @@ class Election:
         consumer.incremental_assign(partitions)
         if not self._reads:
             consumer.pause(partitions)
+        if self.leads:
+            return
         # Where the topic has more partitions than it should, two members may own one each: only the first partition counts.
-        self.leads = self.leads or self._has_first(partitions)
+        self.leads = self._has_first(partitions)
         log.info("rebalance: this %s %s", self._role, "leads" if self.leads else "stands by")
 
     def _on_gone(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -114,7 +114,7 @@ class Transaction:
                     self.producer.produce(
                         record.topic, record.value, record.key, record.partition, headers=record.headers
                     )
-                else:  # naming none costs half of what the whole call does
+                else:  # an empty list of headers would cost half of the call
                     self.producer.produce(record.topic, record.value, record.key, record.partition)
                 return
             except BufferError:

@@ -96,7 +96,7 @@ class CompactedReader(Generic[Change]):
             messages += self._consumer.consume(_BATCH - 1, 0)
         if self._refused:
             raise SettingsError(
-                f"{self._where} refused who we are, or that we read {self._partition.topic} "
+                f"{self._where} refused the credentials, or the right to read {self._partition.topic} "
                 f"({self._refused.str()}); check the MARQUEE_KAFKA__… settings and the topic's rights"
             )
         changes = []

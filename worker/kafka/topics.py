@@ -32,7 +32,7 @@ def planned_topics(names: Names, partitions: int, profiles_max_bytes: int) -> li
 
 
 def ensure_topics(settings: Settings, timeout_s: float) -> None:
-    """Create what is missing and grow what is too small; with `kafka.create_topics` off, only check.
+    """Create missing topics and grow small ones; with `kafka.create_topics` off, only check.
 
     Raises:
         UnreachableError: Kafka did not answer within `timeout_s`.

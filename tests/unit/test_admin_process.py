@@ -1,4 +1,4 @@
-"""Calls in a child process: what they give and raise comes back, and an end of the child ends nothing else."""
+"""Calls in a child process return their results and errors, and the end of the child ends nothing else."""
 
 import os
 import signal
