@@ -11,7 +11,8 @@ from schemas.settings import Settings
 from tests.testbed.indexing import TIMEOUT, carry_out, indexer, view_of
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
-from worker.serving.loader import ReleaseLoader, embed_catalogue
+from worker.serving import ReleaseLoader
+from worker.serving.loader import embed_catalogue
 
 
 def test_a_release_in_a_remote_store_is_indexed_and_served(

@@ -45,7 +45,7 @@ def answerer(
     *,
     cached: int = 0,
     registry: CollectorRegistry | None = None,
-    withheld: Callable[[], frozenset[int]] = frozenset,
+    blocklist: Callable[[], frozenset[int]] = frozenset,
 ) -> Answerer:
     release = SimpleNamespace(
         manifest=SimpleNamespace(release="r-1"),
@@ -63,7 +63,7 @@ def answerer(
     metrics = Metrics(registry or CollectorRegistry())
     recommender = Recommender(lambda _target, queries, *_: search(queries), observer=metrics)
     serving = Serving(cast(Any, served), 1)
-    return Answerer("dead-letters", lambda: serving, recommender, metrics, blocklist=withheld)
+    return Answerer("dead-letters", lambda: serving, recommender, metrics, blocklist=blocklist)
 
 
 def movies(lists: RankedLists) -> list[bytes]:
@@ -136,18 +136,18 @@ def test_equal_profiles_are_searched_for_once_and_then_found_in_the_cache() -> N
         b'{"filter":{"years":[1,2]}}',
     ],
 )  # fmt: skip
-def test_whatever_a_list_follows_from_tells_profiles_apart(body: bytes) -> None:
+def test_profiles_that_differ_in_any_field_of_the_key_are_searched_apart(body: bytes) -> None:
     assert values(answerer(CountingSearch(), cached=10), b"{}", body) == [b"0milvus", b"1milvus"]
 
 
-def test_a_list_from_before_a_withdrawal_is_not_given_again() -> None:
-    search, withheld = CountingSearch(), set[int]()
-    of = answerer(search, cached=10, withheld=lambda: frozenset(withheld))
+def test_a_list_from_before_a_withdrawal_is_not_published_again() -> None:
+    search, blocklist = CountingSearch(), set[int]()
+    of = answerer(search, cached=10, blocklist=lambda: frozenset(blocklist))
 
     before = values(of, b"{}")
-    withheld.add(1)
+    blocklist.add(1)
     after = values(of, b"{}", b"{}")
-    withheld.clear()
+    blocklist.clear()
 
     assert (before, after) == ([b"0milvus"], [b"1milvus", b"1milvus"])
     assert values(of, b"{}") == before  # found with the same blocklist
@@ -160,7 +160,7 @@ def test_without_a_cache_every_event_is_searched_for() -> None:
     assert search.asked == [2]
 
 
-def test_what_was_found_while_milvus_was_away_is_not_kept() -> None:
+def test_lists_found_while_milvus_is_away_are_not_cached() -> None:
     search = CountingSearch(milvus_away=True)
     of = answerer(search, cached=10)
 
@@ -168,7 +168,7 @@ def test_what_was_found_while_milvus_was_away_is_not_kept() -> None:
     assert values(of, b"{}") == [b"1exact"]
 
 
-def test_the_oldest_lists_make_room() -> None:
+def test_the_oldest_lists_are_evicted_first() -> None:
     search = CountingSearch()
     of = answerer(search, cached=2)
     values(of, *(b'{"user_id":%d}' % user for user in range(1, 6)))
@@ -178,7 +178,7 @@ def test_the_oldest_lists_make_room() -> None:
     assert search.asked == [5, 1]
 
 
-def test_a_batch_that_waits_for_milvus_begins_again_with_what_serves_by_then() -> None:
+def test_a_batch_that_waits_for_milvus_starts_again_with_the_release_of_a_swap() -> None:
     first, second = (
         SimpleNamespace(
             release=SimpleNamespace(
@@ -255,7 +255,7 @@ def test_foreign_vectors_are_embedded_again() -> None:
     assert registry.get_sample_value("marquee_release_mismatches_total") == 8
 
 
-def test_foreign_vectors_of_a_batch_that_is_lost_are_let_go() -> None:
+def test_a_cancelled_batch_is_not_embedded_again() -> None:
     of = answerer(lambda queries: found([[]] * len(queries)))
 
     def embed(_: Sequence[ProfileEvent]) -> np.ndarray:

@@ -57,7 +57,7 @@ def test_profiles_that_may_get_different_lists_have_different_keys() -> None:
         assert not set(list_keys(DIFFERENT, one)) & set(list_keys(DIFFERENT, other))
 
 
-def test_equal_profiles_have_the_same_key_whatever_the_event_is_called() -> None:
+def test_equal_profiles_have_the_same_key_under_any_event_id() -> None:
     copies = [profile.model_copy(deep=True, update={"event_id": "x"}) for profile in DIFFERENT]
 
     assert list_keys(copies, frozenset({1, 2})) == list_keys(DIFFERENT, frozenset({2, 1}))
@@ -90,7 +90,7 @@ def test_the_list_unused_the_longest_goes_first() -> None:
     assert cache.find([a, b, c, d]) == [found(1), None, found(1), found(1)]
 
 
-def test_lists_go_when_their_bytes_are_too_many() -> None:
+def test_lists_are_evicted_when_their_bytes_are_too_many() -> None:
     cache = ListCache(1_000, max_bytes=100_000, fields=FIELDS)
     all_keys = keys(range(1, 101))
 
@@ -111,7 +111,7 @@ def test_a_list_larger_than_the_cache_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize("count", [1_000, 5_000, 10_923, 50_000])
-def test_its_bytes_are_no_fewer_than_memory_holds(count: int) -> None:
+def test_the_counted_bytes_are_at_least_those_in_memory(count: int) -> None:
     cache = ListCache(count, max_bytes=2**40, fields=FIELDS)
     tracemalloc.start()
     try:
@@ -124,7 +124,7 @@ def test_its_bytes_are_no_fewer_than_memory_holds(count: int) -> None:
     assert held <= cache.bytes <= 1.6 * held
 
 
-def test_threads_share_it() -> None:
+def test_threads_share_a_cache() -> None:
     cache = ListCache(50, max_bytes=20_000, fields=FIELDS)
     failures: list[BaseException] = []
 

@@ -22,7 +22,7 @@ def event(key: bytes | None, offset: int = 0) -> Event:
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
-def test_it_takes_its_share_of_the_keys(share: float) -> None:
+def test_a_candidate_takes_its_share_of_the_keys(share: float) -> None:
     taken = sum(canary(share).takes(event(key)) for key in KEYS)
     assert taken / len(KEYS) == pytest.approx(share, abs=0.02)
 
@@ -32,7 +32,7 @@ def test_a_larger_share_holds_the_smaller() -> None:
     assert all(large.takes(event(key)) for key in KEYS if small.takes(event(key)))
 
 
-def test_a_key_stays_on_its_side_wherever_it_is() -> None:
+def test_the_place_of_a_key_is_the_same_in_every_worker() -> None:
     """The value is part of the contract between workers of two versions: a change would move people around."""
     assert share_of("20261121T101500-3f9c2a", b"42") == pytest.approx(0.0122164, abs=1e-6)
     assert {canary(0.5).takes(event(b"42", offset)) for offset in range(100)} == {
@@ -46,10 +46,10 @@ def test_another_candidate_takes_other_keys() -> None:
     assert len(first & second) < len(first) / 2
 
 
-def test_events_without_a_key_are_told_by_their_place() -> None:
+def test_events_without_a_key_are_routed_by_partition_and_offset() -> None:
     taken = sum(canary(0.5).takes(event(None, offset)) for offset in range(1_000))
     assert 400 < taken < 600
 
 
-def test_nothing_and_everything() -> None:
+def test_a_share_of_zero_takes_no_key_and_of_one_takes_all() -> None:
     assert all(canary(1.0).takes(event(key)) for key in KEYS)

@@ -12,7 +12,7 @@ from schemas.profile import Filter, ProfileEvent, age_group
 from worker.events import MAX_EVENT_BYTES, Rejection, decode
 
 
-def test_reads_every_field() -> None:
+def test_every_field_is_decoded() -> None:
     event = decode(
         b'{"event_id": "6f1c", "user_id": 42, "gender": "F", "age": 27, "occupation": 12, "recent": [1193, 661], "k": 7}'
     )
@@ -22,7 +22,7 @@ def test_reads_every_field() -> None:
     )
 
 
-def test_reads_constraints() -> None:
+def test_constraints_are_decoded() -> None:
     event = decode(
         b'{"exclude": [2858], "filter": {"genres": ["Comedy"], "not_genres": ["Horror"], "years": [1990, 1999]}}'
     )
@@ -79,7 +79,7 @@ def test_unknown_is_a_value_and_unknown_fields_are_ignored() -> None:
         (b'{"pad": "' + b"x" * MAX_EVENT_BYTES + b'"}', Reason.TOO_LARGE),
     ],
 )
-def test_what_cannot_be_read_has_a_reason(value: bytes | None, reason: Reason) -> None:
+def test_an_invalid_event_has_a_reason(value: bytes | None, reason: Reason) -> None:
     rejection = decode(value)
 
     assert isinstance(rejection, Rejection)
@@ -133,7 +133,7 @@ def test_a_list_of_a_mebibyte_is_refused_before_it_is_built(field: str, item: st
     assert peak < 32 * MAX_EVENT_BYTES
 
 
-def test_names_the_field() -> None:
+def test_the_error_names_the_field() -> None:
     rejection = decode(b'{"recent": [1, "two"], "age": 300}')
 
     assert isinstance(rejection, Rejection)

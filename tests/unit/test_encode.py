@@ -29,7 +29,7 @@ def encoder(stars: Stars | None) -> RecommendationEncoder:
     return RecommendationEncoder("marquee.recommendations", "r-1", "marquee_r_1_1", CATALOGUE, stars)
 
 
-def test_a_recommendation_reads_back_as_the_contract_has_it() -> None:
+def test_a_recommendation_is_decoded_as_the_contract_defines_it() -> None:
     polled = PolledEvent(extra=[("traceparent", b"00-1"), ("marquee.reason", b"not yours to set")])
 
     encodes = encoder(FUSION_STARS)
@@ -55,7 +55,7 @@ def test_a_recommendation_reads_back_as_the_contract_has_it() -> None:
     Recommendation.model_validate_json(record.value)
 
 
-def test_without_an_id_the_place_is_the_name_and_without_stars_there_are_none() -> None:
+def test_without_an_event_id_the_offset_names_the_event_and_without_stars_there_are_none() -> None:
     encodes = encoder(None)
     (movies,) = encodes.movies(lists_of([[RankedItem(0, 1e-06)]]))
     record = encodes.encode(PolledEvent(), ProfileEvent(), movies, "exact")
@@ -81,7 +81,7 @@ def test_lists_of_any_length_stand_side_by_side() -> None:
     assert encoder(None).movies(lists_of([[], []])) == [b"", b""]
 
 
-def test_a_dead_letter_keeps_the_event_and_says_why() -> None:
+def test_a_dead_letter_contains_the_event_and_the_reason() -> None:
     polled = PolledEvent(body=b"\x00junk", extra=[("a", None), ("marquee.source", b"an older place")])
 
     rejection = Rejection(Reason.NOT_JSON, "not JSON: ☃")
@@ -97,7 +97,7 @@ def test_a_dead_letter_keeps_the_event_and_says_why() -> None:
     assert len(record.headers) == len(headers)
 
 
-def test_a_dead_letter_without_its_value_tells_length_and_digest() -> None:
+def test_a_dead_letter_without_its_value_contains_length_and_digest() -> None:
     polled = PolledEvent(body=b"x" * 1_000)
 
     rejection = Rejection(Reason.PROCESSING_FAILED, "large")

@@ -20,6 +20,6 @@ def test_an_action_runs_at_its_failpoint_alone_until_it_is_removed() -> None:
     assert passed == [(7,)]
 
 
-def test_a_name_that_no_code_passes_is_refused() -> None:
+def test_an_unknown_failpoint_is_refused() -> None:
     with pytest.raises(ValueError, match="after-lunch"):
         set_failpoint(cast(Any, "after-lunch"), None)

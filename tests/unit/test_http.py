@@ -41,7 +41,7 @@ def test_a_process_is_not_ready_before_its_work_has_begun(health: Health, addres
     assert ready(address) == (200, {})
 
 
-def test_what_is_in_the_way_is_said_until_it_is_gone(health: Health, address: str) -> None:
+def test_a_problem_is_reported_until_it_is_solved(health: Health, address: str) -> None:
     health.begun()
     health.set("kafka", "no broker can be reached")
     assert ready(address) == (503, {"kafka": "no broker can be reached"})

@@ -21,7 +21,7 @@ def no_collections() -> Iterator[None]:
     gc.enable()
 
 
-def test_a_release_that_nobody_serves_any_more_goes_by_its_reference_count(
+def test_a_release_that_is_not_served_any_more_is_freed_by_its_reference_count(
     fusion_store: str, no_collections: None
 ) -> None:
     settings = load_settings(store=fusion_store, worker={"device": "cpu"})

@@ -42,7 +42,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-def test_a_machine_gets_the_place_as_fields(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_lines_have_partition_and_offset_as_fields(capsys: pytest.CaptureFixture[str]) -> None:
     log = set_up("json")
 
     log.error("cannot answer", extra=log_fields(PolledEvent(), "20261121T101500-3f9c2a"))
@@ -53,7 +53,7 @@ def test_a_machine_gets_the_place_as_fields(capsys: pytest.CaptureFixture[str]) 
     assert line["release"] == "20261121T101500-3f9c2a"
 
 
-def test_a_person_gets_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_lines_are_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     set_up("text").info("serving release %s", "r")
     assert capsys.readouterr().err.endswith("INFO    worker.test: serving release r\n")
 
@@ -82,7 +82,7 @@ def test_an_exception_quotes_nothing_at_the_default_level(
     assert "test_logs.py" in shown
 
 
-def test_debug_shows_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_lines_contain_the_whole_exception(capsys: pytest.CaptureFixture[str]) -> None:
     log = set_up("text", "DEBUG")
     try:
         fail()
@@ -91,7 +91,7 @@ def test_debug_shows_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert SECRET in capsys.readouterr().err
 
 
-def test_what_repeats_itself_is_cut_short_and_counted(
+def test_repeated_lines_are_suppressed_and_counted(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = set_up("json")
@@ -116,7 +116,7 @@ def test_what_repeats_itself_is_cut_short_and_counted(
     assert said[-2]["message"] == "another"
 
 
-def test_dead_letters_are_told_once_a_transaction_without_their_content(
+def test_dead_letters_are_logged_once_a_transaction_without_their_content(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     set_up("json")

@@ -28,7 +28,7 @@ def registry() -> CollectorRegistry:
     return CollectorRegistry()
 
 
-def test_a_batch_histogram_is_the_librarys_own() -> None:
+def test_a_batch_histogram_exports_as_the_library_s_own() -> None:
     # Given values on, between and beyond the bounds
     values = [0.0, 0.005, 0.0050001, 0.1, 0.5, 1.0, 10.0, 11.0, -3.0]
     ours, theirs = CollectorRegistry(), CollectorRegistry()
@@ -54,7 +54,7 @@ def test_a_name_is_taken_once(registry: CollectorRegistry) -> None:
         Histogram("x_seconds", "Of a test.", registry=registry)
 
 
-def test_what_can_happen_is_there_before_it_has(registry: CollectorRegistry) -> None:
+def test_known_label_values_are_exported_from_the_start(registry: CollectorRegistry) -> None:
     Metrics(registry)
 
     for reason in Reason:
@@ -64,7 +64,7 @@ def test_what_can_happen_is_there_before_it_has(registry: CollectorRegistry) -> 
     assert registry.get_sample_value("marquee_stage_seconds_count", {"stage": "commit"}) == 0
 
 
-def test_what_was_committed_is_counted_by_outcome_and_reason(registry: CollectorRegistry) -> None:
+def test_committed_events_are_counted_by_outcome_and_reason(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry)
 
     metrics.committed([answer(), answer(Reason.NOT_JSON), answer()], seconds=0.5, commit_seconds=0.2)
@@ -110,7 +110,7 @@ def statistics(rx_bytes: int, **brokers: dict[str, object]) -> dict[str, object]
     return {"rx_bytes": rx_bytes, "brokers": brokers, "topics": {"profiles": {"partitions": partitions}}}
 
 
-def test_the_clients_totals_only_grow(registry: CollectorRegistry) -> None:
+def test_totals_of_the_client_only_grow(registry: CollectorRegistry) -> None:
     kafka = Metrics(registry).kafka
 
     # Given a report, and then one without a broker that the client has forgotten
@@ -167,9 +167,7 @@ def test_events_wait_from_before_the_first_poll_until_they_are_committed(
     assert waiting(registry) == {"0": 2, "1": 4}
 
 
-def test_marks_of_a_producers_transactions_are_no_events(
-    registry: CollectorRegistry, lag: LagMetrics
-) -> None:
+def test_transaction_markers_are_not_counted_as_events(registry: CollectorRegistry, lag: LagMetrics) -> None:
     """Given an answered event with a mark behind it in partition 0, and partition 1 with nothing but marks."""
     lag.committed([TopicPartition("profiles", 0, 4)])
 
@@ -178,7 +176,7 @@ def test_marks_of_a_producers_transactions_are_no_events(
     assert waiting(registry) == {"0": 0, "1": 0}
 
 
-def test_a_partition_that_has_gone_is_told_of_no_more(registry: CollectorRegistry, lag: LagMetrics) -> None:
+def test_a_revoked_partition_is_not_exported(registry: CollectorRegistry, lag: LagMetrics) -> None:
     reports = report(0, end=10), report(1, end=4)
     read(lag, *reports)
 
@@ -189,7 +187,7 @@ def test_a_partition_that_has_gone_is_told_of_no_more(registry: CollectorRegistr
     assert waiting(registry) == {"0": 7}
 
 
-def test_after_lost_offsets_the_end_is_where_it_goes_on(registry: CollectorRegistry, lag: LagMetrics) -> None:
+def test_after_lost_offsets_the_lag_counts_from_the_end(registry: CollectorRegistry, lag: LagMetrics) -> None:
     lag.assigned([TopicPartition("profiles", 0, OFFSET_END)])
 
     read(lag, report(0, end=10))

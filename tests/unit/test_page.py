@@ -77,7 +77,7 @@ def test_the_page_runs_its_own_script_and_nothing_else(server: HttpServer) -> No
     assert headers["Server"].strip() == "marquee"
 
 
-def test_nothing_of_the_page_comes_from_elsewhere_or_becomes_markup(server: HttpServer) -> None:
+def test_the_page_loads_nothing_from_elsewhere_and_escapes_its_content(server: HttpServer) -> None:
     html = get(server, "/")[1]
 
     assert re.findall(r"https?://[^\"' ]+", html) == ["http://www.w3.org/2000/svg"]  # a name, not an address
@@ -91,7 +91,7 @@ def test_another_script_has_another_hash() -> None:
     assert content_security_policy(one) != content_security_policy(other)
 
 
-def test_on_loopback_people_are_shown(server: HttpServer) -> None:
+def test_on_loopback_profiles_are_shown(server: HttpServer) -> None:
     status, content, _ = get(server, "/page/events")
 
     assert status == 200
@@ -107,7 +107,7 @@ def test_another_website_cannot_make_the_page_its_own(server: HttpServer) -> Non
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
-def test_a_token_opens_and_nothing_else_does(host: str) -> None:
+def test_only_the_token_gives_access(host: str) -> None:
     settings = HttpSettings(host=host, port=0, token=TOKEN)
     with page(settings, CollectorRegistry(), [recommended(42)]) as server:
         assert get(server, "/page/events")[0] == 401
@@ -119,7 +119,7 @@ def test_a_token_opens_and_nothing_else_does(host: str) -> None:
         assert (status, len(content["recommendations"])) == (200, 1)
 
 
-def test_bound_to_all_addresses_without_a_token_nobody_is_shown() -> None:
+def test_on_all_addresses_without_a_token_no_profile_is_shown() -> None:
     settings = HttpSettings(host="0.0.0.0", port=0)
     assert not Access(settings).possible
 
@@ -136,7 +136,7 @@ def test_a_short_token_is_refused_without_being_shown() -> None:
     assert "hunter2" not in str(refusal.value)
 
 
-def test_what_is_loopback() -> None:
+def test_loopback_addresses_are_known() -> None:
     assert [host for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost") if not is_loopback(host)] == []
     assert [
         host for host in ("0.0.0.0", "::", "10.0.0.1", "", "localhost.evil.example") if is_loopback(host)
@@ -158,13 +158,13 @@ def test_the_last_of_each_kind_are_kept_newest_first() -> None:
     assert latest.dead_letters()[0]["source"] == "marquee.profiles-3-1042"
 
 
-def test_where_nobody_may_see_them_none_are_kept() -> None:
+def test_without_access_no_results_are_kept() -> None:
     latest = Latest(kept=0)
     latest.committed([recommended(1), rejected(b"{")])
     assert (latest.recommendations(), latest.dead_letters()) == ([], [])
 
 
-def test_a_point_is_what_happened_between_two_looks() -> None:
+def test_a_point_is_the_difference_of_two_samplings() -> None:
     # Given
     registry = CollectorRegistry()
     metrics, trend = Metrics(registry), Trend(registry)
@@ -188,7 +188,7 @@ def test_a_point_is_what_happened_between_two_looks() -> None:
     assert trend.after(102.0) == [idle]
 
 
-def test_what_comes_as_soon_as_a_worker_has_begun_is_seen() -> None:
+def test_the_first_events_of_a_worker_are_in_the_trend() -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     with Trend(registry) as trend:
@@ -197,7 +197,7 @@ def test_what_comes_as_soon_as_a_worker_has_begun_is_seen() -> None:
         assert trend.after(0)[0]["recommendations"] > 0
 
 
-def test_a_quantile_is_where_prometheus_puts_it() -> None:
+def test_quantiles_equal_those_of_prometheus() -> None:
     # promtool: histogram_quantile over le 0.1: 0, 0.2: 50, 1: 100, +Inf: 100
     bounds, counts = [0.1, 0.2, 1.0, float("inf")], [0.0, 50.0, 100.0, 100.0]
     assert quantile(0.5, bounds, counts) == pytest.approx(0.2)
@@ -207,7 +207,7 @@ def test_a_quantile_is_where_prometheus_puts_it() -> None:
 
 
 @pytest.mark.parametrize("reason", [None, Reason.TOO_LARGE])
-def test_what_the_page_shows_does_not_keep_the_events(reason: Reason | None) -> None:
+def test_the_page_does_not_hold_the_events_in_memory(reason: Reason | None) -> None:
     """Eight of each, of a mebibyte and more."""
     latest = Latest()
     event = PolledEvent(b"x" * 1_000_000)

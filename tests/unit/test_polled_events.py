@@ -37,7 +37,7 @@ def test_a_batch_is_full_by_its_bytes() -> None:
     assert offsets(taken)[0] == [0, 0]
 
 
-def test_small_events_are_polled_for_as_ever() -> None:
+def test_small_events_are_polled_up_to_the_limit() -> None:
     taken = PolledEvents(1_024, 8 * 2**20)
     assert taken.room == 1_024
     taken.add(events(200))
@@ -59,7 +59,7 @@ def test_an_event_larger_than_a_batch_is_one_of_its_own() -> None:
     assert offsets(taken) == [[0], [1], [2, 3], [4]]
 
 
-def test_what_is_dropped_does_not_count() -> None:
+def test_dropped_events_do_not_count() -> None:
     taken = PolledEvents(10, 100)
     taken.add(events(90, 90))
     taken.clear()

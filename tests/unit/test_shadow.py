@@ -39,7 +39,7 @@ def result(*movies: tuple[int, float]) -> bytes:
         ([(1, 1.0)], [], Comparison(0.0, 0.0)),
     ],
 )
-def test_answers_compare_by_their_first_five(
+def test_results_are_compared_by_their_top_five(
     active: list[tuple[int, float]], candidate: list[tuple[int, float]], found: Comparison
 ) -> None:
     assert compare(result(*active), result(*candidate)) == found
@@ -96,7 +96,7 @@ def events() -> list[PolledEvent]:
     ]
 
 
-def test_a_canary_answers_its_share_and_order_stays() -> None:
+def test_a_canary_answers_its_share_and_the_order_stays() -> None:
     canary = trial("canary", named("b"), 0.3)
     answers = answerer(Serving(named("a"), 1, canary), CollectorRegistry()).answer(events(), Cancellation())
 

@@ -16,7 +16,7 @@ def said(*states: str) -> str:
     return json.dumps({"brokers": brokers, "topics": {}, "rx_bytes": 0, "tx_bytes": 0})
 
 
-def test_a_broker_that_stays_away_is_said_and_taken_back() -> None:
+def test_an_outage_is_reported_until_a_broker_is_reached() -> None:
     health = Health()
     health.begun()
     statistics = Statistics("profiles", health, Metrics(CollectorRegistry()), lambda: False)

@@ -27,14 +27,14 @@ def name(monkeypatch: pytest.MonkeyPatch) -> str:
     return f"thread-{uuid4().hex[:8]}"
 
 
-def test_every_thread_of_the_worker_is_started_here() -> None:
+def test_every_thread_of_the_worker_is_started_in_one_module() -> None:
     made = re.compile(r"\bThread\(|\bTimer\(|_thread\.start_new")
     places = {path.name for path in WORKER.rglob("*.py") if made.search(path.read_text())}
     assert places == {"threads.py"}
 
 
 @pytest.mark.parametrize("error", [ValueError("told"), SystemExit(2)])
-def test_what_ends_a_vital_thread_is_raised_in_the_main_loop(error: BaseException) -> None:
+def test_the_error_of_a_vital_thread_is_raised_in_the_main_loop(error: BaseException) -> None:
     failure = Failure()
     failure.raise_noted()
 
@@ -47,7 +47,7 @@ def test_what_ends_a_vital_thread_is_raised_in_the_main_loop(error: BaseExceptio
     assert raised.value is error
 
 
-def test_a_side_thread_begins_again_until_it_returns(name: str) -> None:
+def test_a_side_thread_is_restarted_until_it_returns(name: str) -> None:
     registry, errors = CollectorRegistry(), [ValueError("the event of user 42"), KeyError()]
     Metrics(registry)
 
@@ -63,7 +63,7 @@ def test_a_side_thread_begins_again_until_it_returns(name: str) -> None:
     assert 'marquee_thread_restarts_total{thread="http"} 0.0' in lines
 
 
-def test_a_side_thread_that_is_stopped_does_not_begin_again(name: str) -> None:
+def test_a_stopped_side_thread_is_not_restarted(name: str) -> None:
     stopping = threading.Event()
 
     def run() -> None:
@@ -82,7 +82,7 @@ def test_a_callback_that_raises_ends_nothing(name: str) -> None:
     assert "KeyError" in threads.restarts()[name]
 
 
-def test_what_began_again_is_named_where_readiness_is_asked_for(name: str) -> None:
+def test_readiness_names_the_threads_that_were_restarted(name: str) -> None:
     threads.note_restart(name, ValueError())
     health = Health()
     health.begun()
