@@ -33,7 +33,7 @@ GENRES = (
 
 
 def asking(movies: list[int]) -> list[dict[str, Any]]:
-    """Events of which each asks for what no other does, some for what nothing meets; and every sixth asks for nothing."""
+    """Events with filters of their own, some of which no movie matches; every sixth event has none."""
     rng = random.Random(5)
     asked: set[str] = set()
     events = []

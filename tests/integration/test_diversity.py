@@ -94,5 +94,5 @@ def check(
         return
     edge = qualifying.score.iloc[POOL - 1 : POOL + 1]
     if len(edge) == 2 and -np.diff(edge)[0] < CLOSE:
-        return  # who is the fiftieth may fall either way
+        return  # the fiftieth movie may be one of two
     assert_diverse([movie_id for movie_id, _ in movies], qualifying, unit, event["k"])

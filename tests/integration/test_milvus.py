@@ -120,7 +120,7 @@ def test_a_server_that_is_gone_is_told_from_one_that_takes_too_long(tmp_path: Pa
         fill(store, "it_slow")
         assert server.pid is not None
 
-        # One that stands still: it has the call, and does not answer it.
+        # A stopped server has the call, and does not answer it.
         os.kill(server.pid, signal.SIGSTOP)
         wait_until_stopped(server.pid)
         try:

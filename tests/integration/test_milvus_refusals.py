@@ -89,7 +89,7 @@ def test_an_event_that_milvus_refuses_is_searched_exactly_where_there_is_a_copy(
 def test_a_server_s_error_for_one_vector_is_that_event_s_own(
     settings: Settings, proxy: MilvusProxy, tmp_path: Path
 ) -> None:
-    """Given a Milvus with an error of its own for whatever asks for a year."""
+    """Given a Milvus that fails each search with a year."""
     activate(settings)
     proxy.fault_of = lambda request: (
         refusal("worker(1) query failed") if b"1991" in request.dsl.encode() else None

@@ -25,7 +25,7 @@ TOKEN = "root:Milvus"  # the one that a new server has
 
 
 class SecureMilvus(MilvusStandalone):
-    """With authorization, and mutual TLS by certificates of the folder."""
+    """Authorization, and mutual TLS by certificates of the folder."""
 
     def _process(self) -> ChildProcess:
         process = super()._process()

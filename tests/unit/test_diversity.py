@@ -20,7 +20,7 @@ from worker.retrieval.queries import Queries, RankedItem, RankedLists
 from worker.serving import Recommender
 
 SCALE = 5.0
-# Gains that are closer than this may be told apart otherwise by another order of the same sums.
+# Another order of the same sums may swap gains that are closer than this.
 CLOSE = 1e-6
 
 
@@ -101,7 +101,7 @@ def test_without_strength_and_where_there_is_no_choice_the_best_are_listed(
         assert Diversity(strength).choose(pools, queries.ks, index.vectors).by_query() == best
 
 
-def test_two_that_are_the_same_do_not_stand_beside_each_other_while_there_are_others() -> None:
+def test_a_copy_of_a_listed_movie_gives_way_to_another_movie() -> None:
     # Given the best movie twice, and one that is worse and unlike it
     vectors = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], np.float32)
     pools, ks = lists_of([[RankedItem(0, 1.0), RankedItem(1, 1.0), RankedItem(2, 0.4)]]), np.array([2])
@@ -113,7 +113,7 @@ def test_two_that_are_the_same_do_not_stand_beside_each_other_while_there_are_ot
     assert chosen == {0.0: [0, 1], 0.4: [0, 1], 0.6: [0, 2]}
 
 
-def test_batches_larger_than_a_turn_and_empty_lists() -> None:
+def test_a_list_does_not_depend_on_the_others_of_its_batch() -> None:
     index, rng = index_of(80, 1, cosine=False), np.random.default_rng(2)
     queries = asked_of(rng.integers(1, 100, 200).tolist(), 3)
     pools = found_by(index, Diversity(0.5).pools(queries))[1]
@@ -130,7 +130,7 @@ def test_batches_larger_than_a_turn_and_empty_lists() -> None:
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3])
-def test_the_setting_turns_it_on_and_never_brings_back_what_was_left_out(strength: float) -> None:
+def test_diversity_follows_the_setting_and_never_lists_excluded_movies(strength: float) -> None:
     index = index_of(80, 4, cosine=False)
     items = ItemIds(np.arange(1, 81))
     target = SearchTarget("c", items, 6, SCALE, index)

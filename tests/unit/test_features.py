@@ -72,7 +72,7 @@ def test_profiles_become_rows_and_0_is_unknown(features: Features) -> None:
     assert all(values.dtype == np.int64 for values in rows.values())
 
 
-def test_histories_are_padded_at_their_end_and_leave_out_what_is_not_known(features: Features) -> None:
+def test_histories_are_padded_at_their_end_without_unknown_movies(features: Features) -> None:
     events = [ProfileEvent(recent=[7, 99, 3]), ProfileEvent(), ProfileEvent(recent=[5])]
 
     recent = features.profiles(events, ("recent",))["recent"]
@@ -100,7 +100,7 @@ def test_movies_become_rows_padded_with_0(features: Features) -> None:
     assert rows["title"].tolist() == [[3, 4, 2], [1, 0, 0], [6, 5, 0]]
 
 
-def test_a_new_movie_is_made_of_what_is_known_of_it(features: Features) -> None:
+def test_a_new_movie_has_the_rows_of_its_known_words_and_genres(features: Features) -> None:
     new = Catalogue.of({8: ("Life of a Toy Bug's Toy (2020)", ["Western", "Comedy"])})
 
     rows = features.movies(new, ("movie_id", "genres", "title"))
@@ -110,7 +110,7 @@ def test_a_new_movie_is_made_of_what_is_known_of_it(features: Features) -> None:
     assert rows["title"].tolist() == [[4, 2, 6]]  # cut to the length that the tower takes
 
 
-def test_counts_what_is_named_and_unknown(features: Features) -> None:
+def test_unknown_users_and_movies_are_counted(features: Features) -> None:
     events = [
         ProfileEvent(user_id=42, recent=[3, 99]),
         ProfileEvent(user_id=1000, recent=[98, 97]),

@@ -1,4 +1,4 @@
-"""A search ends within its timeout, whatever the server does with it."""
+"""A search ends within its timeout, also on a server that never answers."""
 
 import socket
 import time

@@ -168,7 +168,7 @@ def test_a_second_search_leaves_the_blocklist_to_the_index() -> None:
 @pytest.mark.parametrize("movies", [1, 50, 300, 4_000])
 @pytest.mark.parametrize("limit", [1, 5, 300, 5_000])
 def test_exact_search_gives_the_best_in_order(movies: int, limit: int) -> None:
-    """By whole numbers, whose products every processor's kernels sum up alike."""
+    """Vectors of whole numbers: the kernels of every processor give the same products."""
     rng = np.random.default_rng(1)
     vectors = rng.integers(-1_000, 1_001, (movies, 16)).astype(np.float32)
     asked = rng.integers(-1_000, 1_001, (200, 16)).astype(np.float32)

@@ -236,7 +236,7 @@ class FixedSize(CallSize):
 def test_a_batch_whose_calls_are_slow_together_waits_and_is_named(
     health: Health, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each call is answered in time; a worker without a copy goes on, and says so."""
+    """A worker without a copy keeps searching, and /health/ready names the slow Milvus."""
     monkeypatch.setattr("worker.retrieval.availability.CallSize", FixedSize)
     # Given ten calls of 50 ms, and a timeout of 100 ms
     of, seen = retriever(health, timeout_s=0.1), list[str]()

@@ -1,4 +1,4 @@
-"""The sequence model: what it looks at, what it learns, and that a run that is cut off comes out the same. Paddle 2.6 and 3.3."""
+"""The sequence model: its inputs, its training, and a run that is continued. Paddle 2.6 and 3.3."""
 
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ def release(sequence_store: str) -> Release:
 
 
 def test_histories_of_unlike_lengths_go_through_the_tower_with_their_like() -> None:
-    # Given a tower that notes what it is run with, and gives each history's sum
+    # Given a tower that keeps its inputs, and returns the sum of each history
     shapes = []
 
     def embed(inputs: object) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The store gives back what was written, or says in one sentence why it can't. Run on Paddle 2.6 and 3.3."""
+"""The store returns releases unchanged, or fails with one sentence. Run on Paddle 2.6 and 3.3."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def test_a_release_is_named_by_time_and_content(release: str, fusion_store: str)
     assert release.startswith(f"{manifest.created_at:%Y%m%dT%H%M%S}-")
 
 
-def test_loads_what_was_written(release: str, fusion_store: str) -> None:
+def test_a_release_is_loaded_unchanged(release: str, fusion_store: str) -> None:
     loaded = ReleaseStore(fusion_store).load(release, device="cpu")
 
     vectors = loaded.embed_movies(0, len(loaded.catalogue))
@@ -62,7 +62,7 @@ def test_loads_what_was_written(release: str, fusion_store: str) -> None:
     assert loaded.catalogue.position(10**9) is None
 
 
-def test_a_batch_gives_what_its_parts_give(release: str, fusion_store: str) -> None:
+def test_a_batch_has_the_vectors_of_its_parts(release: str, fusion_store: str) -> None:
     loaded = ReleaseStore(fusion_store).load(release)
 
     whole = loaded.embed_movies(0, 40)
@@ -95,7 +95,7 @@ def test_a_store_of_an_unknown_kind_is_a_wrong_setting() -> None:
         ReleaseStore("gopher://somewhere/store")
 
 
-def test_a_store_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+def test_a_store_that_does_not_exist_is_empty(tmp_path: Path) -> None:
     assert ReleaseStore(str(tmp_path / "none")).names() == []
 
 
@@ -174,7 +174,7 @@ def test_a_release_comes_from_a_remote_store(
     flip(cached, 100)
     assert np.array_equal(store.load(release).embed_movies(0, 5), first)
 
-    # Given a damaged original, the copy does not help whoever has none.
+    # Given a damaged original and no copy in the cache, loading fails.
     remote.pipe_file(f"{url}/{release}/user_tower.pdiparams", b"short")
     shutil.rmtree(tmp_path / "marquee")
     with pytest.raises(ReleaseError, match=r"user_tower\.pdiparams"):
@@ -211,7 +211,7 @@ def test_the_store_itself_is_verified_and_not_a_cache(
 
 
 class EndpointConnectionError(Exception):
-    """What the libraries of object stores raise is often no OSError."""
+    """An error of a library of an object store, which is no OSError."""
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_release_is_written_to_any_store(
 
 
 @pytest.mark.parametrize("kind", ["local", "memory"])
-def test_what_a_writer_that_died_left_behind_is_removed(kind: str, tmp_path: Path) -> None:
+def test_incomplete_files_of_a_writer_that_died_are_removed(kind: str, tmp_path: Path) -> None:
     url = str(tmp_path) if kind == "local" else f"memory://{uuid.uuid4().hex}"
     store, files = ReleaseStore(url), StoreFiles(url)
     store.remove_partial_vectors()  # there is nothing yet
@@ -290,7 +290,7 @@ def test_vectors_are_kept_and_checked(kind: str, tmp_path: Path) -> None:
         store.read_vectors("20210101T000000-abcdef", sha256)
 
 
-def test_an_evaluation_is_there_or_not(tmp_path: Path) -> None:
+def test_an_evaluation_is_read_back_or_missing(tmp_path: Path) -> None:
     (tmp_path / "evaluations").mkdir()
     (tmp_path / "evaluations" / "a.json").write_text('{"ndcg@10": 0.1}')
     (tmp_path / "evaluations" / "b.json").write_text("[1")

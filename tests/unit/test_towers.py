@@ -43,7 +43,7 @@ def people(release: Release, seed: int, count: int = 128) -> list[ProfileEvent]:
 
 
 def at_once(release: Release, *, before: Callable[[], Any] = lambda: None) -> tuple[int, int]:
-    """Two threads embed a batch each, again and again: how many got foreign vectors, and how many were told so."""
+    """Embed a batch in each of two threads, again and again; count the foreign vectors, and those that were found."""
     batches = [people(release, seed) for seed in (1, 2)]
     expected = [release.embed_profiles(batch) for batch in batches]
     before()

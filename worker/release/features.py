@@ -1,6 +1,6 @@
-"""From events and catalogue rows to the towers' input arrays. Training and serving both come through here.
+"""The towers' input arrays of events and catalogue rows, for training and serving.
 
-In every vocabulary row 0 is what is not known; in `genres` and `title` it is padding.
+Row 0 of every vocabulary stands for an unknown value; in `genres` and `title` it is padding.
 """
 
 import re
@@ -27,7 +27,7 @@ PROFILE_ROWS: dict[str, dict[Any, int]] = {
 # Rows of each field's embedding, row 0 among them.
 PROFILE_SIZES = {name: len(kind.codes) + 1 for name, kind in PROFILE_FIELDS.items()}
 
-# Row of the first year that has a row of its own; what came before shares it.
+# The first year with a row of its own; earlier years share it.
 FIRST_YEAR, LAST_YEAR = 1900, 2050
 YEARS_SIZE = LAST_YEAR - FIRST_YEAR + 2
 
@@ -44,7 +44,7 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
 class Unknowns(NamedTuple):
-    """How many users and movies of some events a release does not know."""
+    """The numbers of users and movies of some events that a release does not know."""
 
     users: int
     movies: int
@@ -56,7 +56,7 @@ def title_words(title: str) -> list[str]:
 
 
 class Vocabularies(BaseModel):
-    """vocabularies.json: what the rows of the embeddings stand for. Row 0 is not listed."""
+    """The values of the rows of the embeddings, from vocabularies.json. Row 0 is not listed."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -69,7 +69,7 @@ class Vocabularies(BaseModel):
 
     @classmethod
     def of(cls, users: Sequence[int], catalogue: Catalogue) -> "Vocabularies":
-        """Sorted, so that the same data gives the same rows."""
+        """Sort every vocabulary, so that the same data gives the same rows."""
         titles = [title_words(title) for title in catalogue.titles]
         return cls(
             users=sorted(users),
@@ -82,7 +82,7 @@ class Vocabularies(BaseModel):
 
 
 class Features:
-    """Makes input arrays (int64) by the inputs' names."""
+    """Input arrays (int64) by the names of the inputs."""
 
     def __init__(self, vocabularies: Vocabularies) -> None:
         self.vocabularies = vocabularies
@@ -104,7 +104,7 @@ class Features:
     def profiles(self, events: Sequence[ProfileEvent], names: Sequence[str]) -> dict[str, Rows]:
         """The user tower's inputs of n events, each [n], and `recent` [n, the longest history among them, at least 1].
 
-        A history is oldest first, without the movies that are not known, and padded with 0 at its end.
+        A history is oldest first, without unknown movies, and padded with 0 at its end.
         """
         return {
             name: self._histories(events) if name == RECENT else self._column(events, name) for name in names
@@ -137,7 +137,7 @@ class Features:
         return {name: of[name]() for name in names}
 
     def sentinels(self, names: Sequence[str]) -> dict[str, Rows]:
-        """Some rows of any tower's inputs, which differ in every input: `recent` of one movie, all else as `profiles`, `movies`."""
+        """Rows of a tower's inputs that differ in every input: `recent` has one movie, the rest is as of `profiles` and `movies`."""
         vocabularies = self.vocabularies
         sizes = {
             "user_id": len(vocabularies.users) + 1,
@@ -158,11 +158,11 @@ class Features:
         return rows
 
     def unknowns(self, events: Sequence[ProfileEvent]) -> Unknowns:
-        """Users and movies (of `recent`) that are named and not in the vocabularies."""
+        """Count the users, and the movies of `recent`, that are not in the vocabularies."""
         users, movies = self._users, self._known_movies
         return Unknowns(
             users=sum(event.user_id is not None and event.user_id not in users for event in events),
-            # Most name none, which a set tells in a third of the time that one look for each movie takes.
+            # Most events name none. One test of a set takes a third of the time of a lookup for each movie.
             movies=sum(
                 sum(id_ not in movies for id_ in event.recent)
                 for event in events

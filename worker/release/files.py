@@ -1,4 +1,4 @@
-"""The files under the store's URL, on whatever file system fsspec knows; each failure is one sentence."""
+"""The files under the store's URL, on any file system of fsspec, and the integrity of a release's files."""
 
 import hashlib
 import json
@@ -28,15 +28,15 @@ from worker.errors import ReleaseError, StoreAwayError, UnreadableReleaseError
 # Second of writing and the first digits of the manifest's sha256: names sort by time, and a changed manifest shows.
 RELEASE_NAME = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 _NAME_DIGITS = 6
-RESTORE = "copy the release into the store again, or train or export it anew"
-_PARTIAL = ".part"  # ends the name of what is being written
+RESTORE = "copy the release into the store again, or train or export it again"
+_PARTIAL = ".part"  # ends the name of a file that is being written
 
 
 class StoreFiles:
-    """Paths are parts below the URL.
+    """Files by their path below the URL.
 
-    Every method raises FileNotFoundError where the file is not there, and else StoreAwayError: the libraries behind fsspec
-    raise errors of their own when a server is away or refuses who we are, by no means always an OSError.
+    Every method raises FileNotFoundError if the file does not exist, and StoreAwayError if the server is away or refuses the
+    credentials: the libraries behind fsspec raise errors of their own, which are often no OSError.
 
     Raises:
         SettingsError: no file system that is installed knows the URL's protocol.
@@ -51,13 +51,13 @@ class StoreFiles:
         self.is_local = isinstance(self._system, LocalFileSystem)
 
     def path(self, *parts: str) -> str:
-        """The path as the file system takes it."""
+        """The path in the file system."""
         return "/".join([self._root.rstrip("/"), *parts])
 
     def names(self, *folder: str) -> list[str]:
-        """What a folder holds, as it is now; nothing where there is none."""
-        with self._or_say("be read"):
-            self._system.invalidate_cache()  # file systems remember listings for as long as they like
+        """The names in a folder now, sorted; none if it does not exist."""
+        with self._named_failure("be read"):
+            self._system.invalidate_cache()  # file systems cache listings without a limit
             try:
                 entries = self._system.ls(self.path(*folder), detail=False)
             except FileNotFoundError:
@@ -65,58 +65,58 @@ class StoreFiles:
             return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries)
 
     def exists(self, *parts: str) -> bool:
-        with self._or_say("be read"):
+        with self._named_failure("be read"):
             return bool(self._system.exists(self.path(*parts)))
 
     def read(self, *parts: str) -> bytes:
-        """The whole of a file."""
-        with self._or_say("be read"):
+        """Read a whole file."""
+        with self._named_failure("be read"):
             content: bytes = self._system.cat_file(self.path(*parts))
             return content
 
     @contextmanager
     def open(self, *parts: str) -> Iterator[BufferedReader]:
-        """A file to be read."""
-        with self._or_say("be read"), self._system.open(self.path(*parts), "rb") as file:
+        """Open a file to read it."""
+        with self._named_failure("be read"), self._system.open(self.path(*parts), "rb") as file:
             yield file
 
     def make_folder(self, *parts: str) -> None:
-        with self._or_say("be written to"):
+        with self._named_failure("be written to"):
             self._system.makedirs(self.path(*parts), exist_ok=True)
 
     def put(self, source: Path, *parts: str) -> None:
         """Copy a local file into the store."""
-        with self._or_say("be written to"):
+        with self._named_failure("be written to"):
             self._system.put_file(str(source), self.path(*parts))
 
     @contextmanager
     def replacing(self, folder: str, name: str, owner: str = "") -> Iterator[IO[bytes]]:
-        """A file that appears under its name only when it is whole; until then its name tells the owner."""
+        """Write a file that appears under its name when it is complete; until then its name contains the owner."""
         partial = self.path(folder, _partial(name, owner))
-        with self._or_say("be written to"):
+        with self._named_failure("be written to"):
             with self._system.open(partial, "wb") as output:
                 yield output
             self._system.mv(partial, self.path(folder, name))
 
     def remove_partial(self, folder: str, owner: str = "") -> None:
-        """Remove what a process of this owner that died left half-written; it must be the only one that writes there."""
+        """Remove the incomplete files of a process of this owner that died. No other process of the owner may write meanwhile."""
         for name in self.names(folder):
             if name.endswith(_PARTIAL) and _owner_of_partial(name) == owner:
-                with self._or_say("be written to"), suppress(FileNotFoundError):
+                with self._named_failure("be written to"), suppress(FileNotFoundError):
                     self._system.rm_file(self.path(folder, name))
 
     def local_folder(self, name: str) -> Path:
-        """Where Paddle, which wants files, finds those of a folder: in the store itself, or in a cache on this machine."""
+        """The folder in which Paddle opens the files: in a local store itself, else in a cache on this machine."""
         if self.is_local:
             return Path(self._root) / name
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         return cache / "marquee" / "releases" / hashlib.sha256(self.url.encode()).hexdigest()[:16] / name
 
     def download(self, folder: str, name: str) -> None:
-        """Copy a file of a remote store into its local folder; where the store has none, there is none here either."""
+        """Copy a file of a remote store into its local folder; remove the local file if the store has none."""
         path = self.local_folder(folder) / name
         partial = path.with_name(_partial(name))
-        with self._or_say("be read"):
+        with self._named_failure("be read"):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._system.get_file(self.path(folder, name), str(partial))
@@ -127,18 +127,18 @@ class StoreFiles:
                 partial.unlink(missing_ok=True)
 
     @contextmanager
-    def _or_say(self, what: str) -> Iterator[None]:
+    def _named_failure(self, action: str) -> Iterator[None]:
         try:
             yield
         except (FileNotFoundError, MarqueeError):
             raise
         except Exception as error:
-            said = " ".join(str(error).split())[:300] or type(error).__name__
-            raise StoreAwayError(f"the store {self.url} cannot {what}: {said}") from error
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise StoreAwayError(f"the store {self.url} cannot {action}: {reason}") from error
 
 
 def _partial(name: str, owner: str = "") -> str:
-    """Another one for each writer: in containers, all have the same process id."""
+    """A name of one writer alone: in containers, all writers have the same process id."""
     return f"{name}.{owner}-{uuid.uuid4().hex[:12]}{_PARTIAL}"
 
 
@@ -147,7 +147,7 @@ def _owner_of_partial(name: str) -> str:
 
 
 def named(manifest: Manifest, files: dict[str, FileEntry]) -> Manifest:
-    """The manifest as it is written: with its files, and the name that follows from all of it."""
+    """Complete a manifest with its files, and with the name that follows from its content."""
     nameless = manifest.model_copy(update={"release": "", "files": files})
     digits = _digits_of(manifest_bytes(nameless), "")
     return nameless.model_copy(update={"release": f"{manifest.created_at:%Y%m%dT%H%M%S}-{digits}"})
@@ -159,11 +159,11 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 
 
 def parse_manifest(release: str, content: bytes) -> Manifest:
-    """Read a manifest and check that it is what was written.
+    """Read a manifest, and check that it was not changed.
 
     Raises:
-        UnreadableReleaseError: its format is newer than this process knows.
-        ReleaseError: it is not what was written.
+        UnreadableReleaseError: its format is newer than this version reads.
+        ReleaseError: it is corrupt or was changed.
     """
     try:
         written_format = json.loads(content)["format"]
@@ -179,13 +179,15 @@ def parse_manifest(release: str, content: bytes) -> Manifest:
             f"{MANIFEST_FILE} of release {release} is corrupt ({first_line}): {RESTORE}"
         ) from None
     if manifest.release != release or _digits_of(content, release) != release[-_NAME_DIGITS:]:
-        raise ReleaseError(f"{MANIFEST_FILE} of release {release} is not what was written: {RESTORE}")
+        raise ReleaseError(
+            f"{MANIFEST_FILE} of release {release} was changed after it was written: {RESTORE}"
+        )
     _check_list(manifest)
     return manifest
 
 
 def _check_list(manifest: Manifest) -> None:
-    """Raise ReleaseError unless the manifest lists every file that is needed, and none outside of its folder."""
+    """Raise ReleaseError unless the manifest lists every file of a release, and none outside of its folder."""
     towers = (manifest.towers.user, manifest.towers.movie)
     needed = {CATALOGUE_FILE, VOCABULARIES_FILE} | {
         file for tower in towers for file in (tower.program, tower.parameters)
@@ -220,6 +222,6 @@ def check_file(release: str, path: Path, entry: FileEntry) -> None:
 
 
 def _digits_of(content: bytes, release: str) -> str:
-    """The digits that end a release's name: of its manifest's bytes without that name."""
+    """The last digits of a release's name: a hash of its manifest without the name."""
     nameless = content.replace(release.encode(), b"") if release else content
     return hashlib.sha256(nameless).hexdigest()[:_NAME_DIGITS]

@@ -1,4 +1,4 @@
-"""Paddle, imported once and quietly. Everything of ours that needs Paddle imports it from here."""
+"""The one import of Paddle: every other module imports it from here."""
 
 import os
 import signal
@@ -18,22 +18,22 @@ from schemas.manifest import ProgramFormat
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 with warnings.catch_warnings():
-    # 3.x warns about a missing ccache, which only those need who compile operators.
+    # 3.x warns about a missing ccache, which only the compilation of operators needs.
     warnings.simplefilter("ignore")
     try:
         import paddle
     except ImportError as error:
         raise SettingsError(
             f"Paddle cannot be loaded ({error}): install marquee[cpu] or marquee[gpu], and the system's OpenMP runtime "
-            "where libgomp is what is missing (Debian: apt install libgomp1)"
+            "if libgomp is missing (Debian: apt install libgomp1)"
         ) from None
 
 
 def _take_signals_back() -> None:
-    """Have a crash end the process.
+    """Disable Paddle's signal handlers, so that a crash ends the process.
 
-    Paddle's handlers allocate memory, and where a crash left the allocator locked (a double free in any library) the
-    process stands still for good, which no supervisor sees. They go all at once, with ours of SIGTERM.
+    They allocate memory. After a crash with the allocator locked (a double free in any library) the process would hang
+    forever, and no supervisor would see it. Paddle disables them together with our handler of SIGTERM.
     """
     if threading.current_thread() is threading.main_thread():
         ours = signal.getsignal(signal.SIGTERM)
@@ -43,7 +43,7 @@ def _take_signals_back() -> None:
 
 _take_signals_back()
 
-# A GPU is for those who ask for it, after `gpu_obstacle`: Paddle's own default is to compute there wherever it sees one.
+# Code that needs a GPU checks `gpu_obstacle` and asks for it. Paddle's own default is any GPU that it finds.
 paddle.set_device("cpu")
 
 __all__ = ["NATIVE_FORMAT", "READABLE_FORMATS", "VERSION", "gpu_obstacle", "paddle"]
@@ -57,9 +57,9 @@ READABLE_FORMATS: frozenset[ProgramFormat] = frozenset({"pdmodel", NATIVE_FORMAT
 
 @cache
 def gpu_obstacle() -> str | None:
-    """Why this Paddle cannot compute on a GPU here; None where it can.
+    """The reason why this Paddle cannot compute on a GPU here; None if it can.
 
-    It is tried, on the first GPU: on a card that a build has no kernels for, Paddle raises nothing and gives zeros
+    Computes on the first GPU: without kernels for a card, Paddle raises nothing and returns zeros
     (seen with 2.6.2 of PyPI, whose kernels are for 6.1 to 8.6, on an H100, which is 9.0).
     """
     if not paddle.is_compiled_with_cuda():

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Release:
-    """Everything that embedding takes; several threads may embed."""
+    """A model with its catalogue; several threads may embed."""
 
     manifest: Manifest
     folder: Path
@@ -31,7 +31,7 @@ class Release:
 
     @cached_property
     def catalogue(self) -> Catalogue:
-        """All of it; the indexer, who needs no more than a batch at a time, never asks."""
+        """The whole catalogue. The indexer reads it batch by batch instead."""
         return Catalogue.read(self.folder / CATALOGUE_FILE)
 
     @property
@@ -44,7 +44,7 @@ class Release:
     ) -> Iterator[tuple[Catalogue, NDArray[np.float32]]]:
         """The catalogue from its first row to its last, up to `batch` rows at a time, each part with its vectors.
 
-        What is `known` is taken from there, and not embedded.
+        Vectors of `known` are taken from there, and not embedded.
         """
         for movies in Catalogue.batches(self.folder / CATALOGUE_FILE, batch):
             yield movies, self._embed(movies) if known is None else self._embed_others(movies, known)
@@ -73,7 +73,7 @@ class Release:
         return self.movie_tower.embed(self.features.movies(movies, self.movie_tower.inputs))
 
     def unknowns(self, events: Sequence[ProfileEvent]) -> Unknowns:
-        """How many users and movies the events name that the release does not know."""
+        """Count the users and movies of events that the release does not know."""
         return self.features.unknowns(events)
 
 

@@ -33,7 +33,7 @@ _COPY_BYTES = 1 << 20
 
 
 class ReleaseStore:
-    """The releases under one URL. Every method raises ReleaseError where the store is away, or refuses who we are.
+    """The releases under one URL. Every method raises ReleaseError if the store is away or refuses the credentials.
 
     Raises:
         SettingsError: no file system that is installed knows the URL's protocol.
@@ -55,8 +55,8 @@ class ReleaseStore:
         """The manifest of a release.
 
         Raises:
-            UnreadableReleaseError: its format is newer than this process knows.
-            ReleaseError: there is none, or it is not what was written.
+            UnreadableReleaseError: its format is newer than this version reads.
+            ReleaseError: it does not exist, or was changed.
         """
         if not RELEASE_NAME.fullmatch(release):
             raise ReleaseError(f"{release!r} is no name of a release: they look like 20261121T101500-3f9c2a")
@@ -181,7 +181,7 @@ class ReleaseStore:
             raise ReleaseError(f"{path} is missing: index release {release} again") from None
 
     def remove_partial_vectors(self, owner: str = "") -> None:
-        """Remove what an indexer of this owner that died was writing; for its only indexer at work."""
+        """Remove the incomplete vectors of an indexer of this owner that died; the caller is its leader."""
         self._files.remove_partial(VECTORS_FOLDER, owner)
 
     def evaluation(self, release: str) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""One tower of a release: a Paddle inference program that turns input arrays into vectors."""
+"""One tower of a release: a Paddle inference program from input arrays to vectors, and the sentinels that check it."""
 
 import logging
 import threading
@@ -37,8 +37,8 @@ GPU_POOL_MB = 256
 class Tower:
     """A loaded program; several threads may use one.
 
-    Its predictor has one set of buffers, which a call fills, runs over and empties: so the predictor's lock is here, where no
-    caller can have another, and a sentinel in each call tells whether the vectors are the caller's own.
+    Its predictor has one set of buffers, so a lock lets one call at a time fill, run and read them. A sentinel in each call
+    shows whether the vectors are the caller's own.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Tower:
             config.enable_use_gpu(GPU_POOL_MB, 0)
         else:
             config.disable_gpu()
-            # With oneDNN on, a predictor fails when the length of a sequence changes between two runs.
+            # oneDNN fails when the length of a sequence changes between two runs.
             config.disable_mkldnn()
             config.set_cpu_math_library_num_threads(threads)
         try:
@@ -76,7 +76,7 @@ class Tower:
         self._sentinels: Sentinels | None = None
 
     def watch(self, rows: Inputs) -> None:
-        """Have each call carry one of these rows, whose vectors are found now, before another thread has the tower."""
+        """Add one of these rows to each call from now on. Their vectors are computed first, while no other thread uses the tower."""
         self._sentinels = Sentinels(rows, self._run(rows))
 
     def embed(self, inputs: Inputs) -> NDArray[np.float32]:
@@ -145,7 +145,7 @@ class Sentinel:
         return {name: _with(rows, row[name]) for name, rows in inputs.items()}
 
     def check(self, vectors: Vectors, rows: int) -> None:
-        """Look at what the tower gave for `rows` rows, this one the last.
+        """Check the vectors of `rows` rows, of which this one is the last.
 
         Raises:
             ForeignVectorsError: they are not the vectors of these rows.
@@ -156,10 +156,10 @@ class Sentinel:
 
 
 class Sentinels:
-    """Takes turns, so that two calls at once carry different ones; any number of threads may share it."""
+    """Sentinels in turn, so that two calls at once carry different ones; any number of threads may share it."""
 
     def __init__(self, rows: Inputs, vectors: Vectors) -> None:
-        """`rows` are some of every input, `vectors` [rows, dimension] what the tower gives for them, alone in it."""
+        """`vectors` [rows, dimension] are the tower's for `rows`, computed while no other call was in it."""
         lengths = np.linalg.norm(vectors, axis=1)
         scale = float(lengths.max(initial=0.0, where=np.isfinite(lengths)))
         kept = _unlike(vectors, _APART * scale)
@@ -174,7 +174,7 @@ class Sentinels:
         self._turn = count()
 
     def next(self) -> Sentinel | None:
-        """The next in turn; None of a tower that gives everything the same vector."""
+        """The next sentinel; None for a tower that gives all rows one vector."""
         return self._all[next(self._turn) % len(self._all)] if len(self._all) > 1 else None
 
 

@@ -30,8 +30,8 @@ _QUICK_CALLS = 16
 class CallSize:
     """The most vectors that one search holds: doubled by full calls that were quick, halved by one that took too long.
 
-    A large catalogue in a busy Milvus can need more time for a whole batch than one call may take. Repeated as it was, such
-    a batch would never succeed, and its partitions would stand still.
+    A large catalogue in a busy Milvus can need more time for a whole batch than one call may take. Repeated unchanged, such
+    a batch would never succeed, and block its partitions.
     """
 
     def __init__(self, timeout_s: float) -> None:

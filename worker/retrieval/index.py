@@ -177,7 +177,7 @@ class ItemIds:
 
 @dataclass(frozen=True, eq=False)  # two loads of one release are two targets
 class SearchTarget:
-    """What the retriever searches for one release.
+    """The searchable part of a release.
 
     Attributes:
         scale: of a published score over the metric's.

@@ -119,7 +119,7 @@ class MilvusIndex:
             data=[vector.tobytes() for vector in vectors],
             schema=_SCHEMA,
             expr=expression(filter_, self._items.ids[exclusions]),
-            # Without output fields, Lite sends whole rows with their vectors, at twice the time.
+            # Lite sends whole rows with their vectors, at twice the time, unless it is asked for a field.
             output_fields=["movie_id"],
             use_default_consistency=False,
             consistency_level=0,
@@ -132,7 +132,7 @@ class MilvusIndex:
             # One deadline for connecting, searching, loading and searching again.
             response = stub.Search(request, timeout=connection.left(began), metadata=connection.metadata)
             if response.status.code == NOT_LOADED:
-                # After a restart Lite must be told to load, and Standalone takes its time.
+                # A restarted Lite loads on request only, and Standalone needs a while.
                 client.load_collection(self._collection, timeout=connection.left(began), _async=True)
                 response = stub.Search(request, timeout=connection.left(began), metadata=connection.metadata)
             if response.status.code or response.status.error_code:

@@ -48,7 +48,7 @@ class FoundLists:
 
 @dataclass(slots=True)
 class _Batch:
-    """A batch that is searched in an index, and what it met so far."""
+    """A batch that is searched in an index, with the refusals so far."""
 
     target: SearchTarget
     queries: Queries
