@@ -19,7 +19,8 @@ from schemas.release import ReleaseCommand
 from schemas.settings import Settings
 from tests.testbed.processes import Process, wait_for
 from worker.indexer.commands import Commands
-from worker.indexer.loop import Indexer, StateWriter
+from worker.indexer.loop import Indexer
+from worker.indexer.membership import StateWriter
 from worker.kafka.reader import read_releases
 from worker.kafka.topics import ensure_topics
 from worker.monitoring.http import Health

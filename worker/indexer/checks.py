@@ -77,11 +77,7 @@ def probe_queries(release: Release, probes: int) -> Vectors:
 def check_collection(
     store: IndexStore, collection: str, items: ItemIds, exact: Exact, queries: Vectors, kind: IndexType
 ) -> Checked:
-    """Compare a collection with exact search over the catalogue's vectors.
-
-    Args:
-        queries: float32 [probes, dim].
-        kind: the collection's index.
+    """Compare a collection with exact search for queries [probes, dim].
 
     Raises:
         CheckError: rows are missing, or results differ from exact search.

@@ -4,22 +4,19 @@ import logging
 import time
 from collections.abc import Callable
 
-from confluent_kafka import Consumer, Message, TopicPartition
-from pydantic import BaseModel, ValidationError
+from confluent_kafka import Message, TopicPartition
+from pydantic import ValidationError
 
-from schemas import kafka
 from schemas.errors import UnreachableError
 from schemas.release import RECORD_FORMAT, ReleaseCommand, ReleaseRecord
 from schemas.settings import Settings
-from worker.errors import AbortedError, RefusedError
-from worker.events import Record
+from worker.errors import AbortedError
 from worker.indexer.build import ReleaseBuilder, ScratchFolders
 from worker.indexer.commands import Commands
 from worker.indexer.job import Job, Records
-from worker.indexer.membership import Membership
+from worker.indexer.membership import Membership, StateWriter
 from worker.indexer.ownership import Ownership
 from worker.indexer.sweep import Sweep
-from worker.kafka.producer import TransactionalProducer
 from worker.kafka.reader import ReleasesReader
 from worker.kafka.topics import TopicWatch
 from worker.monitoring.http import Health
@@ -143,12 +140,12 @@ class CommandFollower:
             self._reader.poll(0)
             self._health.set("releases", self._reader.undecodable)
             if self._membership.leads and self._next is None:
-                self._next = self._membership.next_place()
+                self._next = self._membership.next_command()
             if message is not None:
                 self._begin_command(message)
             # 3. Commit for the job, and end it.
             self._serve_job()
-            # 4. Sweep when idle; the first sweep drops what a predecessor left.
+            # 4. Sweep when idle; the first sweep drops the leftovers of a predecessor.
             if self._job is None and self._next is not None and time.monotonic() >= self._sweep_at:
                 self._start_job("sweep", self._sweep)
 
@@ -218,38 +215,6 @@ class CommandFollower:
         self._metrics.published(releases)
         if done:
             self._metrics.carried_out(self._command_id, releases)
-
-
-class StateWriter:
-    """Writes `releases`. Fenced by its successor's `start`, and by the group once another indexer has the partition."""
-
-    def __init__(self, settings: Settings, indexer_id: str, consumer: Consumer) -> None:
-        self._topic = settings.names.releases
-        self._consumer = consumer
-        transactional_id = settings.names.indexer_transactional_id(indexer_id)
-        timeout_ms = settings.worker.transaction_timeout_ms
-        self._producer = TransactionalProducer(
-            kafka.transactional_producer(settings.kafka, transactional_id, timeout_ms)
-        )
-        self.start, self.close = self._producer.start, self._producer.discard
-
-    def write(self, records: Records, place: TopicPartition) -> None:
-        """Commit records and the offset of the next command, or nothing.
-
-        Raises:
-            AbortedError: nothing was committed, or the outcome is unknown.
-            SettingsError, FatalKafkaError: as `raise_if_final`.
-        """
-        try:
-            with self._producer.transaction() as transaction:
-                transaction.produce(self._record(key, record) for key, record in records.items())
-                transaction.send_offsets([place], self._consumer.consumer_group_metadata())
-        except RefusedError as refused:
-            raise AbortedError(f"{refused}; {refused.remedy}") from None
-
-    def _record(self, key: str, record: BaseModel | None) -> Record:
-        value = record.model_dump_json().encode() if record else None
-        return Record(self._topic, 0, key.encode(), value, [])
 
 
 def parse_command(message: Message) -> ReleaseCommand | None:

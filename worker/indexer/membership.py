@@ -1,12 +1,18 @@
-"""An indexer's membership in the group on `release-commands`: whether it leads, and its offset among the commands."""
+"""The Kafka clients of one membership: the consumer of commands, whose partition makes the leader, and the writer of states."""
 
 import logging
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from pydantic import BaseModel
 
+from schemas import kafka
 from schemas.settings import Settings
+from worker.errors import AbortedError, RefusedError
+from worker.events import Record
+from worker.indexer.job import Records
 from worker.kafka.errors import raise_if_final, undecodable_at
 from worker.kafka.leader import Election
+from worker.kafka.producer import TransactionalProducer
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
 
@@ -17,7 +23,7 @@ _LOOK_SECONDS = 0.1
 
 
 class Membership(Election):
-    """The leader reads the commands."""
+    """A member of the group of indexers; the leader reads the commands."""
 
     def __init__(self, settings: Settings, health: Health, metrics: IndexerMetrics) -> None:
         self._health = health
@@ -32,7 +38,7 @@ class Membership(Election):
         super().__init__(settings.kafka, names.indexer_group, names.release_commands, "indexer", own)
 
     def poll(self, seconds: float) -> Message | None:
-        """The next command, if there is one; none while `pause` is in force. Raises as `Election.poll`."""
+        """The next command, or None; always None between `pause` and `resume`. Raises as `Election.poll`."""
         message = super().poll(seconds)
         self._metrics.leads.set(self.leads)
         self._look_for_kafka()
@@ -44,7 +50,7 @@ class Membership(Election):
             log.warning("%s: %s", self.partition.topic, error.str())
             return None
         if message.partition() != self.partition.partition:
-            # Its offset would move the place among the commands; the check of the topics names the remedy.
+            # Its offset must not be committed for partition 0. The check of the topics names the remedy.
             log.warning("%s-%s: only partition 0 has commands, ignored", message.topic(), message.partition())
             return None
         self._health.set("commands", None)
@@ -58,8 +64,8 @@ class Membership(Election):
         """Poll commands again."""
         self.consumer.resume([self.partition])
 
-    def next_place(self) -> TopicPartition | None:
-        """The group's committed offset, or the topic's beginning where it has none; None while Kafka is away."""
+    def next_command(self) -> TopicPartition | None:
+        """The group's committed offset, or the topic's beginning if there is none; None while Kafka is away."""
         try:
             committed = self.consumer.committed([self.partition], timeout=_CALL_SECONDS)[0].offset
             beginning = self.consumer.get_watermark_offsets(self.partition, timeout=_CALL_SECONDS)
@@ -69,7 +75,7 @@ class Membership(Election):
         return self.at(max(committed, beginning[0])) if beginning else None
 
     def at(self, offset: int) -> TopicPartition:
-        """The place of the command with this offset."""
+        """An offset of the commands."""
         return TopicPartition(self.partition.topic, self.partition.partition, offset)
 
     def close(self) -> None:
@@ -94,3 +100,35 @@ class Membership(Election):
             return
         self._away = False
         self._health.set("kafka", None)
+
+
+class StateWriter:
+    """Writes `releases`. Fenced by its successor's `start`, and by the group once another indexer has the partition."""
+
+    def __init__(self, settings: Settings, indexer_id: str, consumer: Consumer) -> None:
+        self._topic = settings.names.releases
+        self._consumer = consumer
+        transactional_id = settings.names.indexer_transactional_id(indexer_id)
+        timeout_ms = settings.worker.transaction_timeout_ms
+        self._producer = TransactionalProducer(
+            kafka.transactional_producer(settings.kafka, transactional_id, timeout_ms)
+        )
+        self.start, self.close = self._producer.start, self._producer.discard
+
+    def write(self, records: Records, place: TopicPartition) -> None:
+        """Commit records and the offset of the next command, or nothing.
+
+        Raises:
+            AbortedError: nothing was committed, or the outcome is unknown.
+            SettingsError, FatalKafkaError: as `raise_if_final`.
+        """
+        try:
+            with self._producer.transaction() as transaction:
+                transaction.produce(self._record(key, record) for key, record in records.items())
+                transaction.send_offsets([place], self._consumer.consumer_group_metadata())
+        except RefusedError as refused:
+            raise AbortedError(f"{refused}; {refused.remedy}") from None
+
+    def _record(self, key: str, record: BaseModel | None) -> Record:
+        value = record.model_dump_json().encode() if record else None
+        return Record(self._topic, 0, key.encode(), value, [])
