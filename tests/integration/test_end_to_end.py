@@ -175,7 +175,10 @@ def _serve_exchanged(settings: Settings, active: ActiveRecord) -> None:
 
 
 def test_watch_ends_cleanly_when_its_reader_does(deployment: Settings) -> None:
-    StubWorker(deployment).answer(*((partition, offset) for partition in range(12) for offset in range(500)))
+    partitions = range(deployment.kafka.partitions)
+    StubWorker(deployment).answer(
+        *((partition, offset) for partition in partitions for offset in range(1_500))
+    )
     command = [sys.executable, "-m", "ops", "watch", "--json", "--from-beginning"]
     watching = subprocess.Popen(
         command, env=environment_of(deployment), stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -27,7 +27,7 @@ from worker.kafka.topics import ensure_topics
 
 KILLS = int(os.environ.get("MARQUEE_TEST_KILLS", "8"))
 EVENTS_A_KILL = 400
-PARTITIONS = 12
+PARTITIONS = 4
 RELEASES = ("20261121T101500-3f9c2a", "20261122T101500-a2c9f3")
 BAD = (b"{", b'{"event_id": "e", "movie_id": 1, "action": "ate"}', None)
 

@@ -40,6 +40,7 @@ from schemas.settings import Settings, load_settings
 from tests.integration.kafka_acls import carry_out
 from tests.integration.secure_kafka import PASSWORD, SecureKafka, secure_kafka
 from tests.integration.test_refused_settings import run_stream
+from tests.testbed.kafka import CLIENT
 from tests.testbed.processes import Process, marquee, wait_for
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
@@ -149,7 +150,7 @@ def roles(guarded: SecureKafka, lite_settings: Settings, fusion_store: str) -> d
         role: load_settings(
             prefix=PREFIX,
             store=fusion_store,
-            kafka={**scram(guarded, role), "create_topics": role == "admin"},
+            kafka={**scram(guarded, role), "create_topics": role == "admin", "client": CLIENT},
             milvus={"uri": lite_settings.milvus.uri},
         )
         for role in ROLES

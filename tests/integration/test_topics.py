@@ -12,7 +12,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 from schemas import kafka
 from schemas.dead_letter import HEADROOM_BYTES
 from schemas.errors import SettingsError, UnreachableError
-from schemas.settings import Settings, load_settings
+from schemas.settings import KafkaSettings, Settings, load_settings
 from worker.kafka.cluster import TopicState
 from worker.kafka.topics import ensure_topics, topic_states
 
@@ -32,7 +32,8 @@ def create(settings: Settings, name: str, partitions: int, **config: str) -> Non
 
 
 def test_all_topics_are_created_as_the_design_says(kafka_settings: Settings) -> None:
-    ensure_topics(kafka_settings, TIMEOUT)
+    default = KafkaSettings(bootstrap_servers=kafka_settings.kafka.bootstrap_servers)
+    ensure_topics(kafka_settings.model_copy(update={"kafka": default}), TIMEOUT)
     there = states(kafka_settings)
     assert {name: state.partitions for name, state in there.items()} == {
         "profiles": 12,
@@ -91,11 +92,11 @@ def test_where_an_operator_owns_the_topics_too_few_partitions_are_named(kafka_se
     ensure_topics(kafka_settings, TIMEOUT)
     more = AdminClient(kafka.admin(kafka_settings.kafka))
 
-    for future in more.create_partitions([NewPartitions(kafka_settings.names.profiles, 13)]).values():
+    for future in more.create_partitions([NewPartitions(kafka_settings.names.profiles, 5)]).values():
         future.result()
-    while states(kafka_settings)["profiles"].partitions < 13:  # brokers learn of it a moment later
+    while states(kafka_settings)["profiles"].partitions < 5:  # brokers learn of it a moment later
         time.sleep(0.05)
-    with pytest.raises(SettingsError, match="recommendations has 12 partitions"):
+    with pytest.raises(SettingsError, match="recommendations has 4 partitions"):
         ensure_topics(only_check(kafka_settings), TIMEOUT)
 
 

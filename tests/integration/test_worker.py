@@ -26,7 +26,7 @@ from producer.reader import read_to_end
 from schemas import kafka as clients
 from schemas.settings import Settings
 from tests.testbed.indexing import activate
-from tests.testbed.kafka import retention_takes
+from tests.testbed.kafka import PARTITIONS, retention_takes
 from tests.testbed.processes import Process, wait_for
 from worker.kafka.topics import ensure_topics
 from worker.release.store import ReleaseStore
@@ -107,7 +107,7 @@ def test_every_event_ends_once(settings: Settings, tmp_path: Path) -> None:
         assert sorted(letter.value or b"" for letter in letters) == sorted(value or b"" for value in bad)
         assert all(len(o.recommendation.movies) == 5 for o in outcomes if isinstance(o, Result))
         assert worker.metric('marquee_events_total{outcome="recommendation"}') == len(good)
-        wait_for("lag", lambda: lag(worker) == [0.0] * 12)
+        wait_for("lag", lambda: lag(worker) == [0.0] * PARTITIONS)
         assert worker.stop() == 0
 
 
@@ -190,14 +190,14 @@ def test_an_event_lags_until_its_result_is_committed(
         activate(settings)
         with Process("worker", settings, tmp_path, MARQUEE_MILVUS__EXACT_AFTER_S="never") as worker:
             worker.wait_ready(120)
-            wait_for("partitions that are empty", lambda: lag(worker) == [0.0] * 12)
+            wait_for("partitions that are empty", lambda: lag(worker) == [0.0] * PARTITIONS)
             milvus.kill()
             publish(settings, [b"{}"])
             wait_for("the search", lambda: worker.metric("marquee_search_retries_total") > 0)
-            wait_for("the event in hand", lambda: sorted(lag(worker)) == [0.0] * 11 + [1.0])
+            wait_for("the event in hand", lambda: sorted(lag(worker)) == [0.0] * (PARTITIONS - 1) + [1.0])
 
             milvus.restart()
-            wait_for("its commit", lambda: lag(worker) == [0.0] * 12, 120)
+            wait_for("its commit", lambda: lag(worker) == [0.0] * PARTITIONS, 120)
 
             producer = Producer(clients.transactional_producer(settings.kafka, "somebody", 10_000))
             producer.init_transactions()
@@ -207,15 +207,15 @@ def test_an_event_lags_until_its_result_is_committed(
             answered = 'marquee_events_total{outcome="recommendation"}'
             wait_for("its answer", lambda: worker.metric(answered) == 2)
             time.sleep(5)  # two reports of the client later, which know the mark
-            assert lag(worker) == [0.0] * 12
+            assert lag(worker) == [0.0] * PARTITIONS
 
 
 def test_sigterm_loses_and_doubles_nothing(lite_settings: Settings, tmp_path: Path) -> None:
     activate(lite_settings)
-    sent = publish(lite_settings, [json.dumps({"user_id": i + 1}).encode() for i in range(20_000)])
+    sent = publish(lite_settings, [json.dumps({"user_id": i + 1}).encode() for i in range(4_000)])
 
     for _ in range(3):
-        with Process("worker", lite_settings, tmp_path) as worker:
+        with Process("worker", lite_settings, tmp_path, MARQUEE_WORKER__BATCH_EVENTS="50") as worker:
             wait_for("work", lambda: worker.metric('marquee_events_total{outcome="recommendation"}') > 0)
             assert worker.stop(seconds=10) == 0
     with Process("worker", lite_settings, tmp_path):
@@ -226,12 +226,16 @@ def test_sigterm_loses_and_doubles_nothing(lite_settings: Settings, tmp_path: Pa
 
 def test_two_workers_share_and_hand_over(lite_settings: Settings, tmp_path: Path) -> None:
     activate(lite_settings)
-    with Process("worker", lite_settings, tmp_path, MARQUEE_WORKER__ID="a") as first:
+    with Process(
+        "worker", lite_settings, tmp_path, MARQUEE_WORKER__ID="a", MARQUEE_WORKER__BATCH_EVENTS="50"
+    ) as first:
         first.wait_ready()
-        sent = publish(lite_settings, [json.dumps({"user_id": i + 1}).encode() for i in range(10_000)])
-        with Process("worker", lite_settings, tmp_path, MARQUEE_WORKER__ID="b") as second:
-            wait_for("the second's share", lambda: "assigned 6 partitions" in second.output)
-            sent |= publish(lite_settings, [json.dumps({"user_id": i + 1}).encode() for i in range(10_000)])
+        sent = publish(lite_settings, [json.dumps({"user_id": i + 1}).encode() for i in range(2_000)])
+        with Process(
+            "worker", lite_settings, tmp_path, MARQUEE_WORKER__ID="b", MARQUEE_WORKER__BATCH_EVENTS="50"
+        ) as second:
+            wait_for("the second's share", lambda: "assigned 2 partitions" in second.output)
+            sent |= publish(lite_settings, [json.dumps({"user_id": i + 1}).encode() for i in range(2_000)])
             wait_for("its work", lambda: second.metric('marquee_events_total{outcome="recommendation"}') > 0)
             assert second.stop() == 0
         outcomes = everything(lite_settings, len(sent), seconds=120)
@@ -329,7 +333,9 @@ def test_an_offset_that_retention_removed_is_not_skipped_in_silence(
         worker.stop()
     sent = publish(lite_settings, [json.dumps({"user_id": i + 1}).encode() for i in range(100)])
     names = lite_settings.names
-    retention_takes(lite_settings, [TopicPartition(names.profiles, number, -1) for number in range(12)])
+    retention_takes(
+        lite_settings, [TopicPartition(names.profiles, number, -1) for number in range(PARTITIONS)]
+    )
 
     with Process("worker", lite_settings, tmp_path) as worker:
         assert worker.child.wait(60) == 3

@@ -175,7 +175,7 @@ def test_a_live_worker_and_its_swap_are_seen(
         browser.wait_for("document.querySelectorAll('#chart-rate path').length >= 2")
         browser.wait_for("document.querySelectorAll('#recommendations tr').length >= 8")
         browser.wait_for("document.querySelector('#dead-letters').textContent.includes('not_json')")
-        browser.wait_for("document.querySelector('#bars-now').textContent === '12 partitions'")
+        browser.wait_for("document.querySelector('#bars-now').textContent === '4 partitions'")
 
         # And when another release takes over, the swap
         activate(settings, epoch=2)

@@ -14,6 +14,7 @@ from ops.reference.dashboard import SWAPS
 from schemas import kafka
 from schemas.settings import Settings
 from tests.system.prometheus import RULES, Prometheus
+from tests.testbed.kafka import PARTITIONS
 from tests.testbed.processes import Process, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -71,7 +72,7 @@ def test_the_dashboard_and_the_rules_have_what_they_ask_for(
         # Then each query gives series
         dead = 'sum(marquee_events_total{outcome="dead_letter"})'
         wait_for("the dead letters", lambda: prometheus.value(dead) == BAD)
-        wait_for("lag", lambda: prometheus.value("count(marquee_consumer_lag)") == 12)
+        wait_for("lag", lambda: prometheus.value("count(marquee_consumer_lag)") == PARTITIONS)
         for query in (*queries(), re.sub(r"\$__\w+", "5m", SWAPS)):
             wait_for(query, lambda query=query: prometheus.query(query))  # type: ignore[misc]
 

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 def environment_of(settings: Settings) -> dict[str, str]:
     """The MARQUEE_… variables of a test's settings, on top of this process' environment."""
+    client = settings.kafka.client
     return os.environ | {
         "MARQUEE_PREFIX": settings.prefix,
         "MARQUEE_STORE": settings.store,
@@ -33,6 +34,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
             )
             for name, value in settings.kafka.model_dump(exclude_defaults=True, exclude={"client"}).items()
         },
+        **({"MARQUEE_KAFKA__CLIENT": json.dumps(client)} if client else {}),
     }
 
 

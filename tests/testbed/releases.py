@@ -1,5 +1,9 @@
-"""Fixtures of real data and real releases: generated, trained for a few seconds, written once a session."""
+"""Generated data and trained releases, each made once in a run of tests, however many processes it has."""
 
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,36 +14,64 @@ if TYPE_CHECKING:
     from ops.training.hyperparameters import SequenceHyperparameters
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder of this test process, filled by `make` in one of the run's processes and copied into the others."""
+    own = factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "made-once" / name
+    shared.parent.mkdir(exist_ok=True)
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            unfinished = factory.mktemp(name)
+            make(unfinished)
+            shutil.copytree(unfinished, shared.with_suffix(".part"))
+            shared.with_suffix(".part").rename(shared)
+    return Path(shutil.copytree(shared, factory.mktemp(name) / name))
+
+
 @pytest.fixture(scope="session")
 def generated_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small generated catalogue, its users and ratings."""
     from ops.data.generate import Sizes, generate
 
-    folder = tmp_path_factory.mktemp("data")
-    generate(folder, seed=7, sizes=Sizes(users=300, movies=250, ratings=20_000))
-    return folder
+    sizes = Sizes(users=300, movies=250, ratings=20_000)
+    return made_once(tmp_path_factory, "data", lambda folder: generate(folder, seed=7, sizes=sizes))
 
 
 @pytest.fixture(scope="session")
 def fusion_store(generated_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store (its folder, as a URL takes it) with one fusion release, trained on `generated_data`."""
-    store = str(tmp_path_factory.mktemp("store"))
-    train_release(generated_data, store, seed=1)
-    return store
+    """The URL of a store with one fusion release, trained on `generated_data`."""
+    return str(
+        made_once(
+            tmp_path_factory, "store", lambda folder: train_release(generated_data, str(folder), seed=1)
+        )
+    )
 
 
 @pytest.fixture(scope="session")
 def sequence_store(generated_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store with one small sequence release, trained on `generated_data` but for each person's last two movies."""
+    """A store with one small sequence release, trained on `generated_data` without the last two movies of each user."""
     from ops.data.movielens import load
     from ops.evaluation.holdout import Source
     from ops.training.train import train_sequence
     from worker.release.store import ReleaseStore
 
-    store = str(tmp_path_factory.mktemp("sequence-store"))
-    source = Source(load(generated_data), generated_data, "leave-one-out")
-    train_sequence(source, ReleaseStore(store), small_sequence(epochs=5))
-    return store
+    def train(folder: Path) -> None:
+        source = Source(load(generated_data), generated_data, "leave-one-out")
+        train_sequence(source, ReleaseStore(str(folder)), small_sequence(epochs=5))
+
+    return str(made_once(tmp_path_factory, "sequence-store", train))
+
+
+@pytest.fixture(scope="session")
+def two_releases(generated_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a store with two releases; tests that write to it copy it."""
+
+    def train(folder: Path) -> None:
+        for seed in (1, 2):
+            train_release(generated_data, str(folder), seed=seed, epochs=1)
+
+    return made_once(tmp_path_factory, "two-releases", train)
 
 
 def small_sequence(**chosen: int) -> "SequenceHyperparameters":
@@ -48,15 +80,6 @@ def small_sequence(**chosen: int) -> "SequenceHyperparameters":
 
     small = {"dimension": 16, "blocks": 1, "batch": 800, "people": 64, "epochs": 1}
     return SequenceHyperparameters(learning_rate=1e-2, dropout=0.1, **(small | chosen))
-
-
-@pytest.fixture(scope="session")
-def two_releases(generated_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a store with two releases, to be copied by whoever writes to it."""
-    store = tmp_path_factory.mktemp("two-releases")
-    for seed in (1, 2):
-        train_release(generated_data, str(store), seed=seed, epochs=1)
-    return store
 
 
 def train_release(data: Path, store: str, *, seed: int, epochs: int = 2) -> str:
