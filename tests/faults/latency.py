@@ -1,5 +1,6 @@
-"""Latency beside swaps and away from them: from an event's timestamp to the broker's of its result."""
+"""How long results took, and how long a partition had none."""
 
+import time
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +9,12 @@ import numpy as np
 
 from tests.faults.checker import Outcome, Sent
 
-Span = tuple[float, float]  # seconds of the wall clock
+Span = tuple[float, float]  # seconds
 
 
 @dataclass(frozen=True)
 class Latencies:
-    """Percentiles of one kind of moments, in milliseconds."""
+    """Percentiles from an event's timestamp to the broker's timestamp of its result, in milliseconds."""
 
     events: int
     p50: float
@@ -24,7 +25,7 @@ class Latencies:
 
 
 def latencies(sent: Sequence[Sent], outcomes: Sequence[Outcome], spans: Sequence[Span]) -> Latencies | None:
-    """Of the events that were made within the spans; None where there are none."""
+    """The latencies of the events made within the spans, of the wall clock; None without such an event."""
     made = {event.key: event.made_at for event in sent if event.key is not None}
     starts = sorted(spans)
     found = [
@@ -41,3 +42,37 @@ def latencies(sent: Sequence[Sent], outcomes: Sequence[Outcome], spans: Sequence
 def _within(moment: float, spans: Sequence[Span]) -> bool:
     place = bisect_right(spans, (moment, float("inf"))) - 1
     return place >= 0 and moment <= spans[place][1]
+
+
+def longest_gap(outcomes: Sequence[Outcome], partitions: int, since: float, until: float) -> float:
+    """The longest time without a result in one partition, of the times that began between two moments, in seconds."""
+    newest = dict.fromkeys(range(partitions), since)
+    longest = 0.0
+    for outcome in outcomes:
+        if outcome.at > since:
+            before = newest[outcome.partition]
+            if before < until:
+                longest = max(longest, outcome.at - before)
+            newest[outcome.partition] = outcome.at
+    return max(longest, *(until - at for at in newest.values()))
+
+
+class SteadyTimes:
+    """The spans in which gaps count: from the work of all workers to their planned stop, on the monotonic clock."""
+
+    def __init__(self) -> None:
+        self._ended: list[Span] = []
+        self._began: float | None = None
+
+    def begin(self) -> None:
+        self._began = self._began or time.monotonic()
+
+    def end(self) -> None:
+        if self._began is not None:
+            self._ended.append((self._began, time.monotonic()))
+            self._began = None
+
+    @property
+    def spans(self) -> list[Span]:
+        """The spans so far, the current one up to now."""
+        return [*self._ended, *([(self._began, time.monotonic())] if self._began is not None else [])]

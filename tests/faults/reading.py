@@ -30,6 +30,9 @@ QUICK_TO_NOTICE = {
 }
 
 
+Source = tuple[str, int, int]  # topic, partition and offset
+
+
 class Stored(NamedTuple):
     """A record as its topic holds it; sha256 of its value."""
 
@@ -137,22 +140,6 @@ def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[Stor
                 yield Stored(bytes_of(message.key()), digest, partition, offset)
                 if offset + 1 >= ends[topic, partition]:
                     left.discard(partition)
-
-
-def longest_gap(outcomes: list[Outcome], partitions: int, since: float, until: float) -> float:
-    """The longest time in seconds that a partition had nothing new, of the times that began between two moments."""
-    newest = dict.fromkeys(range(partitions), since)
-    longest = 0.0
-    for outcome in outcomes:
-        if outcome.at > since:
-            before = newest[outcome.partition]
-            if before < until:
-                longest = max(longest, outcome.at - before)
-            newest[outcome.partition] = outcome.at
-    return max(longest, *(until - at for at in newest.values()))
-
-
-Source = tuple[str, int, int]  # topic, partition and offset
 
 
 def outcome_of(message: Message, dead_letters: str) -> Outcome:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ops.local.java import KAFKA_VERSION
 from ops.local.up import MilvusKind
+from tests.faults.reckoning import reckon
 from tests.faults.report import commit
 from tests.faults.scenario import Result, Scale, Scenario
 from tests.faults.servers import Servers
@@ -121,7 +122,7 @@ def run_scenario(
     try:
         trial.prepare()
         scenario.run(trial)
-        found = trial.finish()
+        found = reckon(trial)
         events, findings, examples = found.events, found.broken, found.examples
     except TrialError as error:
         reason = str(error)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tests.faults.processes import WorkerProcess
 from tests.faults.proxy import END_TXN, INIT_PRODUCER_ID, KafkaProxy
 from tests.faults.saboteur import Order
 from tests.faults.scenario import BOTH, Scenario, Size, Wait, may
@@ -13,7 +14,6 @@ from tests.faults.scenarios.waits import (
     TAKE_OVER,
 )
 from tests.faults.trial import Trial, TrialError
-from tests.faults.worker_process import WorkerProcess
 from worker.kafka.admin import TOLD_SECONDS
 from worker.stream.loop import REVOKE_SECONDS
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from producer.commands import send_command
 from schemas.release import Action, CommandOutcome, ReleaseCommand
 from schemas.releases import ReleasesView
-from tests.faults.indexers import Indexers
 from tests.faults.latency import Span, latencies
+from tests.faults.processes import Indexers
 from tests.faults.recompute import differences, samples
 from tests.faults.scenario import Scenario, Size, may
 from tests.faults.scenarios.waits import SESSION, TAKE_OVER
@@ -203,12 +203,10 @@ def swap_under_load(trial: Trial) -> None:
 def own_collections(trial: Trial, view: ReleasesView) -> None:
     """Say which collections were ever a release's own."""
     names = trial.settings.names
-    trial.owns(
-        {
-            release: {names.collection(release, attempt) for attempt in range(1, record.attempt + 1)}
-            for release, record in view.releases.items()
-        }
-    )
+    trial.collections = {
+        release: {names.collection(release, attempt) for attempt in range(1, record.attempt + 1)}
+        for release, record in view.releases.items()
+    }
 
 
 def _clean(trial: Trial, swaps: Swaps) -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from producer.reader import Reader, read_to_end
 from producer.withdrawals import workers_behind, write_withdrawals
 from schemas.withdrawal import Withdrawal
-from tests.faults.indexers import Indexers
 from tests.faults.load import Draft, sound_event
+from tests.faults.processes import Indexers
 from tests.faults.scenario import Scenario, Size, may
 from tests.faults.scenarios.swap import Swaps, different_releases, own_collections
 from tests.faults.scenarios.waits import SESSION, TAKE_OVER

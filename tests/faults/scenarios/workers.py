@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tests.faults.processes import WorkerProcess
 from tests.faults.saboteur import POINTS as ALL_POINTS
 from tests.faults.saboteur import Order
 from tests.faults.scenario import BOTH, Scenario, Size, Wait, may
 from tests.faults.scenarios.waits import SESSION, TAKE_OVER
 from tests.faults.trial import SESSION_SECONDS, Trial
-from tests.faults.worker_process import WorkerProcess
 
 _LONGEST_PAUSE_S = 2.0
 # In a row, before every partition must have moved on: a group whose members die faster than it notices deals nothing anew.
