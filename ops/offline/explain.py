@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.offline.release import OfflineRelease
-from schemas.profile import ProfileEvent
+from schemas.profile import PROFILE_FIELDS, ProfileEvent
 from schemas.recommendation import SCORE_PLACES
 from worker.release.release import Release
 from worker.release.vectors import unit_length
-
-PROFILE_FIELDS = ("user_id", "gender", "age", "occupation")
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def _occlusions(release: Release, event: ProfileEvent) -> list[_Occlusion]:
     inputs = release.user_tower.inputs
     occlusions = [
         _Occlusion(f"{field} {getattr(event, field)}", None, event.model_copy(update={field: None}))
-        for field in PROFILE_FIELDS
+        for field in ("user_id", *PROFILE_FIELDS)
         if field in inputs and getattr(event, field) is not None
     ]
     recent = (event.recent or []) if "recent" in inputs else []

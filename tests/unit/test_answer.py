@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from schemas.dead_letter import Reason
 from schemas.errors import SettingsError
-from schemas.profile import ProfileEvent
+from schemas.profile import PROFILE_FIELDS, ProfileEvent
 from schemas.recommendation import Retrieval
 from tests.unit.events import PolledEvent
 from tests.unit.lists import found
@@ -20,15 +20,14 @@ from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation
 from worker.release.features import Unknowns
 from worker.retrieval.index import ItemIds
-from worker.retrieval.queries import Queries, RankedItem, RankedLists
+from worker.retrieval.queries import QUERY_FIELDS, Queries, RankedItem, RankedLists
 from worker.retrieval.retriever import FoundLists
 from worker.serving import Answerer, Recommender, Serving
 from worker.serving.cache import ListCache
-from worker.serving.recommender import QUERY_FIELDS
 
 POISON = 666
 ITEMS = ItemIds(np.arange(1, 100))
-FIELDS = ("user_id", "gender", "age", "occupation", *QUERY_FIELDS)
+FIELDS = ("user_id", *PROFILE_FIELDS, *QUERY_FIELDS)
 
 
 Search = Callable[[Queries], FoundLists]

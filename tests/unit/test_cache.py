@@ -8,11 +8,11 @@ from threading import Thread
 
 import pytest
 
-from schemas.profile import Filter, ProfileEvent
+from schemas.profile import PROFILE_FIELDS, Filter, ProfileEvent
+from worker.retrieval.queries import QUERY_FIELDS
 from worker.serving.cache import Found, Key, ListCache
-from worker.serving.recommender import QUERY_FIELDS
 
-FIELDS = ("user_id", "gender", "age", "occupation", *QUERY_FIELDS)
+FIELDS = ("user_id", *PROFILE_FIELDS, *QUERY_FIELDS)
 LONG = list(range(2**62, 2**62 + 200))
 DIFFERENT = [
     ProfileEvent(),

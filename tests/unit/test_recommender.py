@@ -5,13 +5,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from schemas.profile import Filter, ProfileEvent
+from schemas.profile import PROFILE_FIELDS, Filter, ProfileEvent
 from tests.unit.lists import Query, queries_from
 from worker.release.features import Features, Vocabularies
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.index import ItemIds, SearchTarget, Vectors
-from worker.retrieval.queries import RankedLists, queries_of
-from worker.serving.recommender import QUERY_FIELDS, foreign_lists
+from worker.retrieval.queries import QUERY_FIELDS, RankedLists, queries_of
+from worker.serving.recommender import foreign_lists
 
 MOVIES, DIMENSION, SCALE = 50, 8, 5.0
 
@@ -79,7 +79,7 @@ def test_a_list_depends_on_no_field_that_the_cache_leaves_out() -> None:
         filter=Filter(genres=("a",)),
     )
     # The features of a model read the field of their own name
-    for feature in ("user_id", "gender", "age", "occupation", "recent"):
+    for feature in ("user_id", *PROFILE_FIELDS, "recent"):
         watched = Watched(profile)
         Features(vocabularies).profiles(cast(Any, [watched]), [feature])
         assert watched.fields == {feature}

@@ -80,6 +80,10 @@ class RankedLists:
         return [flat[end - length : end] for end, length in zip(ends, self.lengths.tolist(), strict=True)]
 
 
+QUERY_FIELDS = ("recent", "k", "exclude", "filter")
+"""The fields of an event that a query is made from. With the inputs of the user tower they are all that its list depends on."""
+
+
 def queries_of(profiles: Sequence[ProfileEvent], vectors: Vectors, items: ItemIds) -> Queries:
     """The queries of events, whose vectors are float32 [n, dimension]."""
     lengths = [len(profile.recent or ()) + len(profile.exclude or ()) for profile in profiles]

@@ -18,9 +18,9 @@ from worker.release.vectors import unit_length
 from worker.retrieval.exact import ExactIndex
 from worker.retrieval.filters import Filters
 from worker.retrieval.index import EF_MIN, ItemIds, SearchTarget, Vectors
+from worker.retrieval.queries import QUERY_FIELDS
 from worker.serving.cache import ListCache
 from worker.serving.encoder import RecommendationEncoder
-from worker.serving.recommender import QUERY_FIELDS
 
 log = logging.getLogger(__name__)
 

@@ -23,9 +23,6 @@ log = logging.getLogger(__name__)
 
 Search = Callable[[SearchTarget, Queries, Cancellation, frozenset[int]], FoundLists]
 
-QUERY_FIELDS = ("recent", "k", "exclude", "filter")
-"""The fields of an event that `queries_of` reads. With the inputs of the user tower they are all that a list depends on."""
-
 _FIRST_BACKOFF_SECONDS = 0.05
 _LONGEST_BACKOFF_SECONDS = 2.0
 # Relative difference between a score of the index and ours; the scores of two releases are further apart.
