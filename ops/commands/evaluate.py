@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.commands.options import AsJson, Store, settings_with
-from ops.commands.train import interruptible, progress
+from ops.commands.printing import interruptible, training_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,7 +71,7 @@ def evaluate(
     use_threads(threads)
     console = Console(stderr=True)
     resuming = Resuming(checkpoints or checkpoints_folder(), resume)
-    with interruptible(console) as interrupted, progress(console) as report:
+    with interruptible(console) as interrupted, training_progress(console) as report:
         train = partial(
             train_alike,
             source=source,
