@@ -37,13 +37,13 @@ COMMANDS = (
 
 
 def build_app() -> typer.Typer:
-    """The application with every command; heavy imports (Paddle, Milvus) wait inside the commands."""
+    """Build the application; heavy imports (Paddle, Milvus) wait inside the commands."""
     app = typer.Typer(
         name="marquee",
         help="A streaming movie recommender: profile events in through Kafka, movie lists out, exactly once.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode="markdown",  # of a docstring's lines, one paragraph
+        rich_markup_mode="markdown",  # joins the lines of a docstring
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name in COMMANDS:
@@ -52,15 +52,15 @@ def build_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 failed, 2 wrong use or unreachable, 3 fatal Kafka error, 130 interrupted."""
-    # What happens inside is no news to who runs a command; `marquee worker` and `indexer` set up lines of their own.
+    """Run a command. Exit codes: 0 done, 1 failed, 2 wrong use or unreachable, 3 fatal Kafka error, 130 interrupted."""
+    # A command prints its own lines; `marquee worker` and the other processes set up logging.
     logging.getLogger("worker").setLevel(logging.WARNING)
     try:
         build_app()()
     except MarqueeError as error:
         print(f"marquee: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:  # while the commands are still imported; Typer sees those that come later
+    except KeyboardInterrupt:  # during the imports; Typer handles it later
         sys.exit(130)
     except OSError as error:
         if not is_of_this_machine(error):
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def _is_refused_option(error: Exception) -> bool:
-    """Whether a client of librdkafka could not be made: of an option, or of what is in a file that one names."""
+    """Whether librdkafka refused to create a client, because of an option or the file of an option."""
     from confluent_kafka import KafkaError, KafkaException
 
     return isinstance(error, KafkaException) and error.args[0].code() == KafkaError._INVALID_ARG

@@ -1,4 +1,4 @@
-"""`marquee demo`: the main job, from data to recommendations."""
+"""`marquee demo`: from data to recommendations on this machine."""
 
 import shutil
 import signal
@@ -20,18 +20,19 @@ def register(app: typer.Typer) -> None:
 def demo(
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder with users.dat, movies.dat and ratings.dat; generated if missing."),
+        typer.Option(help="Folder with users.dat, movies.dat and ratings.dat; by default generated."),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--dir", help="Folder to work in, which stays; a temporary one if missing.")
+        Path | None,
+        typer.Option("--dir", help="Folder to work in, which is kept. By default a temporary one."),
     ] = None,
     events: Annotated[int, typer.Option(help="Profile events to stream.", min=1)] = 20_000,
-    seed: Annotated[int, typer.Option(help="Of data, training and stream.", min=0)] = 0,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the temporary folder.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of data, training and stream.", min=0)] = 0,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the temporary folder.")] = False,
 ) -> None:
-    """Train a model, start Kafka, Milvus and a worker, recommend to two people, and stream thousands.
+    """Train a model, start Kafka, Milvus and a worker, recommend to two users, and stream thousands of events.
 
-    Nothing is left running, however it ends. With generated data it takes less than three minutes on two cores.
+    Every process has ended when it returns. It takes less than three minutes on two cores with generated data.
     """
     from rich.console import Console
 
@@ -60,11 +61,11 @@ def _folder(named: Path | None, keep: bool) -> Iterator[Path]:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and a closed terminal end us as Ctrl-C does: through every `finally`, once."""
+    """Handle SIGTERM and a closed terminal like Ctrl-C: run every `finally`, once."""
 
     def end(number: int, _frame: object) -> None:
         for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(other, signal.SIG_IGN)  # a second one would cut the clearing-up short
+            signal.signal(other, signal.SIG_IGN)  # a second one would interrupt the cleanup
         sys.exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

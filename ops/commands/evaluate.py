@@ -1,4 +1,4 @@
-"""`marquee evaluate`: how well a release recommends, beside what is simpler."""
+"""`marquee evaluate`: the quality of a release, compared with baselines."""
 
 import json
 from functools import partial
@@ -29,24 +29,24 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="What is held out: leave-one-out, global-time, users, cold-movies, or random (stars; fusion). The "
-            "release's own if missing; for another, one like it is trained, once.",
+            help="Data that is held out: leave-one-out, global-time, users, cold-movies, or random (stars; fusion). By "
+            "default the release's own; for another, a similar release is trained, once.",
         ),
     ] = None,
-    fold: Annotated[int, typer.Option(min=0, max=4, help="Which fifth of the users; for --split users.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was cut off.")] = False,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes every core.")] = 1,
+    fold: Annotated[int, typer.Option(min=0, max=4, help="Fifth of the users; for --split users.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")] = False,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 uses every core.")] = 1,
     checkpoints: Annotated[
-        Path | None, typer.Option(help="Folder of checkpoints; one in your cache if missing.")
+        Path | None, typer.Option(help="Folder of checkpoints. By default in your cache.")
     ] = None,
     store: Store = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rank all movies for people whose next movies were held out, and compare with popularity, item-kNN and mean ratings.
+    """Rank all movies for users whose next movies are held out, and compare with popularity, item-kNN and mean ratings.
 
-    What is found is kept in STORE/evaluations/RELEASE.json, which the check before activation reads, and on a page with
-    plots beside it. Intervals are 95 %, by the bootstrap over users. What a diversity would cost and gain is shown for several
-    strengths: NDCG@10, and how unlike each other the movies of a list are, by their vectors and by genres.
+    The evaluation is written to STORE/evaluations/RELEASE.json, which the check before activation reads, and to a page with
+    plots beside it. Intervals are 95 %, by the bootstrap over users. Several strengths of diversity are compared by NDCG@10
+    and by the distance between the movies of a list, in vectors and in genres.
     """
     from rich.console import Console
 
@@ -63,9 +63,9 @@ def evaluate(
     wanted = split or manifest.data.split
     if wanted not in SPLITS:
         raise typer.BadParameter(
-            f"{wanted!r} holds nothing out to measure on: use {', '.join(SPLITS)}", param_hint="--split"
+            f"{wanted!r} holds out no data: use {', '.join(SPLITS)}", param_hint="--split"
         )
-    # A release of one fold is measured on that fold.
+    # A release of one fold is evaluated on that fold.
     own = int(manifest.training.get("fold", 0)) if split is None else fold
     source = Source(load(data), data, wanted, own)
     use_threads(threads)
@@ -92,11 +92,11 @@ def evaluate(
         _show(Console(), protocol)
         if source.split == "users" and ALL_FOLDS in evaluation.protocols:
             _show(Console(), evaluation.protocols[ALL_FOLDS])
-        console.print(f"kept in {release_store.url}/evaluations, {release}.json and {release}.html")
+        console.print(f"written to {release_store.url}/evaluations, {release}.json and {release}.html")
 
 
 def _flat(evaluation: "Evaluation", protocol: "Protocol") -> dict[str, object]:
-    """Figures by name, as leave_one_out.ndcg@10; intervals, baselines and what is published beside."""
+    """Flatten the figures by name, as leave_one_out.ndcg@10, with intervals, baselines and published figures."""
     from ops.evaluation.evaluate import ALL_FOLDS
 
     whole = evaluation.protocols.get(ALL_FOLDS) if protocol.split == "users" else None
@@ -106,12 +106,12 @@ def _flat(evaluation: "Evaluation", protocol: "Protocol") -> dict[str, object]:
         "split": protocol.split,
         "origin": protocol.origin,
         "seed": protocol.seed,
-        **_said(protocol),
-        **({"all_folds": _said(whole)} if whole else {}),
+        **_figures(protocol),
+        **({"all_folds": _figures(whole)} if whole else {}),
     }
 
 
-def _said(protocol: "Protocol") -> dict[str, object]:
+def _figures(protocol: "Protocol") -> dict[str, object]:
     return {
         **{name: figure.value for name, figure in protocol.figures.items()},
         "intervals": {
@@ -137,7 +137,7 @@ def _show(console: "Console", protocol: "Protocol") -> None:
 
     from ops.evaluation.page import headlines
 
-    # The distances stand in a table of their own.
+    # `_show_diversity` shows the distances.
     names = [name for name in headlines(protocol) if not name.endswith("_distance")]
     table = Table(
         "",

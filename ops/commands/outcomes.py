@@ -1,4 +1,4 @@
-"""`marquee outcomes`: what people did with their recommendations, by release, rank or segment."""
+"""`marquee outcomes`: the counts of the outcomes worker, by release, rank or segment."""
 
 import json
 from datetime import datetime
@@ -25,24 +25,21 @@ def outcomes(
         typer.Option(
             parser=moment,
             metavar="TIME",
-            help="Recommendations from then on, to ten minutes: ISO 8601, or so long ago, as 90m, 24h or 7d; all if left out.",
+            help="Only recommendations since then, to ten minutes: ISO 8601 (UTC), or ago: 90m, 24h, 7d.",
         ),
     ] = None,
-    by: Annotated[
-        Literal["release", "rank", "segment"], typer.Option(help="A row for each of these.")
-    ] = "release",
+    by: Annotated[Literal["release", "rank", "segment"], typer.Option(help="Group of a row.")] = "release",
     timeout: Timeout = 15.0,
     bootstrap_servers: BootstrapServers = None,
     prefix: Prefix = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show impressions, and how many of them were clicked, watched, liked and disliked, with 95 % intervals (Wilson).
+    """Show impressions, and their shares clicked, watched, liked and disliked, with 95 % intervals (Wilson).
 
-    An impression is a recommended movie of which there is any feedback. While a canary runs, it is compared with the active
-    release since it began (two-proportion z-test; the events of one person are taken for independent). Needs a
-    `marquee outcomes-worker`.
+    An impression is a recommended movie with any feedback. A running canary is compared with the active release since its
+    start (two-proportion z-test, which takes the events of a user for independent). Needs a `marquee outcomes-worker`.
 
-    Exit code 2 where Kafka cannot be reached.
+    Exit code 2 if Kafka cannot be reached.
     """
     from ops.commands.printing import console
     from ops.deployment.outcomes import canary_comparisons, rows_by
@@ -55,7 +52,7 @@ def outcomes(
         typer.echo(json.dumps(shown))
         return
     out = console()
-    out.print(_table(by, rows) if rows else "Nothing was counted: is a `marquee outcomes-worker` running?")
+    out.print(_table(by, rows) if rows else "No outcomes: does a `marquee outcomes-worker` run?")
     for one in compared:
         out.print(one.sentence(), highlight=False, markup=False, soft_wrap=True)
 

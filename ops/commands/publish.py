@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ops.traffic.event_files import EventLine
     from producer.profiles import ProfilePublisher
 
-# How often the progress bar hears of an event: each time would cost more than publishing it.
+# Events between two updates of the progress bar: one an event would cost more than publishing.
 _REPORT_EVERY = 500
 
 
@@ -36,15 +36,15 @@ def publish(
     rate: Annotated[
         float | None,
         typer.Option(
-            help="Events a second at most; as fast as it goes if missing.", min=0.001, callback=finite
+            help="Largest number of events a second. By default unlimited.", min=0.001, callback=finite
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Events at most.", min=1, max=MOST)] = None,
+    limit: Annotated[int | None, typer.Option(help="Largest number of events.", min=1, max=MOST)] = None,
     validate: Annotated[
         bool,
         typer.Option(
-            help="Stop before the first line that is no profile event; --no-validate sends every line's bytes as "
-            "they are, which is how to see a dead letter."
+            help="Stop before the first invalid line; --no-validate publishes every line unchanged, for instance to see a "
+            "dead letter."
         ),
     ] = True,
     timeout: Timeout = 30.0,
@@ -52,12 +52,12 @@ def publish(
     prefix: Prefix = None,
     as_json: AsJson = False,
 ) -> None:
-    """Publish profile events, one JSON object a line, and wait until every one is delivered.
+    """Publish profile events, one JSON object a line, and wait for their delivery.
 
     Every field may be missing: {"event_id": "a", "user_id": 42, "gender": "F", "age": 27, "occupation": 12,
     "recent": [1193, 661], "k": 5}
 
-    Exit code 1 where a line is no profile event (what stands before it was sent), 2 where Kafka cannot be reached.
+    Exit code 1 if a line is invalid (the lines before it are published), 2 if Kafka cannot be reached.
     """
     from ops.traffic.event_files import event_lines, opened
     from producer.profiles import ProfilePublisher
@@ -79,7 +79,7 @@ def publish(
 def _publish_all(
     publisher: "ProfilePublisher", events: Iterable["EventLine"], rate: float | None, total: int | None
 ) -> None:
-    """Everything up to the end or the first bad line, delivered."""
+    """Publish the lines up to the end or the first invalid one, and wait for their delivery."""
     started, read = time.monotonic(), 0
     with _progress() as progress:
         task = progress.add_task("publishing", total=total, rate="")

@@ -1,4 +1,4 @@
-"""`marquee recommend`: one profile through Kafka, and the list that answers it."""
+"""`marquee recommend`: one profile through Kafka, and its result."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
@@ -30,13 +30,13 @@ from schemas.profile import DEFAULT_K
 if TYPE_CHECKING:
     from schemas.settings import Settings
 
-_HELP = f"""Send one profile through Kafka and print the list that answers it.
+_HELP = f"""Publish one profile, and print the recommendation.
 
-The codes are those of the seed, the bootcamp's recommender; what is left out is unknown to the model.
+The codes are those of the seed, the bootcamp's recommender. A field without an option is unknown to the model.
 
 {table()}
 
-Exit code 1 where no answer comes within --timeout, or the event becomes a dead letter; the reason is said.
+Exit code 1 if no result comes within --timeout, or the event becomes a dead letter.
 """
 
 
@@ -55,16 +55,16 @@ def recommend(
     like: Annotated[
         str | None,
         typer.Option(
-            help="Instead of a person: movies like these, as in 1,3114, by the active release's vectors; no event is sent.",
+            help="Instead of a profile: movies similar to these, as in 1,3114, by the active release's vectors, without Kafka events.",
             show_default=False,
         ),
     ] = None,
     infer: Annotated[
         bool,
-        typer.Option("-i", "--infer", help="First have the newest release embedded, indexed and activated."),
+        typer.Option("-i", "--infer", help="First embed, index and activate the newest release."),
     ] = False,
     timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for the answer.", min=0.1, max=LONGEST_S, callback=finite)
+        float, typer.Option(help="Seconds to wait for the result.", min=0.1, max=LONGEST_S, callback=finite)
     ] = 30.0,
     bootstrap_servers: BootstrapServers = None,
     prefix: Prefix = None,
@@ -72,13 +72,13 @@ def recommend(
     store: Store = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send one profile through Kafka and print the list that answers it."""
+    """Publish one profile, and print the recommendation."""
     from ops.commands.printing import movie_table
     from ops.traffic.ask import ask
 
     if like is not None:
         if any(given is not None for given in (age, gender, job, user, recent)) or infer:
-            raise typer.BadParameter("it takes -k alone beside it", param_hint="--like")
+            raise typer.BadParameter("only -k can be combined with it", param_hint="--like")
         settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, store=store)
         _show_similar(settings, movie_ids(like), k or DEFAULT_K, timeout, as_json)
         return
@@ -110,7 +110,7 @@ def _show_similar(settings: "Settings", like: list[int], k: int, timeout: float,
     from ops.offline.similar import similar_movies
 
     if not like:
-        raise typer.BadParameter("it names no movie", param_hint="--like")
+        raise typer.BadParameter("no movie id", param_hint="--like")
     release, movies = similar_movies(settings, like, k, timeout)
     if as_json:
         found = [movie.model_dump(exclude_none=True) for movie in movies]

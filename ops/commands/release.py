@@ -53,7 +53,8 @@ def reindex(
 @release_command(timeout_s=120.0)
 def rollback(
     release: Annotated[
-        str | None, typer.Argument(help="By default the one before the active release.", show_default=False)
+        str | None,
+        typer.Argument(help="A release. By default the one before the active release.", show_default=False),
     ] = None,
     expected_epoch: ExpectedEpoch = None,
 ) -> Order:

@@ -1,4 +1,4 @@
-"""`marquee releases`: what exists, what serves, how good it is, and who serves it."""
+"""`marquee releases`: every release, its state and quality, and the workers that serve it."""
 
 import json
 from dataclasses import asdict
@@ -26,9 +26,9 @@ def releases(
     prefix: Prefix = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every release: its state, epoch, movies, dimension, metrics, size, age, who serves it, and its last command.
+    """Show every release: state, epoch, movies, dimension, metrics, size, age, workers, and last command.
 
-    Exit code 2 where Kafka cannot be reached.
+    Exit code 2 if Kafka cannot be reached.
     """
     from ops.commands.printing import console
     from ops.deployment.releases import overview
@@ -104,8 +104,8 @@ def _sentence(trial: "TrialReport") -> str:
     if record.kind == "canary":
         return head
     if trial.overlap_at_5 is None or trial.active_ms is None or trial.candidate_ms is None:
-        return f"{head}: nothing compared yet"
+        return f"{head}: no results compared yet"
     return (
-        f"{head}: {trial.compared:,} answers compared, overlap@5 {trial.overlap_at_5:.3f}, score shift "
+        f"{head}: {trial.compared:,} results compared, overlap@5 {trial.overlap_at_5:.3f}, score shift "
         f"{trial.score_shift or 0.0:+.4f}, {trial.candidate_ms:.1f} ms a batch beside {trial.active_ms:.1f} ms"
     )

@@ -1,4 +1,4 @@
-"""`marquee replay`: what a release would have answered to events of the past."""
+"""`marquee replay`: past events answered with a named release."""
 
 import json
 from dataclasses import asdict
@@ -30,36 +30,37 @@ def replay(
     release: Annotated[str, typer.Option("--release", help="Name of a release in the store.")],
     out: Annotated[
         str,
-        typer.Option(
-            "--out", help="An existing topic's name, or a file: a JSON object a line, as published."
-        ),
+        typer.Option("--out", help="Name of an existing topic, or a file of JSON lines, as published."),
     ],
     start: Annotated[
         str,
         typer.Option(
             "--from",
-            help="Offset in every partition, or a time: ISO 8601, or 90m, 24h, 7d ago; or beginning.",
+            help="Offset in every partition, or a time: ISO 8601, or ago: 90m, 24h, 7d; or beginning.",
         ),
     ] = "beginning",
     stop: Annotated[
-        str, typer.Option("--to", help="The same, and not answered itself any more; or end: as it is now.")
+        str,
+        typer.Option(
+            "--to", help="End of the range, exclusive, in the form of --from; or end: the present end."
+        ),
     ] = "end",
     partition: Annotated[
-        int | None, typer.Option(help="One partition alone.", min=0, max=MOST_PARTITIONS, show_default=False)
+        int | None, typer.Option(help="Only this partition.", min=0, max=MOST_PARTITIONS, show_default=False)
     ] = None,
-    batch: Annotated[int, typer.Option(help="Events embedded at a time.", min=1, max=16_384)] = 256,
+    batch: Annotated[int, typer.Option(help="Events in a batch.", min=1, max=16_384)] = 256,
     timeout: Timeout = 15.0,
     bootstrap_servers: BootstrapServers = None,
     store: Store = None,
     prefix: Prefix = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer a range of past events with a named release, by exact search, beside the deployment.
+    """Answer a range of past events with a named release, by exact search, without an effect on the deployment.
 
-    With the diversity that is set here (MARQUEE_WORKER__DIVERSITY), and without withdrawals: as if nothing were withdrawn.
+    Uses the diversity of MARQUEE_WORKER__DIVERSITY, and an empty blocklist.
 
-    Two runs on the same device, with the same versions and --batch, give the same bytes: results stand partition by
-    partition in the order of the events, and carry no time. The deployment's own topics are refused as the target.
+    Two runs on the same device, with the same versions and --batch, give the same bytes: results are ordered by partition
+    and offset, and contain no time. Topics of the deployment are refused as the target.
 
     Exit codes: 0 done; 1 refused, or the release cannot be read; 2 wrong use, or Kafka cannot be reached.
     """
@@ -93,7 +94,7 @@ def replay(
     if as_json:
         typer.echo(json.dumps({"release": release} | asdict(done)))
         return
-    gone = f"; {done.gone:,} offsets before them are not kept any more" if done.gone else ""
+    gone = f"; {done.gone:,} earlier offsets were removed by retention" if done.gone else ""
     typer.echo(
         f"{done.events:,} events answered by {release}, {done.dead_letters:,} of them dead letters{gone}"
     )
@@ -105,5 +106,5 @@ def _place(text: str, default: str) -> int | datetime | None:
     if not text.isdecimal():
         return moment(text)
     if int(text) > MOST:
-        raise typer.BadParameter(f"{text} is larger than any offset")
+        raise typer.BadParameter(f"{text} is no offset: too large")
     return int(text)

@@ -1,4 +1,4 @@
-"""`marquee status`: is every part well, what serves, and is it keeping up."""
+"""`marquee status`: the health of every part, the releases, and the lag."""
 
 import json
 from typing import TYPE_CHECKING
@@ -26,9 +26,9 @@ def status(
     prefix: Prefix = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show each part's health, the releases, which one is active and who serves it, and the consumers' lag.
+    """Show each part's health, the releases with the workers that serve them, and the lag of the consumer groups.
 
-    Exit code 0 where every part is well, 1 where one is not, 2 where Kafka cannot be reached.
+    Exit code 0 if every part is healthy, 1 if one is not, 2 if Kafka cannot be reached.
     """
     from ops.commands.printing import console
     from ops.deployment.overview import overview
@@ -47,7 +47,7 @@ def status(
 
 
 def _rows(seen: "Overview") -> list[dict[str, object]]:
-    """The releases, newest first, with those of the store that nobody has indexed."""
+    """List the releases, newest first, with those of the store that are not indexed."""
     view = seen.releases
     rows: list[dict[str, object]] = []
     for name in sorted({*view.releases, *seen.stored}, reverse=True):

@@ -1,4 +1,4 @@
-"""`marquee up`: everything on this machine, in the foreground."""
+"""`marquee up`: a deployment on this machine, in the foreground."""
 
 import signal
 from contextlib import suppress
@@ -11,6 +11,7 @@ from ops.commands.options import Prefix, Store, settings_with
 from ops.local.tether import ENDING
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from ops.local.up import Up
@@ -35,10 +36,10 @@ def up(
 ) -> None:
     """Start Kafka, Milvus, an indexer, workers and an outcomes worker here, and keep them running until Ctrl-C or SIGTERM.
 
-    What runs where is printed, and written to DIR/up.json: at the usual ports where they are free (9092, 19530, 9464), else at others,
-    and then the variables for commands beside it are printed too. Whatever dies is started again, at the same address. Data
-    stays in DIR, and the next `marquee up` goes on with it. Where MARQUEE_KAFKA__BOOTSTRAP_SERVERS or
-    MARQUEE_MILVUS__URI is set, that server is used instead of one of our own.
+    Prints processes and addresses, and writes them to DIR/up.json. Uses the default ports if they are free (9092, 19530,
+    9464), else others, and then also prints the variables with which commands find them. Restarts a process that ends, at
+    the same address. Data stays in DIR for the next `marquee up`. If MARQUEE_KAFKA__BOOTSTRAP_SERVERS or
+    MARQUEE_MILVUS__URI is set, that server is used instead of a local one.
     """
     from rich.console import Console
 
@@ -49,16 +50,7 @@ def up(
         raise typer.BadParameter("1 or 3", param_hint="--nodes")
     settings = settings_with(prefix=prefix, store=store)
     logs.set_up(settings.log)
-    interrupts: list[int] = []
-
-    def interrupt(number: int, _: object) -> None:
-        # Remembered as well: what a handler raises is lost where Python cannot pass it on, as in a weak reference's callback.
-        interrupts.append(number)
-        raise KeyboardInterrupt
-
-    # A closed terminal ends us as Ctrl-C does, because our children are not in its session.
-    for number in ENDING:
-        signal.signal(number, interrupt)
+    interrupts = _raise_on_signals()
     console = Console()
     with locked(directory):
         deployment = Up(Plan(directory, nodes, milvus, workers), settings)
@@ -66,19 +58,37 @@ def up(
             with suppress(KeyboardInterrupt):
                 with console.status("Starting …"):
                     deployment.start()
-                console.print(_table(deployment))
-                if exports := deployment.exports():
-                    console.print("For commands beside it:")
-                    console.print("\n".join(exports), soft_wrap=True, highlight=False, markup=False)
-                console.print(f"Logs and up.json are in {deployment.directory}. Ctrl-C ends everything.")
+                _show(console, deployment)
                 deployment.supervise(lambda: bool(interrupts))
         finally:
-            # A second Ctrl-C would leave the order half done; kill -9 remains, and takes the children along.
+            # A second Ctrl-C would interrupt the shutdown. kill -9 remains, and ends the children too.
             for number in ENDING:
                 signal.signal(number, signal.SIG_IGN)
             if interrupts:
                 console.print("Ending workers, indexer, Milvus, Kafka …")
             deployment.stop()
+
+
+def _raise_on_signals() -> list[int]:
+    """Raise KeyboardInterrupt at Ctrl-C, SIGTERM and a closed terminal, and return the list of the signals that came."""
+    interrupts: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        # Python cannot raise inside some callbacks, such as that of a weak reference: there only the list remains.
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    for number in ENDING:
+        signal.signal(number, interrupt)
+    return interrupts
+
+
+def _show(console: "Console", deployment: "Up") -> None:
+    console.print(_table(deployment))
+    if exports := deployment.exports():
+        console.print("For commands beside it:")
+        console.print("\n".join(exports), soft_wrap=True, highlight=False, markup=False)
+    console.print(f"Logs and up.json are in {deployment.directory}. Ctrl-C ends all processes.")
 
 
 def _table(deployment: "Up") -> "Table":

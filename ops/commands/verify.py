@@ -1,4 +1,4 @@
-"""`marquee verify`: the same lists from Paddle alone as from Milvus."""
+"""`marquee verify`: compares lists from Paddle alone with lists from Milvus."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     release: Annotated[
-        str | None, typer.Option(help="A release that has a collection; the active one if missing.")
+        str | None, typer.Option(help="A release that has a collection. By default the active one.")
     ] = None,
     timeout: Timeout = 30.0,
     bootstrap_servers: BootstrapServers = None,
@@ -32,9 +32,35 @@ def verify(
 ) -> None:
     """Score all movies with Paddle alone for all 294 combinations of age, gender and job, and compare with Milvus.
 
-    The top 5 must be the same movies with the same scores (within 1e-4) in the same order (neighbours within 1e-5
-    may stand either way). A diversity that is set chooses later, and is not looked at. Prints how many agree, and exits with 1 where any differs.
+    The top 5 must be the same movies with the same scores (within 1e-4) in the same order (neighbours within 1e-5 may
+    swap). Diversity is ignored, because it is applied later. Prints the number of equal lists. Exit code 1 if any differs.
     """
+    settings = settings_with(bootstrap_servers=bootstrap_servers, milvus=milvus, store=store, prefix=prefix)
+    name, collection = _served(settings, release, timeout)
+    compared = _compare(settings, name, collection)
+    differences = [found for found in compared if found is not None]
+    equal = len(compared) - len(differences)
+    if as_json:
+        shown = {
+            "release": name,
+            "collection": collection,
+            "combinations": len(compared),
+            "equal": equal,
+            "differences": [dataclasses.asdict(each) for each in differences],
+        }
+        typer.echo(json.dumps(shown))
+    else:
+        for each in differences:
+            typer.echo(_sentence(each))
+        typer.echo(f"{equal}/{len(compared)}")
+    if differences:
+        raise typer.Exit(1)
+
+
+def _compare(settings: "Settings", release: str, collection: str) -> "list[Difference | None]":
+    """Compare every combination, with a progress bar; None for equal lists."""
+    from contextlib import closing
+
     from rich.console import Console
     from rich.progress import track
 
@@ -43,43 +69,21 @@ def verify(
     from worker.release.store import ReleaseStore
     from worker.retrieval.milvus import Milvus as MilvusServer
 
-    settings = settings_with(bootstrap_servers=bootstrap_servers, milvus=milvus, store=store, prefix=prefix)
-    name, collection = _served(settings, release, timeout)
-    loaded = ReleaseStore(settings.store).load(name)
-    server = MilvusServer(settings.milvus)
+    loaded = ReleaseStore(settings.store).load(release)
     console = Console(stderr=True)
-    try:
-        checked = track(
+    with closing(MilvusServer(settings.milvus)) as server:
+        compared = track(
             verification.verify(loaded, server, collection),
-            description=f"{name} in {collection}",
+            description=f"{release} in {collection}",
             total=len(combinations()),
             console=console,
             disable=not console.is_terminal,
         )
-        outcomes = list(checked)
-    finally:
-        server.close()
-    differences = [outcome for outcome in outcomes if outcome is not None]
-    equal = len(outcomes) - len(differences)
-    if as_json:
-        shown = {
-            "release": name,
-            "collection": collection,
-            "combinations": len(outcomes),
-            "equal": equal,
-            "differences": [dataclasses.asdict(each) for each in differences],
-        }
-        typer.echo(json.dumps(shown))
-    else:
-        for each in differences:
-            typer.echo(_sentence(each))
-        typer.echo(f"{equal}/{len(outcomes)}")
-    if differences:
-        raise typer.Exit(1)
+        return list(compared)
 
 
 def _served(settings: "Settings", release: str | None, timeout_s: float) -> tuple[str, str]:
-    """Name and collection of the release that is wanted."""
+    """Find name and collection of the release."""
     from worker.kafka.reader import read_releases
 
     view = read_releases(settings, timeout_s)

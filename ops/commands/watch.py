@@ -1,4 +1,4 @@
-"""`marquee watch`: follows what becomes of events."""
+"""`marquee watch`: follows recommendations and dead letters."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from producer.endings import Ending, EndingReader
     from schemas.settings import Settings
 
-_WAIT_SECONDS = 0.25  # of one poll: how late the screen is drawn, and Ctrl-C noticed
+_WAIT_SECONDS = 0.25  # of a poll: the longest delay of the screen and of Ctrl-C
 _SHOWN_TITLES = 3
 
 Start = Literal["end", "beginning"]
@@ -31,11 +31,13 @@ def register(app: typer.Typer) -> None:
 
 def watch(
     from_beginning: Annotated[
-        bool, typer.Option("--from-beginning", help="Begin with the oldest record instead of the next.")
+        bool, typer.Option("--from-beginning", help="Start with the oldest record instead of the next.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(help="End after so many.", min=1, max=MOST)] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="End after this number of records.", min=1, max=MOST)
+    ] = None,
     dead_letters: Annotated[
-        bool, typer.Option("--dead-letters", help="Show dead letters among them, with their reasons.")
+        bool, typer.Option("--dead-letters", help="Also show dead letters, with their reasons.")
     ] = False,
     timeout: Annotated[
         float, typer.Option(help="Seconds to wait for Kafka.", min=0.1, max=LONGEST_S, callback=finite)
@@ -59,14 +61,14 @@ def watch(
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
-        # Whoever read us has gone; Python would complain once more when it closes stdout.
+        # The reader of the pipe has ended. Python would raise again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _outcomes(
     reader: "EndingReader | TimedEndings", limit: int | None, dead_letters: bool
 ) -> Iterator[list["Ending"]]:
-    """Batch after batch, empty ones too, until `limit` are through."""
+    """Yield batches, also empty ones, up to `limit` records."""
     from producer.endings import Result
 
     seen = 0
@@ -97,7 +99,7 @@ def _line(ending: "Ending", profiles: str) -> bytes:
     from producer.endings import Result
 
     if isinstance(ending, Result):
-        return ending.value.replace(b"\n", b" ")  # a line break can only stand between JSON's tokens
+        return ending.value.replace(b"\n", b" ")  # in JSON a line break is only between tokens
     partition, offset = ending.source
     return orjson.dumps(
         {

@@ -1,4 +1,4 @@
-"""What each role must be allowed on Kafka, and nothing else, as `kafka-acls` takes it."""
+"""The smallest rights of each role on Kafka, and the `kafka-acls` commands that grant them."""
 
 import shlex
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ Resource = Literal["topic", "group", "transactional-id"]
 
 @dataclass(frozen=True)
 class Right:
-    """Operations on a resource; with `prefixed`, on every one whose name begins so."""
+    """Operations on a resource, or with `prefixed` on every resource whose name has the prefix."""
 
     resource: Resource
     name: str
@@ -25,7 +25,7 @@ class Right:
 
 
 def rights(role: Role, names: Names) -> list[Right]:
-    """The rights of a role; a role that may write to a topic may do so idempotently (KIP-679)."""
+    """List the rights of a role. The right to write includes idempotent writes (KIP-679)."""
     if role == "admin":
         topic = ("Alter", "AlterConfigs", "Create", "Describe", "DescribeConfigs", "Read", "Write")
         return [
@@ -45,7 +45,7 @@ def _on_topics(role: Role, names: Names) -> Iterator[Right]:
             yield Right(
                 "topic", topic.name_in(names), tuple(name for name, granted in may.items() if granted)
             )
-        # A reader that follows a compacted topic joins no group, but brokers ask for the right to its name.
+        # The reader of a compacted topic joins no group, but brokers require the right to its group name.
         if topic.compacted and role in topic.read_by and topic.name_in(names) != names.outcomes_group:
             yield Right("group", topic.name_in(names), ("Read",))
 
@@ -72,13 +72,13 @@ def _of_clients(role: Role, names: Names) -> list[Right]:
                 Right("transactional-id", names.outcomes_transactional_id, transact),
             ]
         case "reader":
-            # Ours reads without a group; an application has one of its own.
+            # Marquee's reader joins no group, but an application's does.
             return [Right("group", f"{names.prefix}reader", ("Read",), prefixed=True)]
     return []
 
 
 def commands(role: Role, names: Names, principal: str, arguments: str) -> Iterator[str]:
-    """`kafka-acls.sh` commands, one for rights that are alike; `arguments` come first (--bootstrap-server …)."""
+    """Format `kafka-acls.sh` commands, one for rights that differ only in the name; `arguments` come first."""
     for (resource, operations, prefixed), alike in groupby(sorted(rights(role, names), key=_kind), key=_kind):
         allowed = " ".join(f"--operation {operation}" for operation in operations)
         resources = " ".join(f"--{resource} {shlex.quote(right.name)}" for right in alike)

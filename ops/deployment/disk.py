@@ -1,4 +1,4 @@
-"""A machine that does not let us write: no room, no right, a file where a folder should be. A person can mend it."""
+"""File errors of this machine that an operator can repair: no room, no access, a file in place of a folder."""
 
 import errno
 from collections.abc import Iterator
@@ -6,31 +6,32 @@ from contextlib import contextmanager
 
 from schemas.errors import MarqueeError
 
-_MENDABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR})
+_REPAIRABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR})
 
 
 class MachineError(MarqueeError):
-    """A file or folder of this machine cannot be used: a started process ends, and its supervisor starts it anew."""
+    """A file or folder of this machine cannot be used: the process ends, and its supervisor restarts it."""
 
 
 def is_of_this_machine(error: OSError) -> bool:
     """Whether a folder cannot be written, or the disk is full."""
     no_temporary = isinstance(error, FileNotFoundError) and "temporary directory" in str(error)
-    return no_temporary or error.errno in _MENDABLE
+    return no_temporary or error.errno in _REPAIRABLE
 
 
 def in_words(error: OSError) -> str:
+    """Describe such an error in a sentence."""
     return f"{error}; a file or folder here cannot be used as it is"
 
 
 @contextmanager
 def long_running() -> Iterator[None]:
-    """Around the work of a process that runs until it is stopped.
+    """Convert file errors of this machine in a process that runs until it is stopped.
 
-    A full disk is neither a wrong setting nor a refusal, which alone end such a process with exit code 2.
+    Exit code 2 is for wrong settings and refused credentials alone, so that a full disk ends such a process with 1.
 
     Raises:
-        MachineError: in place of an OSError that is a matter of this machine.
+        MachineError: in place of such an OSError.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""A finding of `marquee doctor`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,10 +8,7 @@ State = Literal["ok", "note", "wrong"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One part of the installation; `mend` says what to do about it.
-
-    A note is something to know of that keeps nothing from working as it is set.
-    """
+    """The state of a part of the installation, and the remedy for a fault. A note is no fault."""
 
     part: str
     state: State
@@ -20,15 +17,15 @@ class Finding:
 
 
 def ok(part: str, detail: str) -> Finding:
-    """It is well."""
+    """Make a finding without a fault."""
     return Finding(part, "ok", detail)
 
 
 def note(part: str, detail: str, mend: str) -> Finding:
-    """Nothing is wrong as it is set; for more, do `mend`."""
+    """Make a note: the installation works as set, and `mend` improves it."""
     return Finding(part, "note", detail, mend)
 
 
 def wrong(part: str, detail: str, mend: str | None = None) -> Finding:
-    """It keeps Marquee from its work; without `mend`, the detail says it."""
+    """Make a fault; without `mend`, the detail contains the remedy."""
     return Finding(part, "wrong", detail, mend)

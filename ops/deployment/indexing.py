@@ -1,4 +1,4 @@
-"""From a release in the store to one that serves: the command, its outcome, and the first worker that takes over."""
+"""Has a release indexed and activated: sends the command, and waits until a worker serves the release."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _POLL_SECONDS = 0.2
 
 
 def newest(settings: Settings) -> str:
-    """The newest release of the store.
+    """Find the newest release of the store.
 
     Raises:
         MarqueeError: there is none.
@@ -36,10 +36,10 @@ def index(
     timeout_s: float = INDEX_TIMEOUT_S,
     report: Callable[[float], None] = lambda _: None,
 ) -> None:
-    """Have a release embedded, indexed and activated, and wait until a worker serves it; `report` hears the share done.
+    """Send the command to index a release, and wait until a worker serves it; `report` gets the share done.
 
     Raises:
-        MarqueeError: the indexer refused it, or it did not come that far within `timeout_s`.
+        MarqueeError: the indexer refused it, or no worker served it within `timeout_s`.
         UnreachableError: Kafka cannot be reached.
     """
     deadline = time.monotonic() + timeout_s

@@ -1,14 +1,9 @@
-"""How far a consumer group is behind, and whether anybody is in it."""
+"""The lag of a consumer group, and its members."""
 
 import time
 from dataclasses import dataclass
 
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.kafka import watermarks
@@ -34,11 +29,11 @@ class Group:
 def group_on(
     admin: AdminClient, consumer: Consumer, name: str, topic: str, partitions: int, timeout_s: float
 ) -> Group:
-    """The group as it is; where it has committed nothing, it is behind by all there is.
+    """Read the state and the lag of a group. In a partition without a committed offset, the lag is all its records.
 
-    `consumer` has the group's name, joins it not, and is asked for the offsets. Not the admin client: in librdkafka 2.16 its
-    `list_consumer_group_offsets` ends the process where the coordinator has just moved (confluent-kafka-javascript issue 374),
-    and its `list_offsets` too (`schemas.kafka`).
+    `consumer` has the group's id, but does not join it. It reads the offsets, because the admin client of librdkafka 2.16
+    crashes in `list_consumer_group_offsets` if the coordinator has just moved (confluent-kafka-javascript issue 374), and in
+    `list_offsets` too (`schemas.kafka`).
 
     Raises:
         KafkaException: Kafka did not answer within `timeout_s`.
@@ -50,7 +45,7 @@ def group_on(
             state, members = _members(admin, name, timeout_s)
             committed = _committed(consumer, places, timeout_s)
             found = {place.partition: watermarks(consumer, place, timeout_s) for place in places}
-        except KafkaException:  # a coordinator or leader that moves is there a moment later
+        except KafkaException:  # a coordinator or leader may move
             if time.monotonic() >= deadline:
                 raise
             time.sleep(_RETRY_SECONDS)
@@ -70,7 +65,7 @@ def _members(admin: AdminClient, name: str, timeout_s: float) -> tuple[str, int]
 
 
 def _committed(consumer: Consumer, places: list[TopicPartition], timeout_s: float) -> dict[int, int]:
-    """Committed offsets by partition; a partition without one is left out."""
+    """Read the committed offsets by partition; a partition without one is left out."""
     try:
         found = consumer.committed(places, timeout_s)
     except KafkaException as error:

@@ -1,7 +1,7 @@
 """Log lines on standard error, for a person or for a machine.
 
-At the levels from INFO up, a line has nothing of an event's content: what an exception says may quote it, so of one only its
-type and where it was raised are shown. DEBUG shows all of it.
+From INFO up, a line has no content of an event: the message of an exception may quote one, so that only its type and place are
+shown. DEBUG shows the message too.
 """
 
 import logging
@@ -16,11 +16,11 @@ import orjson
 
 from schemas.settings import LogSettings
 
-# Lines of one kind (logger and template), from WARNING up: so many in so many seconds, then none until they have passed.
+# Largest number of lines of one kind (logger and template) in a window, from WARNING up.
 BURST = 5
 WINDOW_SECONDS = 30.0
 
-# Where an event is, as fields of their own (`worker.events.report.place`).
+# Fields of a line about an event, by `worker.events.log_fields`.
 _PLACE = ("topic", "partition", "offset", "release")
 
 _ExceptionInfo: TypeAlias = (
@@ -29,7 +29,7 @@ _ExceptionInfo: TypeAlias = (
 
 
 class RateLimit(logging.Filter):
-    """Keeps a part that fails all the time from filling the disk; how many lines were left out is said once it lets one by."""
+    """Drops lines of a part that fails all the time; the next line of its kind contains their number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class RateLimit(logging.Filter):
             left_out, began, seen = max(0, seen - BURST), now, 0
         self._windows[kind] = (began, seen + 1)
         if left_out:
-            record.msg = f"{record.getMessage()} ({left_out:,} more of this kind were left out)"
+            record.msg = f"{record.getMessage()} ({left_out:,} more of this kind were dropped)"
             record.args = ()
             record.left_out = left_out
         return seen < BURST
@@ -80,7 +80,7 @@ class _JsonFormatter(_TextFormatter):
 
 
 def set_up(settings: LogSettings) -> None:
-    """Send every logger's lines, warnings and unforeseen ends to standard error, as the settings say."""
+    """Write the lines of every logger, and warnings, to standard error by the settings."""
     quotes = settings.level == "DEBUG"
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(
@@ -93,7 +93,7 @@ def set_up(settings: LogSettings) -> None:
 
 
 def _without_message(ei: _ExceptionInfo) -> str:
-    """Type and place of an exception and of its causes, the last one first."""
+    """Format type and place of an exception and of its causes, the last one first."""
     shown = []
     error = ei[1]
     while error is not None:

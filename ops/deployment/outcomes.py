@@ -1,4 +1,4 @@
-"""What became of recommendations, as rows with intervals, and whether a canary differs by more than chance."""
+"""The outcomes of recommendations, as rows with intervals, and the comparison of a canary with the active release."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +24,7 @@ class Row:
     counts: RankOutcomes
 
     def rate(self, what: str) -> Interval:
-        """Share of the impressions with that action."""
+        """Share of the impressions with an action."""
         return wilson(getattr(self.counts, what), self.counts.shown)
 
     def as_json(self, by: str) -> dict[str, object]:
@@ -43,7 +43,7 @@ class Comparison:
 
     @property
     def p(self) -> float:
-        """How probable so great a difference is by chance."""
+        """Probability of so great a difference by chance."""
         ours, theirs = self.canary.counts, self.active.counts
         return difference(getattr(ours, self.what), ours.shown, getattr(theirs, self.what), theirs.shown)
 
@@ -69,16 +69,16 @@ class Comparison:
 
 
 def rows_by(settings: Settings, by: str, since: datetime | None, timeout_s: float) -> list[Row]:
-    """A row for each release, rank or segment that was recommended since. Raises as `outcomes`."""
+    """Make a row for each release, rank or segment with recommendations since then. Raises as `outcomes`."""
     totals = added_up(outcomes(settings, since, timeout_s), _GROUPS[by])
     order = sorted(totals, key=int) if by == "rank" else sorted(totals)
     return [Row(name, totals[name]) for name in order]
 
 
 def canary_comparisons(settings: Settings, timeout_s: float) -> list[Comparison]:
-    """The running canary's clicks and watches beside the active release's since it began; none where there is no canary.
+    """Compare clicks and watches of a running canary with those of the active release since its start.
 
-    The counts are of ten minutes: those in which it began are left out, once there are later ones.
+    Counts cover ten minutes. Those in which the canary started are left out once later ones exist.
     """
     from worker.kafka.reader import read_releases
 

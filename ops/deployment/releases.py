@@ -1,4 +1,4 @@
-"""The releases of a deployment, as its store, its topic and its workers tell of them."""
+"""The releases of a deployment, by its store, its topic and its workers."""
 
 import re
 import urllib.request
@@ -23,7 +23,7 @@ _SAMPLE = re.compile(r"^(marquee_shadow_\w+)(?:\{([^}]*)\})? (\S+)$", re.MULTILI
 
 @dataclass(frozen=True)
 class ReleaseRow:
-    """One release. `epoch` is the last one that it was given; sizes in bytes; metrics by `metric (split)`."""
+    """A release. `epoch` is its last one, `size` is in bytes, and metrics are named `metric (split)`."""
 
     release: str
     state: str
@@ -50,7 +50,7 @@ class ReleaseRow:
 
 @dataclass(frozen=True)
 class TrialReport:
-    """A trial, and for a shadow what the live workers have seen of it since they began it."""
+    """A trial, and for a shadow the comparison by the live workers since its start."""
 
     record: TrialRecord
     compared: int = 0
@@ -66,8 +66,8 @@ class TrialReport:
 
 @dataclass(frozen=True)
 class Overview:
-    """The releases, newest first, with those of the store that nobody has indexed; the trial, if there is one; and what
-    keeps live workers from a release, by worker."""
+    """The releases, newest first, with those of the store that are not indexed; the trial, if any; and the problems that
+    live workers have with a release, by worker."""
 
     rows: list[ReleaseRow]
     trial: TrialReport | None
@@ -75,7 +75,7 @@ class Overview:
 
 
 def overview(settings: Settings, timeout_s: float) -> Overview:
-    """What there is to say of the releases now.
+    """Read the state of all releases.
 
     Raises:
         UnreachableError: Kafka did not answer within `timeout_s`.
@@ -135,7 +135,7 @@ def _manifest(store: ReleaseStore, name: str) -> Manifest | None:
     try:
         return store.manifest(name)
     except MarqueeError:
-        return None  # gone from the store, or of a newer format: the records say the rest
+        return None  # removed from the store, or of a newer format
 
 
 def _metrics(store: ReleaseStore, name: str) -> dict[str, float]:
@@ -147,14 +147,14 @@ def _metrics(store: ReleaseStore, name: str) -> dict[str, float]:
 
 
 def _trained(manifest: Manifest) -> dict[str, float]:
-    """What the training measured, on what it held out itself: of a release that nobody has evaluated."""
+    """Figures of the training, on data that it held out, for a release without an evaluation."""
     found = {}
     for measured in ("rmse_stars", "validation_ndcg@10"):
         figures = manifest.training.get(measured)
         if isinstance(figures, dict):
-            for what in ("test", manifest.model):
-                if isinstance(figures.get(what), float):
-                    found[f"{measured} (training)"] = figures[what]
+            for name in ("test", manifest.model):
+                if isinstance(figures.get(name), float):
+                    found[f"{measured} (training)"] = figures[name]
     return found
 
 
@@ -184,7 +184,7 @@ def _trial(view: ReleasesView) -> TrialReport:
 
 
 def _samples(worker: WorkerRecord) -> Iterator[tuple[str, float]]:
-    """The shadow's samples of a worker's /metrics; none where it cannot be reached from here."""
+    """Read the shadow's samples from a worker's /metrics; none if it cannot be reached from here."""
     try:
         with urllib.request.urlopen(f"http://{worker.http}/metrics", timeout=_ANSWER_SECONDS) as page:
             text = page.read().decode()

@@ -1,4 +1,4 @@
-"""What Marquee needs around it: the brokers and their topics' settings, Milvus, the store."""
+"""Checks of the servers: the brokers and their topics' settings, Milvus, the store."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from worker.kafka.topics import topic_states
 
 
 def servers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
-    """Kafka, each topic, Milvus, the store; each waits up to `timeout_s`."""
+    """Check Kafka, each topic, Milvus and the store; each check waits up to `timeout_s`."""
     states: dict[str, TopicState] = {}
     try:
         states = {state.name: state for state in topic_states(settings, timeout_s)}
@@ -57,7 +57,7 @@ def _finding(fault: Fault) -> Finding:
 
 
 def _brokers(settings: Settings, timeout_s: float) -> Iterator[Finding]:
-    """Limits of the brokers that our clients' settings run against."""
+    """Check the limits of the brokers against the clients' settings."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
         AdminClient,
@@ -114,7 +114,7 @@ def _milvus(settings: Settings, timeout_s: float) -> Iterator[Finding]:
         server.close()
     try:
         view, owner = read_releases(settings, timeout_s), owner_of(settings, timeout_s)
-    except MarqueeError:  # which is said of Kafka
+    except MarqueeError:  # a finding about Kafka reports it
         yield ok("milvus", f"{version} at {settings.milvus.uri}")
         return
     ours = [name for name, found in owners.items() if found == owner or name in named_collections(view)]
@@ -146,7 +146,7 @@ def _store(settings: Settings) -> Finding:
 
 
 def _active_release(settings: Settings, timeout_s: float) -> Iterator[Finding]:
-    """Workers that serve go on without the files; one that starts needs them."""
+    """Check the active release's files: workers that serve it do without them, but a worker that starts needs them."""
     from worker.kafka.reader import read_releases
     from worker.release.store import ReleaseStore
 

@@ -1,4 +1,4 @@
-"""docs/metrics.md: every metric of each process, made from the collectors themselves."""
+"""Makes docs/metrics.md, with every metric of each process, from the collectors."""
 
 from collections.abc import Iterator
 
@@ -12,14 +12,14 @@ from worker.monitoring.outcomes_metrics import OutcomesMetrics
 
 _ABOUT = (
     "At `/metrics` of each process, by Prometheus' conventions: base units, counters end in `_total`, histograms have "
-    "`_bucket`, `_sum` and `_count`. Times are Unix seconds. Where the values of a label are known beforehand, each is "
-    "there from the start, at 0. Beside these, `…_created` (when a counter or a histogram began), `process_…` and "
-    "`python_…` are the Python client's own (CPU seconds, resident memory, open files). [operating.md](operating.md#alerts) has the alerts, `ops/dashboards/` the dashboard."
+    "`_bucket`, `_sum` and `_count`. Times are Unix seconds. If the values of a label are known in advance, each starts "
+    "at 0. `…_created` (start of a counter or histogram), `process_…` and `python_…` come from the Python client "
+    "(CPU seconds, resident memory, open files). [operating.md](operating.md#alerts) has the alerts, `ops/dashboards/` the dashboard."
 )
 
 
 def metrics_page(made: str) -> str:
-    """The page; `made` is the line that says where it comes from."""
+    """Make the page; `made` is the line about its origin."""
     worker, indexer, outcomes = CollectorRegistry(), CollectorRegistry(), CollectorRegistry()
     Metrics(worker)
     IndexerMetrics(indexer)
@@ -43,7 +43,7 @@ def _row(metric: Metric, labels: dict[str, list[str]]) -> str:
 
 
 def _labels(registry: CollectorRegistry, metric: Metric) -> dict[str, list[str]]:
-    """The labels of a metric, each with the values that it has from the start."""
+    """List the labels of a metric, each with its values at the start."""
     names = next(_label_names(registry, metric), ())
     return {
         name: list(dict.fromkeys(sample.labels[name] for sample in metric.samples if name in sample.labels))
@@ -52,7 +52,7 @@ def _labels(registry: CollectorRegistry, metric: Metric) -> dict[str, list[str]]
 
 
 def _label_names(registry: CollectorRegistry, metric: Metric) -> Iterator[tuple[str, ...]]:
-    """The client tells the labels of a metric without samples nowhere else."""
+    """Read private fields of the client: no other place has the labels of a metric without samples."""
     for collector in list(registry._collector_to_names):
         if isinstance(collector, MetricWrapperBase) and collector._name == metric.name:
             yield tuple(collector._labelnames)

@@ -1,7 +1,7 @@
-"""The contract's files for machines, in docs/schemas, and the contract as it was last released.
+"""The contract's files for machines, in docs/schemas, and the released contract.
 
-`python -m ops.reference` writes the first. `python -m ops.reference.schemas` belongs to a release: it makes today's contract the one
-that later changes must be compatible with (tests/unit/test_compatibility.py).
+`python -m ops.reference` writes the first. `python -m ops.reference.schemas` belongs to a release: it makes today's contract the
+released one, with which later changes must be compatible (tests/unit/test_compatibility.py).
 """
 
 import json
@@ -16,7 +16,7 @@ RELEASED = FOLDER / "released.json"
 
 
 def schema_files() -> dict[Path, str]:
-    """Every generated file by its path: a JSON Schema of each kind of record, and the AsyncAPI document."""
+    """Make the JSON Schema of each kind of record, and the AsyncAPI document, by path."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     files = {FOLDER / f"{name}.schema.json": _text(schema) for name, schema in json_schemas().items()}
     return files | {FOLDER / "asyncapi.json": _text(asyncapi(project["version"]))}

@@ -18,12 +18,12 @@ _USER = re.compile(rb"(\d{1,18})::([FM])::(\d{1,3})::(\d{1,2})(::.*)?")
 
 
 class BadLineError(MarqueeError):
-    """A line is no profile event; nothing of it or after it was sent."""
+    """A line is no profile event. Neither it nor any line after it was published."""
 
 
 @dataclass(frozen=True)
 class EventLine:
-    """One event, and where it stands; `size` is what it took of the file, in bytes."""
+    """An event with its file and line; `size` is the length of the line in bytes."""
 
     event: bytes | ProfileEvent
     place: str
@@ -32,7 +32,7 @@ class EventLine:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, or standard input for `-`.
+    """Open a file, or standard input for `-`.
 
     Raises:
         MarqueeError: it cannot be read.
@@ -49,7 +49,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def event_lines(file: BinaryIO, name: str, *, validate: bool = True) -> Iterator[EventLine]:
-    """The events of a file, in order. Without `validate`, JSON lines are taken as they are, whatever is in them.
+    """Read the events of a file, in order. Without `validate`, JSON lines are not checked.
 
     Raises:
         BadLineError: a line is no profile event, with `name`, line number and reason.
@@ -68,11 +68,11 @@ def _as_is(line: bytes, _place: str) -> bytes:
 
 
 def _checked(line: bytes, place: str) -> bytes:
-    """Judged as the worker will judge it; what is sent are the bytes as they stand."""
+    """Check a line as the worker does; the bytes are published unchanged."""
     event = decode(line)
     if isinstance(event, Rejection):
         raise BadLineError(
-            f"{place} is no profile event: {event.error}; mend the line, or send it as it is with --no-validate"
+            f"{place} is no profile event: {event.error}; correct the line, or publish it unchanged with --no-validate"
         )
     return line
 
@@ -81,7 +81,7 @@ def _user(line: bytes, place: str) -> ProfileEvent:
     fields = _USER.fullmatch(line)
     if fields is None or int(fields[1]) == 0 or int(fields[4]) >= len(OCCUPATIONS) or int(fields[3]) > 120:
         raise BadLineError(
-            f"{place} is no user of ml-1m: want UserID::Gender::Age::Occupation::Zip-code, gender "
+            f"{place} is no user of ml-1m: expected UserID::Gender::Age::Occupation::Zip-code, gender "
             f"{' or '.join(GENDERS)}, occupation 0 to {len(OCCUPATIONS) - 1}"
         )
     return ProfileEvent(

@@ -1,4 +1,4 @@
-"""Profile events of the people in the data, each at some moment of their history."""
+"""Profile events of the users in the data, each at a random moment of their history."""
 
 from collections.abc import Iterator
 
@@ -7,15 +7,15 @@ import numpy as np
 from ops.data.movielens import MovieLens
 from schemas.profile import ProfileEvent
 
-LIKED_STARS = 4  # from this rating on, a movie counts as liked
-# Someone whose taste anybody can tell; the titles are ml-1m's.
+LIKED_STARS = 4  # the lowest rating of a liked movie
+# A history with an obvious taste, by ml-1m's titles.
 FAMILY_ANIMATIONS = ("Toy Story (1995)", "Bug's Life, A (1998)", "Aladdin (1992)")
 ANIMATION = "Animation"
-RECENT = 10  # movies that an event carries at most: what an application remembers of a visit or two
+RECENT = 10  # largest number of movies in an event, as an application keeps them for a visit or two
 
 
 def profile_events(data: MovieLens, count: int, seed: int = 0) -> Iterator[ProfileEvent]:
-    """`count` events: the users in random order, again and again, with what each had liked by a random moment."""
+    """Generate events of the users in random order, repeatedly, with the movies that each liked up to a random moment."""
     random = np.random.default_rng(seed)
     liked = _liked(data)
     users = data.users
@@ -35,7 +35,7 @@ def profile_events(data: MovieLens, count: int, seed: int = 0) -> Iterator[Profi
 
 
 def _liked(data: MovieLens) -> list[list[int]]:
-    """Ids of the movies that each user liked, oldest first."""
+    """List the ids of the movies that each user liked, oldest first."""
     ratings = data.ratings
     rows = np.flatnonzero(ratings.stars >= LIKED_STARS)
     rows = rows[np.lexsort((rows, ratings.timestamps[rows], ratings.users[rows]))]
@@ -45,7 +45,7 @@ def _liked(data: MovieLens) -> list[list[int]]:
 
 
 def animation_watcher(data: MovieLens) -> list[int]:
-    """Movies (ids) of someone who watched three family animations; in other data than ml-1m the most watched animations."""
+    """Return the ids of three family animations, or in other data than ml-1m of the most watched animations."""
     titles = {
         title: id_ for id_, title in zip(data.movies.movie_ids.tolist(), data.movies.titles, strict=True)
     }

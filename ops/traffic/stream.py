@@ -1,4 +1,4 @@
-"""Streams events through a running deployment, and accounts for what became of each."""
+"""Streams events through a running deployment, and records the ending of each."""
 
 import time
 from collections import Counter
@@ -11,7 +11,7 @@ from producer.profiles import Delivery, ProfilePublisher
 from schemas.profile import ProfileEvent
 from schemas.settings import Settings
 
-# Events under way at a time: two of the worker's batches, so that it never waits for us, and hardly any wait for it.
+# Events in flight: two of the worker's batches, so that the worker never waits for events.
 UNDER_WAY = 2_048
 _PUBLISH_AT_A_TIME = 256
 _WAIT_SECONDS = 0.05
@@ -21,7 +21,7 @@ Place = tuple[int, int]  # partition and offset of an event
 
 @dataclass
 class Ledger:
-    """What was sent, and what became of it. Outcomes of events that somebody else sent are kept apart."""
+    """The events that were sent, and their endings. Endings of other producers' events are kept apart."""
 
     sent_at: dict[Place, int] = field(default_factory=dict)  # milliseconds since 1970, as all timestamps here
     endings: dict[Place, Ending] = field(default_factory=dict)
@@ -29,13 +29,13 @@ class Ledger:
     answered: int = 0
 
     def sent(self, delivery: Delivery) -> None:
-        """An event is on the broker; its ending may have been seen before this is."""
+        """Record an event that is on the broker; its ending may be recorded already."""
         place = (delivery.partition, delivery.offset)
         self.sent_at[place] = delivery.timestamp_ms
         self.answered += place in self.endings
 
     def ended(self, ending: Ending) -> None:
-        """An ending was committed."""
+        """Record a committed ending."""
         if ending.source in self.endings:
             self.twice.append(ending.source)
             return
@@ -43,7 +43,7 @@ class Ledger:
         self.answered += ending.source in self.sent_at
 
     def of_ours(self) -> Iterator[Ending]:
-        """The endings of what we sent."""
+        """Iterate over the endings of the events that were sent here."""
         return (self.endings[place] for place in self.sent_at if place in self.endings)
 
     @property
@@ -52,11 +52,11 @@ class Ledger:
 
     @property
     def releases(self) -> Counter[str]:
-        """How many results each release made."""
+        """Number of results by release."""
         return Counter(result.recommendation.release for result in self.results)
 
     def latency_ms(self, share: float) -> int:
-        """What this share of the events stayed below, from an event's timestamp to the broker's of its ending."""
+        """Quantile of the time from an event's timestamp to the broker's timestamp of its ending."""
         latencies = sorted(ending.timestamp_ms - self.sent_at[ending.source] for ending in self.of_ours())
         return latencies[min(len(latencies) - 1, int(share * len(latencies)))]
 
@@ -68,7 +68,7 @@ def stream(
     timeout_s: float = 60.0,
     report: Callable[[int], None] = lambda _: None,
 ) -> Ledger:
-    """Publish the events, UNDER_WAY at a time, until each has its ending; `report` hears how many have.
+    """Publish the events, UNDER_WAY at a time, until each has its ending; `report` gets the number of endings.
 
     Raises:
         NoEndingError: nothing came for `timeout_s`.
@@ -95,12 +95,12 @@ def stream(
                 report(ledger.answered)
             elif time.monotonic() - heard > timeout_s:
                 left = publisher.counts.sent - ledger.answered
-                raise NoEndingError(f"{left:,} events are unanswered, and no answer came for {timeout_s:g} s")
+                raise NoEndingError(f"{left:,} events have no result, and none came for {timeout_s:g} s")
     return ledger
 
 
 def _publish(publisher: ProfilePublisher, events: Iterable[ProfileEvent]) -> bool:
-    """Whether there were any."""
+    """Publish, and return whether there were any events."""
     before = publisher.counts.sent
     for event in events:
         publisher.publish(event)

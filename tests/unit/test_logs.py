@@ -111,7 +111,7 @@ def test_repeated_lines_are_suppressed_and_counted(
         f"cannot answer {n}" for n in range(logs.BURST)
     ]
     assert of_kind[-1]["left_out"] == 95
-    assert of_kind[-1]["message"] == "cannot answer 100, 100% sure (95 more of this kind were left out)"
+    assert of_kind[-1]["message"] == "cannot answer 100, 100% sure (95 more of this kind were dropped)"
     assert sum(line["level"] == "INFO" for line in said) == 100
     assert said[-2]["message"] == "another"
 

@@ -62,7 +62,7 @@ def test_the_sequence_model_is_trained_where_nothing_is_said(
     [
         (["--model", "svd"], "is no model"),
         (["--split", "random"], "is no split of the sequence"),
-        (["--model", "fusion", "--dimension", "64"], "are the sequence"),
+        (["--model", "fusion", "--dimension", "64"], "options of the sequence"),
     ],
 )
 def test_wrong_wishes_are_refused_before_any_work(
