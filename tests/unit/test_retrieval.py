@@ -269,6 +269,21 @@ def test_a_batch_whose_calls_are_slow_together_is_searched_exactly_where_there_i
     assert retrievals(of, searched, hundred()) == {"milvus"}
 
 
+def test_a_batch_that_gave_up_once_is_finished_in_milvus(
+    health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe may be quicker than the batch, again and again."""
+    monkeypatch.setattr("worker.retrieval.availability.CallSize", FixedSize)
+    # Given a probe that finds Milvus quick at once, and a batch for which it is slow
+    index = SlowIndex(seconds=0.05)
+    of = retriever(health, timeout_s=0.1, exact_after_s=60)
+    monkeypatch.setattr(of._ways, "answers", lambda *_: True)
+    # When the batch is searched for, then its second attempt ends in Milvus
+    found = of.search(target(index), hundred(), Cancellation(seconds=60))
+    assert set(found.retrievals) == {"milvus"}
+    assert health.problems == {}
+
+
 def test_a_slow_batch_that_is_cancelled_ends_between_two_calls(
     health: Health, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +294,7 @@ def test_a_slow_batch_that_is_cancelled_ends_between_two_calls(
             target(index, copy=False), hundred(), Cancellation(seconds=0.2)
         )
     assert len(index.calls) < 10
+    assert health.problems == {}
 
 
 def test_calls_begin_small_and_are_soon_as_large_as_a_batch() -> None:

@@ -75,7 +75,7 @@ class Way:
         self.open.set()
         self.closed_at = 0.0
         self.probe_vectors = 1
-        self.is_slow = False  # a batch waits for it that took too long
+        self.slow_batches: set[int] = set()  # ids of the batches that it keeps waiting
 
     @property
     def away(self) -> float:
@@ -144,7 +144,7 @@ class Ways:
 
     def say_if_well(self) -> None:
         with self._lock:
-            if all(way.open.is_set() and not way.is_slow for way in self._ways.values()):
+            if all(way.open.is_set() and not way.slow_batches for way in self._ways.values()):
                 self._health.set("milvus", None)
                 self._metrics.exact_in_use.set(0)
 

@@ -57,6 +57,7 @@ class _Batch:
     has_copy: bool  # that may be searched while the index is away
     refusals: int = 0
     search_exactly: bool = False
+    gave_up: bool = False  # a search of the index that was slow, once
 
 
 class Retriever:
@@ -120,14 +121,14 @@ class Retriever:
         try:
             for call in ranking.calls(way.call_size):
                 call_began, size = time.monotonic(), len(call.places)
+                seconds = call_began - began
+                if seconds > self._timeout and not self._goes_on(way, batch, ranking, seconds):
+                    return None
                 hits = way.index.search(
                     call.vectors, call.limit, filter_=call.filter, exclusions=call.exclusions
                 )
-                now = time.monotonic()
-                way.call_size.took(size, now - call_began)
+                way.call_size.took(size, time.monotonic() - call_began)
                 ranking.take(call, hits)
-                if now - began > self._timeout and not self._goes_on(way, batch, ranking, now - began):
-                    return None
         except RefusedCallError as error:
             self._refused(way, batch, error)
             return None
@@ -138,9 +139,13 @@ class Retriever:
         except MilvusError as error:
             self._ways.close(way, target, str(error))
             return None
-        return self._found(way, batch, ranking)
+        finally:
+            if id(batch) in way.slow_batches:
+                way.slow_batches.discard(id(batch))
+                self._ways.say_if_well()
+        return self._found(batch, ranking)
 
-    def _found(self, way: Way, batch: _Batch, ranking: Ranking) -> FoundLists:
+    def _found(self, batch: _Batch, ranking: Ranking) -> FoundLists:
         """The lists of a batch whose calls are done; those left to exact search are searched now."""
         target, places = batch.target, ranking.exact
         exact = None
@@ -152,9 +157,6 @@ class Retriever:
                 retrievals[place] = "exact"
         self._metrics.short_lists.inc(ranking.short)
         self._metrics.exact_in_use.set(0)
-        if way.is_slow:
-            way.is_slow = False
-            self._ways.say_if_well()
         return FoundLists(ranking.lists(exact), retrievals, milvus_away=False)
 
     def _must_search_exactly(self, way: Way, batch: _Batch) -> bool:
@@ -163,20 +165,22 @@ class Retriever:
         return batch.has_copy and not way.open.is_set() and way.away >= self._exact_after
 
     def _goes_on(self, way: Way, batch: _Batch, ranking: Ranking, seconds: float) -> bool:
-        """Whether a batch that took longer than one call may goes on in the index; without a copy it does until cancelled.
+        """Whether a batch that took longer than one call may keeps searching the index.
 
-        Each call was answered in time, and all of them together were not.
+        Each call was answered in time, and all of them together were not. Without a copy the batch goes on until it is
+        cancelled; so does one that gave up once already, because the probe may be quicker than the batch again and again.
         """
         count = len(batch.queries)
         problem = (
             f"Milvus is slow: it searched {ranking.searched} vectors of a batch of {count} in {seconds:.1f} s"
         )
-        if batch.has_copy:
+        if batch.has_copy and not batch.gave_up:
+            batch.gave_up = True
             self._ways.close(way, batch.target, problem, count)
             return False
-        if not way.is_slow:
+        if id(batch) not in way.slow_batches:
             log.warning("%s; the batch waits for it", problem)
-        way.is_slow = True
+        way.slow_batches.add(id(batch))
         self._health.set("milvus", problem)
         batch.cancellation.check()
         return True
