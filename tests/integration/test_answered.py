@@ -1,4 +1,4 @@
-"""How far events are answered, read from the ends of real topics of answers."""
+"""The last answered events, read from the ends of real output topics."""
 
 import json
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def answer(producer: Producer, settings: Settings, offset: int, *, dead: bool = 
 
 
 def last(reader: AnsweredReader) -> int | None:
-    found = reader.last([0, PARTITION], SECONDS)
+    found = reader.look([0, PARTITION], SECONDS).last
     assert 0 not in found
     return found[PARTITION].offset if found else None
 
@@ -156,6 +156,6 @@ def test_it_does_not_wait_for_ever(settings: Settings) -> None:
     reader = AnsweredReader(settings.model_copy(update={"kafka": nobody}))
 
     with pytest.raises(KafkaException):
-        reader.last([PARTITION], 0.5)
+        reader.look([PARTITION], 0.5)
 
     reader.close()

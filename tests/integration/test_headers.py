@@ -105,7 +105,7 @@ def test_a_worker_goes_on_behind_records_of_others_in_its_topics(
     put(raw, names.profiles, b'{"user_id": 2}')
 
     answered = AnsweredReader(deployment)
-    assert answered.last([0], SECONDS)[0].offset == 0
+    assert answered.look([0], SECONDS).last[0].offset == 0
     answered.close()
     with Process("worker", deployment, tmp_path) as worker:
         assert [outcome.source for outcome in outcomes(deployment, 2)] == [(0, 0), (0, 1)]

@@ -131,7 +131,7 @@ def test_profiles_that_were_made_anew_are_read_from_their_beginning(
         # Then all of the new topic is answered, once
         right = sorted([(1, n) for n in range(3)] + [(1, n) for n in range(5)])
         assert sources(served, 8) == right
-        assert "was deleted and made anew" in worker.output
+        assert "was deleted and recreated" in worker.output
         # And when it is made anew while the worker runs, too
         make_anew(served, served.names.profiles)
         publish(served, [b"{}"] * 2, 1, at_ms)

@@ -374,8 +374,10 @@ def test_a_group_that_lost_its_offsets_goes_on_after_the_last_answers(
     counts = Counter(outcome.source for outcome in outcomes)
     assert counts == Counter([*sent, *again])
     assert again
-    assert "somebody set these offsets back, and events are answered once more: partition 0 5," in said
-    assert "the group has lost these offsets: going on after the last answers: partition 1 none," in said
+    assert "offsets were set back on purpose, and events are answered again: partition 0 5," in said
+    assert (
+        "the group has lost these offsets: going on after the last answered events: partition 1 none," in said
+    )
 
 
 def test_the_setting_of_the_only_delivery_is_accepted_with_a_warning(

@@ -39,7 +39,7 @@ def last_resort(answer: Answer, refusal: str) -> Answer:
 
 
 class FakePublisher(Publisher):
-    """Takes what it is given, or fails as it is told."""
+    """Notes the answers, or fails on order."""
 
     def __init__(self) -> None:
         self.published: list[tuple[int, str]] = []
@@ -50,7 +50,7 @@ class FakePublisher(Publisher):
 
         self.calls = WatchedCalls()
         self.starts = 0
-        self.unanswered = 0  # times that Kafka does not give us our transactional id
+        self.unanswered = 0  # requests for the transactional id that Kafka does not answer
 
     def start(self) -> None:
         self.starts += 1
@@ -130,7 +130,7 @@ def test_publishes_in_order_although_a_later_batch_is_answered_first(publisher: 
 
 
 def test_a_transaction_holds_no_more_bytes_than_it_may(publisher: FakePublisher) -> None:
-    """Dead letters are as large as their events: what is too much for a transaction's time would be aborted for ever."""
+    """Dead letters are as large as their events: a transaction with too many of them would abort again and again."""
     pipeline = created(publisher, transaction_bytes=100)
     publisher.gate.clear()
     pipeline.start()
@@ -160,7 +160,7 @@ def test_batches_that_are_ready_share_a_transaction(pipeline: Pipeline, publishe
     assert publisher.transactions < DEPTH
 
 
-def test_what_waits_for_its_commit_is_not_being_answered(
+def test_a_batch_that_waits_for_its_commit_is_not_being_answered(
     pipeline: Pipeline, publisher: FakePublisher
 ) -> None:
     publisher.gate.clear()
@@ -205,14 +205,14 @@ def test_an_abort_ends_the_epoch_and_asks_for_a_rewind(pipeline: Pipeline, publi
 
     assert pipeline.drain(SECONDS)
     assert publisher.offsets == []
-    assert pipeline.take_undone()
-    assert not pipeline.take_undone()
+    assert pipeline.take_aborted()
+    assert not pipeline.take_aborted()
 
 
-def test_what_was_undone_is_settled_before_anybody_goes_on(
+def test_an_unknown_outcome_is_settled_before_the_rewind(
     pipeline: Pipeline, publisher: FakePublisher
 ) -> None:
-    """Only a new producer finds out what became of a commit, so positions that are read before it may be too early."""
+    """Only a new producer settles an unknown outcome, so positions that are read before it may be too low."""
 
     def once(answers: Sequence[Answer]) -> None:
         publisher.fail = lambda _: None
@@ -229,7 +229,7 @@ def test_what_was_undone_is_settled_before_anybody_goes_on(
 
 
 class Hanging:
-    """Publishing that hangs in a call, until it is let go and then ends as it is told."""
+    """Publishing that hangs in a call until it is released, and then ends as ordered."""
 
     def __init__(self, publisher: FakePublisher, end: Callable[[], None] = lambda: None) -> None:
         self.entered, self.let_go, self.left = threading.Event(), threading.Event(), threading.Event()
@@ -256,7 +256,7 @@ def undone() -> None:
 def test_a_call_that_hangs_is_left_behind(
     pipeline: Pipeline, publisher: FakePublisher, epoch: Epoch, end: Callable[[], None]
 ) -> None:
-    """Its batch is undone, a new producer goes on, and what the call says in the end counts for nothing."""
+    """Its transaction aborts, a new producer goes on, and the result of the call is ignored."""
     hanging = Hanging(publisher, end)
     pipeline.submit([event(0)], "size")
     assert hanging.entered.wait(SECONDS)
@@ -266,7 +266,7 @@ def test_a_call_that_hangs_is_left_behind(
 
     assert pipeline.drain(SECONDS)
     assert publisher.starts == 1
-    assert pipeline.take_undone()
+    assert pipeline.take_aborted()
     assert pipeline.left_behind == 1
     epoch.begin()
     pipeline.submit([event(0), event(1)], "size")
@@ -277,7 +277,7 @@ def test_a_call_that_hangs_is_left_behind(
         pipeline.raise_failure()
     pipeline.raise_failure()
     assert publisher.offsets == [0, 1]
-    assert not pipeline.take_undone()
+    assert not pipeline.take_aborted()
     pipeline.submit([event(2)], "size")
     assert pipeline.drain(SECONDS)
     assert publisher.offsets == [0, 1, 2]
@@ -286,7 +286,7 @@ def test_a_call_that_hangs_is_left_behind(
 def test_events_polled_between_an_abort_and_the_rewind_are_not_published(
     pipeline: Pipeline, publisher: FakePublisher, epoch: Epoch
 ) -> None:
-    """It lies beyond what was undone: its offsets would skip that."""
+    """They lie behind the aborted events: their offsets would skip those."""
 
     def once(answers: Sequence[Answer]) -> None:
         publisher.fail = lambda _: None
@@ -306,9 +306,7 @@ def test_events_polled_between_an_abort_and_the_rewind_are_not_published(
     assert publisher.offsets == [0, 1]
 
 
-def test_what_the_broker_refuses_is_halved_down_to_the_event(
-    pipeline: Pipeline, publisher: FakePublisher
-) -> None:
+def test_refused_records_are_halved_down_to_the_event(pipeline: Pipeline, publisher: FakePublisher) -> None:
     def too_large(answers: Sequence[Answer]) -> None:
         if any(a.event.offset() == 5 and a.record.topic == "recommendations" for a in answers):
             raise RefusedError("too large")
@@ -335,7 +333,7 @@ def test_a_dead_letter_that_does_not_fit_goes_without_its_value(
     assert publisher.published == [(0, "dead-letters")]
 
 
-def test_where_not_even_that_is_taken_it_waits_and_names_the_remedy(
+def test_where_each_record_is_refused_it_waits_and_names_the_remedy(
     publisher: FakePublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REFUSED_RETRY_SECONDS", 0.01)
@@ -377,7 +375,7 @@ def test_a_wait_for_a_topic_ends_with_the_partition(publisher: FakePublisher) ->
     assert pipeline.close(SECONDS)
 
 
-def test_what_is_undone_again_and_again_is_a_standstill_until_a_commit(
+def test_repeated_aborts_are_a_standstill_until_a_commit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0

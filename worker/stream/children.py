@@ -1,4 +1,4 @@
-"""Child processes that do what could end the worker: decode a batch beyond the client's limits, answer an event that may crash.
+"""Child processes for work that could end the worker: to decode a batch beyond the client's limits, to answer a suspect event.
 
 Each task runs in a thread of its own. A child takes one order on stdin, as JSON, and writes lines of JSON to stdout.
 """
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 DEATHS = 2
 _CGROUP = Path("/sys/fs/cgroup")
 
-# Without a line for so long, a child that loads a release, or answers an event, is ended; it gives up an event after 30 s itself.
+# Silence of a child that loads a release, or answers an event, after which it is ended; it gives up an event after 30 s itself.
 LOADING_SECONDS = 60.0
 EVENT_SECONDS = 45.0
 # For all events of a rehearsal: after that their partitions go on without it, however slow Milvus is.

@@ -190,7 +190,7 @@ class Rehearsals:
                 place.partition,
                 place.offset,
             )
-        # As many events as this worker can poll before it commits the first of them.
+        # The number of events that this worker can poll before it commits the first of them.
         self._running = Rehearsal(self._settings, due, DEPTH * self._settings.worker.batch_events)
         self._since = time.monotonic()
         self._log_at = self._since + LOG_SECONDS

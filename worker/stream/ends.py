@@ -1,8 +1,8 @@
-"""How far events are answered, as the committed answers themselves tell: a witness beside the group's offsets.
+"""The ends of partitions, read by a second client: the last answered events, and transaction markers behind the last event.
 
-A group's coordinator may tell that there are no offsets, or older ones, while it is loading them (docs/exactly-once.md). Every
-event ends in exactly one record, in order, in the partition of its own number; so behind the last record of `recommendations`
-or `dead-letters` there is nothing answered, and before it nothing that is not.
+A coordinator that is loading a group may return no offsets, or older ones (docs/exactly-once.md). Every event ends in exactly one
+record, in order, in the partition of its own number. So the last record of `recommendations` or `dead-letters` names the last
+answered event of its partition, a cross-check of the committed offsets.
 """
 
 import logging
@@ -25,8 +25,8 @@ from worker.stream.session import Member
 
 log = logging.getLogger(__name__)
 
-# Of each partition. Aborted records, the markers of transactions and the dead letters of feedback take offsets as well; where nothing
-# else is found, more is read. Past `_ENOUGH` a topic that the deadline interrupts has no say, and past `_MOST` none has.
+# Offsets to read of each partition. Aborted records, transaction markers and dead letters of feedback take offsets as well; where
+# nothing else is found, more is read. Past `_ENOUGH` a topic that the deadline interrupts is left out, and past `_MOST` each topic.
 _LAST = 16
 _MORE = 32
 _ENOUGH = 16_384
@@ -42,12 +42,12 @@ _CLOCKS_MS = 60_000
 _AGAIN_SECONDS = 5.0
 _READ_SECONDS = 5.0
 
-Tail = tuple[int, int]  # the position from which is read, and the end before which there is no event
+Tail = tuple[int, int]  # a position, and the end of its partition where no event lies between
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The last event of a partition that has a committed answer: its offset, its key, and when the answer was written."""
+    """The last event of a partition with a committed record: its offset and key, and the timestamp of the record."""
 
     offset: int
     key: bytes | None
@@ -56,16 +56,16 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The last answered event of each partition that has one, and the partitions that could not be read, with the reason."""
+    """The last answered event of each partition that has one, and the errors of partitions that could not be read."""
 
     last: dict[int, Answered]
     unread: dict[int, KafkaError]
     missing: dict[int, str]
-    """Partitions that a topic of answers does not have, with the topic's name: nothing is answered there."""
+    """Partitions that an output topic lacks, with the topic's name: nothing is answered there."""
 
 
 class AnsweredReader:
-    """Reads the ends of both topics of answers. One thread at a time; joins no group, and commits nothing."""
+    """Reads the ends of both output topics. One thread at a time; joins no group, and commits nothing."""
 
     def __init__(self, settings: Settings) -> None:
         names = settings.names
@@ -79,34 +79,22 @@ class AnsweredReader:
                     "auto.offset.reset": "earliest",
                     "enable.partition.eof": True,
                     "log_level": _LOG_CRITICAL,
-                    # It reads from every leader, and a first assignment shall not wait for that.
+                    # It reads from every leader, and a first assignment must not wait for connections.
                     "enable.sparse.connections": False,
                 },
             )
         )
 
-    def last(self, partitions: Iterable[int], timeout_s: float) -> dict[int, Answered]:
-        """The last answered event of each of these partitions of `profiles`; none where nothing is answered.
-
-        Raises:
-            KafkaException: the brokers did not tell within `timeout_s`, in seconds.
-            SettingsError, FatalKafkaError: as `raise_if_final`.
-        """
-        reading = self.look(partitions, timeout_s)
-        for error in reading.unread.values():
-            raise KafkaException(error)
-        return reading.last
-
     def look(
         self, partitions: Iterable[int], timeout_s: float, since: Mapping[Partition, int] | None = None
     ) -> Reading:
-        """As `last`, partition by partition; one without a leader keeps no other from being read.
+        """The last answered event of each of these partitions; a partition without a leader delays no other.
 
         Args:
-            since: offsets of both topics; records before them answer events of another `profiles`.
+            since: offsets of both topics; records before them answer events of an earlier `profiles`.
 
         Raises:
-            KafkaException: the brokers did not tell the partitions of the topics.
+            KafkaException: the brokers did not return the partitions of the topics in time.
             SettingsError, FatalKafkaError: as `raise_if_final`.
         """
         deadline = time.monotonic() + timeout_s
@@ -142,11 +130,9 @@ class AnsweredReader:
         return Reading({p: a for p, a in last.items() if p not in unread}, unread, missing)
 
     def is_of(self, partition: int, answered: Answered, timeout_s: float) -> bool:
-        """Whether the answer is to an event of this very topic, and not of one of its name that was deleted since.
+        """Whether the event is of this topic, and not of a deleted topic of its name; an event that retention removed is.
 
-        An event that retention has removed counts as one.
-
-        Raises: as `last`.
+        Raises: as `look`.
         """
         deadline = time.monotonic() + timeout_s
         beginning, end = watermarks(self._consumer, TopicPartition(self._profiles, partition), timeout_s)
@@ -169,8 +155,7 @@ class AnsweredReader:
     def _look_up(self, deadline: float) -> dict[str, int]:
         """The number of partitions of both topics.
 
-        The client learns by it who leads now: by itself it asks up to a second after it hears of a topic, and half a second later for
-        offsets.
+        The request refreshes the leaders: by itself the client asks up to a second after a topic becomes known to it.
         """
         counts = {}
         for topic in self._topics:
@@ -181,14 +166,14 @@ class AnsweredReader:
     def _read(
         self, begin: Sequence[tuple[str, int, int]], deadline: float, *, enough: float = float("inf")
     ) -> tuple[list[Message], Mapping[Partition, int], KafkaError]:
-        """Records from these offsets on, up to the end of each partition, or `enough` of them; those ends; and why one is missing."""
+        """Records from these offsets to the end of each partition, or `enough` of them; these ends; and the error where one lacks."""
         records: list[Message] = []
         ends: dict[Partition, int] = {}
         problem = KafkaError(KafkaError._TIMED_OUT)
         self._consumer.assign([TopicPartition(*place) for place in begin])
         try:
             while len(ends) < len(begin) and len(records) < enough and time.monotonic() <= deadline:
-                # Not all with the wait: for so many it would wait the whole of it.
+                # One record with the wait: `consume(n)` would wait for all n.
                 messages = self._consumer.consume(1, _POLL_SECONDS)
                 for message in messages + self._consumer.consume(_BATCH, 0):
                     error = message.error()
@@ -205,16 +190,16 @@ class AnsweredReader:
 
 
 def _is_before(oldest_ms: int | None, last: Answered | None) -> bool:
-    """Whether what was read of one topic reaches back before the last answer in the other: what is older answers older events."""
+    """Whether the records of one topic reach back before the last answer in the other, so that older ones answer older events."""
     return oldest_ms is not None and last is not None and oldest_ms < last.at_ms - _CLOCKS_MS
 
 
 def answered_by(record: Message, profiles: str) -> Answered | None:
-    """What a record of either topic answers; None where it is no answer to an event of `profiles` in the same partition."""
+    """The event that a record of either topic answers; None where it answers no event of the same partition of `profiles`."""
     try:
         topic, partition, offset = _source(record)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return None  # somebody else's record
+        return None  # a foreign record
     if (topic, partition) != (profiles, record.partition()):
         return None
     key = record.key()
@@ -232,14 +217,13 @@ def _source(record: Message) -> tuple[str, int, int]:
 class Tails:
     """Commits past transaction markers behind the last event, so that no tool counts them as lag.
 
-    A marker takes an offset that no event has. A group that has committed the position after the last event is behind by it for ever,
-    as tools count that compare offsets. The worker's client does not say where a partition's events end, so a second client reads from
-    the committed position to the end, and only where it finds no event its end is committed.
+    A marker takes an offset without an event. Where the group has committed the position after the last event, tools that compare
+    offsets count a lag of one. A second client reads from the committed position to the end; where it finds no event, the end is
+    committed. That is safe beside transactions: no batch is in flight, so no transaction of this worker contains offsets; the group
+    refuses the commit of a partition that another member owns; and the position is compared again before.
 
-    That is safe beside transactions: it is done while nothing is in flight, so no transaction of this worker holds offsets; the group
-    refuses it once the partition is another member's; and the position that was read from is compared again before.
-
-    Used by the thread that polls; `look` never waits for what is read."""
+    Used by the poll thread; `look` never waits.
+    """
 
     def __init__(self, settings: Settings, member: Member, lag: LagMetrics) -> None:
         self._settings = settings
@@ -250,7 +234,7 @@ class Tails:
         self._again_at = 0.0
 
     def look(self) -> None:
-        """Commit past the markers that were found, and look for others. Called while nothing is in flight.
+        """Commit past the markers that were found, and look for others. Called while no batch is in flight.
 
         Raises:
             SettingsError, FatalKafkaError: as `raise_if_final`.
@@ -278,7 +262,7 @@ class Tails:
             if places:
                 self._member.commit(offsets=places, asynchronous=False)
                 self._lag.committed(places)
-        except KafkaException as exception:  # a rebalance, or brokers away: looked for again
+        except KafkaException as exception:  # a rebalance, or brokers away: the next look repeats it
             raise_if_final(exception.args[0])
             log.info("positions behind transaction markers not committed: %s", exception.args[0].str())
 

@@ -49,7 +49,7 @@ from worker.stream.unreadable import Unreadable
 log = logging.getLogger(__name__)
 
 # A commit that waits for the brokers holds its batch for seconds; the partitions are paused only after this, because
-# a resume fetches again what was prefetched.
+# a resume drops the prefetched events.
 ROOM_SECONDS = 1.0
 # For batches in flight when partitions are revoked; the group waits for them.
 REVOKE_SECONDS = 10.0
@@ -170,7 +170,7 @@ class Stream:
                 self._publisher.start()
                 break
             except AbortedError as error:
-                self._health.set("publish", f"Kafka has not given us our transactional id yet: {error}")
+                self._health.set("publish", f"waiting for the transactional id: {error}")
                 self._stopping.wait(1.0)
         self._health.set("publish", None)
         self._pipeline.start()
@@ -236,7 +236,7 @@ class Stream:
             self._hand_over(trigger)
 
     def _look_for_changes(self) -> None:
-        if self._pipeline.take_undone():
+        if self._pipeline.take_aborted():
             self._apply(Change.ABORTED)
         if self._reconciliation and self._reconciliation.missed(self._statistics.coordinator_timeouts):
             self._member.unsubscribe()
@@ -345,7 +345,7 @@ class Stream:
                 "rebalance: batches in flight did not end in time; the next owner answers their events"
             )
             self._apply(Change.UNFINISHED)
-        if self._pipeline.take_undone():
+        if self._pipeline.take_aborted():
             self._apply(Change.ABORTED)
         self._apply(Change.REVOKED)
         self._settle()

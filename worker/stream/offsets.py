@@ -1,4 +1,4 @@
-"""Where to go on in each partition: from the group's committed offsets, never from memory, and not against what is answered."""
+"""Finds the position of each partition: from the group's committed offsets, never from memory, cross-checked with the outputs."""
 
 import logging
 import time
@@ -19,41 +19,39 @@ from worker.stream.topic_state import Origin, Seen
 
 log = logging.getLogger(__name__)
 
-# One question to the brokers for offsets; it is asked again for as long as they are away.
+# For one request for offsets; it is repeated while brokers are away.
 OFFSETS_SECONDS = 2.0
-# A reader of answers that got none is replaced where it is older.
+# Age of a reader of output topics, after which it is replaced once it gets no answer.
 OLD_SECONDS = 6.0
-# For how long a group that tells less than was answered is asked again: a coordinator that has too much to load takes seconds.
+# Time in which a committed offset before the last answered event is asked for again: a busy coordinator loads for seconds.
 DOUBT_SECONDS = 30.0
-
-
-# One partition alone, where a question about several was not answered: one of them may wait for a transaction that hangs.
+# For one partition, where a request for several was not answered: one of them may wait for a transaction that hangs.
 _ALONE_SECONDS = 0.5
 
 
 @dataclass
 class Told:
-    """What is known of some partitions: where to go on, and of the others why nothing is known yet."""
+    """The positions that are known, and the reason for each partition whose position is not."""
 
     positions: list[TopicPartition] = field(default_factory=list)
     waiting: dict[int, str] = field(default_factory=dict)
     missing: dict[int, str] = field(default_factory=dict)
-    """Of those that wait: partitions that a topic of answers does not have, with the topic's name."""
+    """Partitions that an output topic lacks, with the topic's name; they wait."""
     to_commit: list[TopicPartition] = field(default_factory=list)
-    """Where partitions without a committed offset begin; a member of the group commits it before it begins there."""
+    """The beginnings of partitions without a committed offset; a member of the group commits them before it polls."""
     record: TopicRecord | None = None
-    """Published after that."""
+    """To be published after that commit."""
     idle: set[int] = field(default_factory=set)
     """Of partitions at which workers ended: those without an event behind their committed offset."""
 
 
 class Positions:
-    """Asks the group and the answers; one for each worker. One thread at a time."""
+    """Reads committed offsets and output topics. One for each worker, used by one thread at a time."""
 
     def __init__(self, settings: Settings, consumer: Consumer, origin: Origin | None = None) -> None:
-        """`consumer` has the group's name, and is asked for its offsets; it need not be a member.
+        """`consumer` has the group's name, and need not be a member.
 
-        Without `origin` timestamps alone tell a topic that was made anew.
+        Without `origin`, timestamps decide whether a topic was recreated.
         """
         self._origin = origin
         self._consumer = consumer
@@ -67,19 +65,19 @@ class Positions:
         self._set_back: dict[int, int] = {}  # offsets of partitions that somebody set back on purpose
 
     def committed(self, partitions: Sequence[TopicPartition]) -> Told:
-        """The committed offset of each partition, or for one without, where the settings say that a group begins.
+        """The committed offset of each partition, or without one the beginning that the settings choose.
 
-        An offset that an open transaction is about to change is waited for: `isolation.level=read_committed` makes the
-        broker refuse to tell an unstable one. A partition of which something is not known yet keeps no other from being told.
+        An offset that an open transaction may change is waited for: with `isolation.level=read_committed` the broker refuses
+        an unstable offset. A partition whose position is not known yet delays no other.
 
         Raises:
-            KafkaException: the brokers did not tell in time.
+            KafkaException: the brokers did not answer in time.
             SettingsError, FatalKafkaError: as `raise_if_final`.
         """
         seen = self._origin.look(self._consumer) if self._origin else Seen()
         if seen.made_anew:
             return self._made_anew(partitions, seen)
-        # Read first: nothing that is committed in between can then contradict the offsets.
+        # Outputs first: a commit between both requests can then not contradict the offsets.
         reading = self._read_answers(partitions, seen)
         told = Told(missing=dict(reading.missing))
         if any(place.partition == 0 for place in partitions):
@@ -109,10 +107,10 @@ class Positions:
             return False
 
     def expect_others(self) -> None:
-        """Be ready to ask brokers that lead since a moment ago: something was undone, or partitions were lost. From any thread.
+        """Replace the reader of output topics, after an abort or lost partitions. From any thread.
 
-        Who has read nothing for a while remembers those who led then, and one of them that stands still is asked for
-        seconds. A new reader asks all of them at once who leads, while the transactional id is taken.
+        A reader that was idle remembers earlier leaders, and waits for seconds for one that hangs. A new reader asks all
+        brokers for the leaders, while the new producer takes the transactional id.
         """
         self._next = AnsweredReader(self._settings)
 
@@ -126,16 +124,16 @@ class Positions:
         self._answered_since = time.monotonic()
 
     def _made_anew(self, partitions: Sequence[TopicPartition], seen: Seen) -> Told:
-        """The group's offsets are of an earlier topic: the member that has partition 0 sets them to the beginning."""
+        """The group's offsets are of an earlier topic: the owner of partition 0 sets them to the beginning."""
         numbers = [place.partition for place in partitions]
         topic = partitions[0].topic
         if 0 not in numbers:
-            why = "profiles was made anew; the worker that has partition 0 sets the group's offsets back"
+            why = "profiles was recreated; the owner of partition 0 sets the group's offsets back"
             return Told(waiting=dict.fromkeys(numbers, why))
-        log.warning("%s was deleted and made anew: reading it from its beginning", topic)
+        log.warning("%s was deleted and recreated: reading it from its beginning", topic)
         found = self._beginnings(self._all(topic), from_end=False)
-        # Nothing is put to work yet: the next question finds the record, and the offsets.
-        why = "profiles was made anew; setting the group's offsets back"
+        # Nothing is polled yet: the next request finds the record, and the offsets.
+        why = "profiles was recreated; setting the group's offsets back"
         return Told(waiting=dict.fromkeys(numbers, why), to_commit=found, record=seen.record)
 
     def _read_answers(self, partitions: Iterable[TopicPartition], seen: Seen) -> Reading:
@@ -158,7 +156,7 @@ class Positions:
             self._renew()
 
     def _ask(self, partitions: list[TopicPartition], told: Told) -> list[TopicPartition]:
-        """The group's offsets, negative for none; together, and one by one where that fails."""
+        """The committed offsets, negative for none; in one request, and one by one where that fails."""
         if not partitions:
             return []
         try:
@@ -180,7 +178,7 @@ class Positions:
         return found
 
     def _doubt(self, position: TopicPartition, last: Answered | None, *, known: bool) -> str | None:
-        """Ask again, until the group has told the same for long; then it is so, and why decides where to go on."""
+        """The reason to ask again; None once the offset is plausible, or has stayed the same for `DOUBT_SECONDS`."""
         if last is None or not self._is_behind(position, last):
             self._doubted.pop(position.partition, None)
             return None
@@ -189,9 +187,9 @@ class Positions:
         if told != position.offset:
             since = now
             self._doubted[position.partition] = position.offset, now
-            log.warning("asking the group again, which tells less than was answered: %s", words)
+            log.warning("stale offset, asking the group again: %s", words)
         if now - since < DOUBT_SECONDS:
-            return f"the group tells less than was answered: {words}"
+            return f"stale offset: the group's offset is before the last answered event: {words}"
         return self._believe(position, last, words, known=known)
 
     def _is_behind(self, position: TopicPartition, last: Answered) -> bool:
@@ -203,30 +201,30 @@ class Positions:
     def _believe(self, position: TopicPartition, last: Answered, words: str, *, known: bool) -> str | None:
         if position.offset >= 0:
             self._set_back[position.partition] = position.offset
-            what = "somebody set these offsets back, and events are answered once more"
+            what = "offsets were set back on purpose, and events are answered again"
         else:
             try:
                 is_of = known or self._answered.is_of(position.partition, last, OFFSETS_SECONDS)
             except KafkaException as exception:
-                return f"the event of the last answer: {exception.args[0].str()}"
+                return f"the last answered event: {exception.args[0].str()}"
             if is_of:
                 position.offset = last.offset + 1
-                what = "the group has lost these offsets: going on after the last answers"
+                what = "the group has lost these offsets: going on after the last answered events"
             else:
-                what = "the topic was made anew, its answers are to events that are gone: beginning"
+                what = "the topic was recreated, and its outputs answer deleted events: reading from the beginning"
         log.warning("%s: %s", what, words)
         return None
 
     def _begin(self, told: Told) -> None:
-        """Where partitions without an offset begin: at the beginning, but for a group that has none at all and is to begin at the end."""
+        """Begin partitions without an offset: at the beginning, or by the setting at the end of a group without offsets."""
         fresh = [position for position in told.positions if position.offset < 0]
         if not fresh:
             return
         from_end = self._settings.worker.start == "latest" and self._is_first(fresh[0].topic)
         if from_end and all(position.partition != 0 for position in fresh):
-            # Only one member may say where the group begins, for all partitions: the others would take its word for that of an
-            # older group, and theirs for partitions that were added.
-            self._wait(told, fresh, "the worker that has partition 0 to say where the group begins")
+            # One member alone commits the ends of all partitions: to the others its commits look like those of an older
+            # group, and a partition without a commit like one that was added.
+            self._wait(told, fresh, "the owner of partition 0 commits the beginning of the group")
             return
         try:
             told.to_commit = self._beginnings(fresh, from_end=from_end)
@@ -242,7 +240,7 @@ class Positions:
         told.waiting |= {position.partition: reason for position in fresh}
 
     def _is_first(self, topic: str) -> bool:
-        """Whether the group has no offsets, in no partition: one that has none beside others was added."""
+        """Whether the group has no offset in any partition: a partition without one beside others was added."""
         offsets = _sound(self._consumer.committed(self._all(topic), OFFSETS_SECONDS))
         return all(place.offset < 0 for place in offsets)
 
@@ -251,7 +249,7 @@ class Positions:
         return [TopicPartition(topic, number) for number in partitions]
 
     def _beginnings(self, fresh: Sequence[TopicPartition], *, from_end: bool) -> list[TopicPartition]:
-        """Their first offsets, or the ends of all partitions: from there on nothing may be skipped, whoever has them later."""
+        """Their first offsets, or the ends of all partitions: no later owner may skip an event behind these."""
         places = self._all(fresh[0].topic) if from_end else fresh
         found = []
         for place in places:
@@ -261,9 +259,9 @@ class Positions:
 
 
 def go_to(member: Member, positions: Sequence[TopicPartition]) -> None:
-    """Go on at these positions of assigned partitions; what was fetched from elsewhere is dropped.
+    """Go on at these positions of assigned partitions; prefetched events are dropped.
 
-    Assigned anew, because `seek` refuses a partition whose last fetch failed or has not begun.
+    The client is assigned them again, because `seek` refuses a partition whose last fetch failed or has not begun.
     """
     if positions:
         member.incremental_unassign(list(positions))

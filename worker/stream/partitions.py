@@ -197,7 +197,7 @@ class Partitions:
             self._report(told.waiting | rehearsed)
 
     def _take_back_marks(self, partitions: Sequence[TopicPartition]) -> None:
-        """Of those at work, and of those whose events are tried; what is committed of another that is pending is not known."""
+        """The offsets of polled partitions, and of those whose events are tried, are known; those of others are not."""
         known = {n: at for n, at in self._lag.positions().items() if n not in self._assignment}
         known |= self._rehearsals.positions
         gone = {place.partition for place in partitions}
@@ -207,13 +207,13 @@ class Partitions:
         return self._assignment.is_current(partition, self._question)
 
     def _may_commit(self, place: TopicPartition, told: Told) -> bool:
-        """Ours, or of all partitions at a group's beginning, which the worker says that has partition 0."""
+        """Whether this worker owns it, or owns partition 0 and begins all partitions of a new group."""
         answered = {position.partition for position in told.positions}
         return self._is_current(place.partition if place.partition in answered else 0)
 
     def _commit(self, places: list[TopicPartition]) -> None:
         if places:
-            # As a member of the group: a coordinator that has given the partitions to others refuses.
+            # The coordinator refuses the commit of a member that no longer owns the partitions.
             for place in self._member.commit(offsets=places, asynchronous=False) or []:
                 if place.error is not None:
                     raise KafkaException(place.error)

@@ -1,7 +1,7 @@
 """Batches between poll and commit: answered side by side, published one after another, in order.
 
     poll ─▶ submit ─▶ answer (threads) ─▶ publish (one thread) ─▶ committed
-                                             └─ undone ─▶ abandon, and the poll rewinds
+                                             └─ aborted ─▶ abandon, and the poll thread rewinds
 
 At most `DEPTH` batches are in flight. A batch carries the epoch of its assignment; `abandon` ends the epoch, and a batch of an
 ended epoch is dropped wherever it is.
@@ -26,12 +26,11 @@ from worker.stream.session import Epoch
 
 log = logging.getLogger(__name__)
 
-# Two are searched for in Milvus, which may give both back together, while a third is encoded and the next embedded: with
-# two in all, Milvus has nothing to do meanwhile.
+# Milvus may return two batches together; a third is encoded and the next embedded meanwhile. With two in all, Milvus would idle.
 ANSWERERS = 3
-# Batches between poll and commit: those being answered, one being published, two ready to be.
+# Batches between poll and commit: three are answered, one is published, two wait for that.
 DEPTH = 6
-# Between two questions for a transactional id, while Kafka does not answer.
+# Between two requests for the transactional id, while Kafka does not answer.
 RETRY_SECONDS = 0.5
 
 AnswerBatch = Callable[[Sequence[Event], Cancellation], list[Answer]]
@@ -40,11 +39,11 @@ _Submitted = tuple[Batch, Future[list[Answer]]]
 
 
 @dataclass(eq=False)
-class _Hands:
-    """A publishing thread, and how many batches it has in them."""
+class _Publishing:
+    """A publishing thread, and the number of batches that it publishes."""
 
     thread: threading.Thread | None = None
-    taken: int = 0
+    batches: int = 0
 
 
 class Pipeline:
@@ -67,7 +66,7 @@ class Pipeline:
         self._metrics = metrics
         self._latest = latest
         self._epoch = epoch
-        self._undone = threading.Event()
+        self._aborted = threading.Event()
         self._failure: BaseException | None = None
         self._in_flight = 0
         self._answering = 0
@@ -77,13 +76,13 @@ class Pipeline:
         self._answerers = ThreadPoolExecutor(ANSWERERS, thread_name_prefix="answer")
         self.waits_for = ""  # why nothing can be published for the moment
         self._standstill = Standstill()
-        self._hands = _Hands()
-        self._left: list[_Hands] = []
+        self._publishing = _Publishing()
+        self._left: list[_Publishing] = []
 
     def start(self) -> None:
-        hands = self._hands
-        hands.thread = start_vital(
-            "publish", lambda: self._run(hands), lambda failure: self._failed(hands, failure)
+        publishing = self._publishing
+        publishing.thread = start_vital(
+            "publish", lambda: self._run(publishing), lambda failure: self._failed(publishing, failure)
         )
 
     # Called by the poll thread.
@@ -100,11 +99,11 @@ class Pipeline:
 
     @property
     def answers_at_once(self) -> bool:
-        """Whether a batch submitted now would be answered now, and not wait behind others; the last place is for full ones."""
+        """Whether a batch submitted now would be answered at once; the last place is for full batches."""
         return self._answering < ANSWERERS - 1
 
     def submit(self, events: Sequence[Event], trigger: Trigger, size: int = 0) -> None:
-        """Take a batch of `size` bytes; the caller has seen that there is room, or waits for all of it to end."""
+        """Take a batch of `size` bytes; the caller has checked for room, or waits until all batches end."""
         batch = Batch(events, self._epoch.begun, size)
         self._metrics.batches.labels(trigger).inc()
         self._metrics.batch_events.observe(len(events))
@@ -130,47 +129,49 @@ class Pipeline:
             self._epoch.end()
             self._changed.notify_all()
 
-    def take_undone(self) -> bool:
-        """Whether something was undone since the last call: the positions must be read back from Kafka."""
-        undone = self._undone.is_set()
-        self._undone.clear()
-        return undone
+    def take_aborted(self) -> bool:
+        """Whether a transaction aborted since the last call, so that positions must be read back from Kafka."""
+        aborted = self._aborted.is_set()
+        self._aborted.clear()
+        return aborted
 
     @property
     def standstill(self) -> str | None:
-        """Why nothing is committed, where that lasts and a person may have to mend it."""
+        """The reason that nothing is committed, where that lasts and an operator may have to act."""
         return self._standstill.problem
 
     def raise_failure(self) -> None:
-        """Raise in this thread what ended the publishing thread."""
+        """Raise the error that ended the publishing thread."""
         if self._failure is not None:
             raise self._failure
 
     def leave_behind(self) -> None:
-        """Go on in a new thread, with a new producer; the call that hangs keeps the old ones, and is undone."""
+        """Go on in a new thread, with a new producer; the call that hangs keeps the old ones, and its transaction aborts."""
         self._metrics.transactions.labels("undone").inc()
         with self._changed:
-            self._left.append(self._hands)
-            self._hands = _Hands(taken=self._hands.taken)
+            self._left.append(self._publishing)
+            self._publishing = _Publishing(batches=self._publishing.batches)
             self._epoch.end()
-            self._undone.set()
+            self._aborted.set()
             self._publisher.discard()
         self.start()
 
     @property
     def left_behind(self) -> int:
         """Threads that still hang in a call."""
-        self._left = [hands for hands in self._left if hands.thread and hands.thread.is_alive()]
+        self._left = [
+            publishing for publishing in self._left if publishing.thread and publishing.thread.is_alive()
+        ]
         return len(self._left)
 
     def close(self, seconds: float) -> bool:
-        """End the threads; False if publishing hangs in a call and must be left to the process's end."""
+        """End the threads; False where the publishing thread hangs in a call, which only the end of the process ends."""
         self.abandon()
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        thread = self._hands.thread
-        if thread is not None:  # it never began where Kafka refused the transactional id
+        thread = self._publishing.thread
+        if thread is not None:  # None where Kafka refused the transactional id
             thread.join(seconds)
         self._answerers.shutdown(wait=False, cancel_futures=True)
         return thread is None or not thread.is_alive()
@@ -181,32 +182,32 @@ class Pipeline:
 
     # Called by the pipeline's own threads.
 
-    def _run(self, hands: _Hands) -> None:
-        # Of one that was left behind: what it may still do is to be fenced before anybody goes on.
-        if hands.taken:
-            self._start_anew(hands)
-            self._put_down(hands)
-        while taken := self._next(hands):
+    def _run(self, publishing: _Publishing) -> None:
+        # Batches of a thread that was left behind: its producer must be fenced before the poll thread rewinds.
+        if publishing.batches:
+            self._renew_producer(publishing)
+            self._finish(publishing)
+        while taken := self._next(publishing):
             try:
                 epoch = self._epoch.current
-                self._publish(hands, epoch, self._answers_of(taken, epoch))
+                self._publish(publishing, epoch, self._answers_of(taken, epoch))
             finally:
-                self._put_down(hands)
+                self._finish(publishing)
 
-    def _failed(self, hands: _Hands, failure: BaseException) -> None:
-        """Have the poll thread raise it, which ends the process; of one that was left behind nothing else is expected."""
+    def _failed(self, publishing: _Publishing, failure: BaseException) -> None:
+        """Note the error for the poll thread, which raises it; the error of a thread that was left behind is expected."""
         with self._changed:
-            if hands is self._hands:
+            if publishing is self._publishing:
                 self._failure = failure
             self._changed.notify_all()
         log.log(logging.DEBUG if self._failure else logging.WARNING, "a publishing thread ended: %s", failure)
 
-    def _put_down(self, hands: _Hands) -> None:
-        """What it had in its hands is committed or dropped, unless another thread has taken that over."""
+    def _finish(self, publishing: _Publishing) -> None:
+        """Its batches are committed or dropped, unless another thread has taken them over."""
         with self._changed:
-            if hands is self._hands:
-                self._in_flight -= hands.taken
-                hands.taken = 0
+            if publishing is self._publishing:
+                self._in_flight -= publishing.batches
+                publishing.batches = 0
                 self._changed.notify_all()
 
     def _answered(self, _: Future[list[Answer]]) -> None:
@@ -214,14 +215,14 @@ class Pipeline:
             self._answering -= 1
             self._changed.notify_all()
 
-    def _next(self, hands: _Hands) -> list[_Submitted]:
+    def _next(self, publishing: _Publishing) -> list[_Submitted]:
         """The next batch once it is answered, and those behind it that are answered by then; none at the end.
 
-        A transaction's fixed cost is 2 ms on one node and 30 ms on a replicated cluster: while it lasts, more batches
-        get ready, so what one transaction holds follows from what the last one cost. Its bytes must be delivered in time.
+        A transaction costs 2 ms on one node and 30 ms on a replicated cluster. Batches that get ready meanwhile share the
+        next one, so its size follows from that cost. Its bytes must be delivered in time.
         """
         with self._changed:
-            if hands is not self._hands:
+            if publishing is not self._publishing:
                 return []
             self._changed.wait_for(lambda: self._waiting or self._closing)
             if not self._waiting:
@@ -234,32 +235,32 @@ class Pipeline:
                 if (room := room - self._waiting[0][0].size) < 0:
                     break
                 taken.append(self._waiting.popleft())
-            hands.taken = len(taken)
+            publishing.batches = len(taken)
         return taken
 
     def _answers_of(self, taken: Sequence[_Submitted], epoch: int) -> list[Answer]:
-        """The answers of the batches that are still ours, in order."""
+        """The answers of the batches of this epoch, in order."""
         answers: list[Answer] = []
         for batch, future in taken:
             with suppress(AbandonedError, CancelledError):
                 answers += future.result() if batch.epoch == epoch else []
         return answers
 
-    def _publish(self, hands: _Hands, epoch: int, answers: list[Answer]) -> None:
+    def _publish(self, publishing: _Publishing, epoch: int, answers: list[Answer]) -> None:
         if not answers:
             return
         try:
-            self._attempt(hands, epoch, answers)
+            self._attempt(publishing, epoch, answers)
         except RefusedError as refusal:
-            if len(answers) > 1:  # halve what is refused, down to the event
+            if len(answers) > 1:  # halve refused batches, down to the event
                 middle = len(answers) // 2
-                self._publish(hands, epoch, answers[:middle])
-                self._publish(hands, epoch, answers[middle:])
+                self._publish(publishing, epoch, answers[:middle])
+                self._publish(publishing, epoch, answers[middle:])
             else:
-                self._publish_alone(hands, epoch, answers[0], refusal)
+                self._publish_single(publishing, epoch, answers[0], refusal)
 
-    def _attempt(self, hands: _Hands, epoch: int, answers: Sequence[Answer]) -> None:
-        """Publish once; what is undone is left to the rewind. Raises RefusedError."""
+    def _attempt(self, publishing: _Publishing, epoch: int, answers: Sequence[Answer]) -> None:
+        """Publish once; after an abort the poll thread rewinds. Raises RefusedError."""
         started = time.monotonic()
         try:
             positions = self._publisher.publish(answers, lambda: epoch == self._epoch.current)
@@ -267,14 +268,14 @@ class Pipeline:
             self._metrics.transactions.labels("refused").inc()
             raise
         except AbortedError as reason:
-            if hands is not self._hands:
+            if publishing is not self._publishing:
                 return
-            log.warning("going back to the committed offsets: %s", reason)
+            log.warning("abort, going back to the committed offsets: %s", reason)
             self._metrics.transactions.labels("undone").inc()
             self._standstill.aborted(str(reason))
             self.abandon()
-            self._undone.set()
-            self._start_anew(hands)
+            self._aborted.set()
+            self._renew_producer(publishing)
         else:
             self._standstill.committed()
             self._metrics.transactions.labels("committed").inc()
@@ -284,32 +285,34 @@ class Pipeline:
             self._latest.committed(answers)
             report_dead_letters(answers)
 
-    def _start_anew(self, hands: _Hands) -> None:
-        """Have the outcome settled before the committed offsets are read: until then this thread has its batches in hand."""
-        while hands is self._hands and not self._closing:
+    def _renew_producer(self, publishing: _Publishing) -> None:
+        """Settle the outcome before the committed offsets are read: until then the batches count as in flight."""
+        while publishing is self._publishing and not self._closing:
             try:
                 self._publisher.start()
                 self.waits_for = ""
                 return
             except AbortedError as error:
-                self.waits_for = f"Kafka has not given us our transactional id yet: {error}"
+                self.waits_for = f"waiting for the transactional id: {error}"
                 log.warning(self.waits_for)
                 self._metrics.transactions.labels("undone").inc()
                 time.sleep(RETRY_SECONDS)
 
-    def _publish_alone(self, hands: _Hands, epoch: int, answer: Answer, refusal: RefusedError) -> None:
+    def _publish_single(
+        self, publishing: _Publishing, epoch: int, answer: Answer, refusal: RefusedError
+    ) -> None:
         single = SinglePublisher(self._last_resort, self._standstill)
         single.publish(
             answer,
             refusal,
-            attempt=lambda one: self._attempt(hands, epoch, [one]),
-            wait=lambda seconds: self._stays_ours(hands, epoch, seconds),
+            attempt=lambda one: self._attempt(publishing, epoch, [one]),
+            wait=lambda seconds: self._may_go_on(publishing, epoch, seconds),
         )
 
-    def _stays_ours(self, hands: _Hands, epoch: int, seconds: float) -> bool:
-        """Whether this thread may go on with a batch after a wait, which ends as soon as it may not."""
+    def _may_go_on(self, publishing: _Publishing, epoch: int, seconds: float) -> bool:
+        """Whether this thread may still publish the batch after a wait, which ends as soon as it may not."""
         with self._changed:
             return not self._changed.wait_for(
-                lambda: hands is not self._hands or epoch != self._epoch.current or self._closing,
+                lambda: publishing is not self._publishing or epoch != self._epoch.current or self._closing,
                 seconds,
             )

@@ -21,7 +21,7 @@ from worker.kafka.producer import TransactionalProducer
 log = logging.getLogger(__name__)
 
 # A call within a transaction. A broker that is cut off is replaced after 2 to 5 s, and a new producer and the rewind take 2 to
-# 3 s more: with two calls left, no partition may stand still for 10 s.
+# 3 s more: with two calls left, no partition may stop for 10 s.
 TRANSACTION_SECONDS = 4.0
 # The interval of looking up the group metadata in a group of KIP-848, whose epoch changes without a callback.
 NOTE_SECONDS = 0.1

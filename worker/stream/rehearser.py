@@ -1,14 +1,14 @@
-"""A child process that answers events to see whether it outlives them: it joins no group, and publishes nothing.
+"""A child process that answers events to find those that end a process: it joins no group, and publishes nothing.
 
 One order comes in on stdin, as JSON; lines of JSON go out on stdout, whatever libraries print goes to stderr:
 
-    {"begin": [0, 7]}        the event at offset 7 of partition 0; an end of this process from here on is the event's doing
+    {"begin": [0, 7]}        the event at offset 7 of partition 0; it is the cause if this process ends now
     {"done": [0, 7]}         it is answered
     {"end": 0}               partition 0 has no more events, or none that this client can read
-    {"failed": "…"}          Kafka, the store or Milvus are away, or there is no active release: nothing is known of the rest
+    {"failed": "…"}          Kafka, the store or Milvus are away, or no release is active: the other events are untried
     {"bye": true}            all is answered
 
-Movies that are withdrawn are not left out here, and each event is answered alone.
+The blocklist is not applied here, and each event is answered alone.
 """
 
 import json
@@ -43,12 +43,12 @@ from worker.retrieval.retriever import Retriever
 from worker.serving import Answerer, Candidate, Recommender, ReleaseLoader, ServedRelease, Serving
 from worker.stream.children import RehearsalOrder, room_in_container
 
-# Of memory, beyond what a loaded release takes: an event of 1 MiB takes far less.
+# Memory beyond the loaded release: an event of 1 MiB takes far less.
 ALLOWANCE_BYTES = 1024**3
 _KAFKA_SECONDS = 30.0
 _ANSWER_SECONDS = 30.0
 _POLL_SECONDS = 0.2
-# As exceptions that a lack of memory becomes on its way through libraries.
+# Exceptions that libraries make of a lack of memory.
 _NO_MEMORY = (b"MemoryError", b"ResourceExhausted", b"bad_alloc")
 
 
@@ -64,7 +64,7 @@ def main() -> None:
     settings = load_settings(**order["settings"])
     try:
         _rehearse(settings, order["positions"], say)
-    except Exception as error:  # noqa: BLE001  whatever it is, this process has outlived it
+    except Exception as error:  # noqa: BLE001  an exception ends no process
         say({"failed": f"{type(error).__name__}: {error}"})
     else:
         say({"bye": True})
@@ -93,7 +93,7 @@ def _config(settings: Settings) -> kafka.Config:
 
 
 def _events(consumer: Consumer, place: TopicPartition, most: int) -> Iterator[Event]:
-    """The next events, one by one, up to the end or to what the client cannot read."""
+    """The next events, one by one, up to the end or to a record that the client cannot read."""
     consumer.assign([place])
     deadline = time.monotonic() + _KAFKA_SECONDS
     while most > 0:
@@ -109,13 +109,13 @@ def _events(consumer: Consumer, place: TopicPartition, most: int) -> Iterator[Ev
 
 
 def _ends(message: Message) -> bool:
-    """Whether nothing more is read here; of brokers that are away the client tells, and goes on trying."""
+    """Whether this partition has no more events to read; where brokers are away, the client retries."""
     error = message.error()
     return error is not None and error.code() not in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}
 
 
 def _loaded(settings: Settings) -> Callable[[Event], None]:
-    """Load what is active as a worker does, and bound the memory."""
+    """Load the active release as a worker does, and bound the memory."""
     try:
         view = read_releases(settings, _KAFKA_SECONDS)
     except KafkaException as exception:
@@ -154,7 +154,7 @@ def _load(loader: ReleaseLoader, view: ReleasesView, wanted: ActiveRecord | Tria
 
 
 def _bound() -> None:
-    """Of memory that can be written to, and not of addresses: Paddle and CUDA reserve many times what they use."""
+    """Bound the writable memory, and not the addresses: Paddle and CUDA reserve far more than they use."""
     status = Path("/proc/self/status")
     if not status.exists():  # Linux alone has it
         return
@@ -164,7 +164,7 @@ def _bound() -> None:
 
 
 def _look_for_memory(answers: Sequence[Answer]) -> None:
-    """An event that failed for lack of memory here would have the worker ended by the kernel."""
+    """Abort where an event failed for lack of memory: in the worker, the kernel would end the process."""
     for answer in answers:
         failed = answer.reason is Reason.PROCESSING_FAILED
         said = [value for name, value in answer.record.headers if name == ERROR and isinstance(value, bytes)]

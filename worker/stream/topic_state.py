@@ -26,13 +26,13 @@ log = logging.getLogger(__name__)
 _SECONDS = 2.0
 _WRITE_SECONDS = 5.0
 _GROW_SECONDS = 5.0
-# No answer counts of a topic that was made anew and is not recorded yet.
+# No output counts of a topic that was recreated and is not recorded yet.
 _NEVER = 2**62
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known of `profiles` at one moment."""
+    """The state of `profiles` at one moment."""
 
     since: dict[Partition, int] = field(default_factory=dict)
     """Offsets of the topics of answers: what lies before them answers events of another `profiles`."""

@@ -1,8 +1,8 @@
-"""Partitions whose next batch the worker's client cannot decode: set aside until another process has read it.
+"""Partitions whose next batch the worker's client cannot decode: set aside until a child process has read it.
 
-The client reports such a batch for ever and reads nothing behind it. After `STRIKES` reports the partition is paused,
-the poll goes on with the others, and `BatchReading` reads the batch. What it finds joins the polled events, and the client
-goes on behind it.
+The client reports such a batch again and again, and reads nothing behind it. After `STRIKES` reports the partition is paused,
+polling goes on with the others, and `BatchReading` reads the batch. Its events join the polled events, and the client goes on
+behind them.
 """
 
 import logging
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 _PART = "unreadable"  # at /health/ready
 _RETRY_SECONDS = 1.0
-# Of the address space of a child that reads a batch. Python, librdkafka and its threads take 0.4 GiB; the client holds a record
+# The address space of a child that reads a batch. Python, librdkafka and its threads take 0.4 GiB; the client holds a record
 # twice while it decodes it, so records of some 500 MB can be read.
 MEMORY_BYTES = 2 * 1024**3
 # Such a child takes 0.3 s, and 1 s for each GB; brokers that are away take the rest.
@@ -145,7 +145,7 @@ class _Held:
 
 
 class Unreadable:
-    """Used by the thread that polls, and by the callbacks of its consumer."""
+    """Used by the poll thread, and by the rebalance callbacks."""
 
     def __init__(self, settings: Settings, member: Member, health: Health, metrics: Metrics) -> None:
         self._settings, self._member = settings, member
@@ -156,7 +156,7 @@ class Unreadable:
         self._after: dict[Partition, int] = {}  # where batches that were read aside end
 
     def without(self, messages: Sequence[Message]) -> list[Message]:
-        """Messages of one poll up to the first error of each partition that is a batch's; those errors are counted."""
+        """Messages of one poll, without those behind the first undecodable batch of each partition; reports are counted."""
         failed: set[Partition] = set()
         left = []
         for message in messages:
@@ -169,22 +169,22 @@ class Unreadable:
         return left
 
     def begun(self, positions: Sequence[TopicPartition]) -> None:
-        """Reading begins anew at these positions; called before the consumer is set to them."""
+        """Begin at these positions; called before the client is assigned them."""
         held = self._drop(positions)
         if held:  # a partition that is assigned in pause is left alone for a second
             self._member.resume(held)
         self._begun |= {(p.topic, p.partition): p.offset for p in positions}
 
     def gone(self, partitions: Sequence[TopicPartition]) -> None:
-        """The partitions are not ours any more."""
+        """Forget these partitions, which another member owns."""
         self._drop(partitions)
 
     def others(self, assignment: Sequence[TopicPartition]) -> list[TopicPartition]:
-        """Those that may be resumed."""
+        """The partitions that may be resumed."""
         return [p for p in assignment if (p.topic, p.partition) not in self._held]
 
     def take(self) -> list[CopiedEvent]:
-        """Events of one partition that was read aside, which goes on behind them; called while nothing is taken."""
+        """The events of one batch that a child has read; called while no polled event waits."""
         for place, held in list(self._held.items()):
             reading = held.reading
             if reading is None:
@@ -211,7 +211,7 @@ class Unreadable:
         position = self._position(place, first)
         straight_on = self._after.get(place) == position
         if not straight_on and not self._strikes.out(message):
-            # What the client may have read behind the batch is dropped.
+            # Events that the client may have prefetched behind the batch are dropped.
             self._begun[place] = position
             go_to(self._member, [TopicPartition(*place, position)])
             return
@@ -252,7 +252,7 @@ class Unreadable:
         held.reading, held.again_at = None, time.monotonic() + _RETRY_SECONDS
 
     def _drop(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
-        """Forget what is known of these; those that were set aside."""
+        """Forget these partitions, and return those that were set aside."""
         places = [(p.topic, p.partition) for p in partitions]
         held = [place for place in places if place in self._held]
         for place in held:
