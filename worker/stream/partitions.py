@@ -12,14 +12,23 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from typing import Literal
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
-from schemas.errors import UnreachableError
+from schemas.errors import FatalKafkaError, UnreachableError
 from schemas.settings import Settings
+from worker.events import partition_of
 from worker.kafka.errors import raise_if_final
 from worker.monitoring.http import Health
-from worker.monitoring.statistics import LagMetrics
+from worker.monitoring.metrics import Metrics
 from worker.stream.crashes import EndMarks, Rehearsals
 from worker.stream.offsets import Positions, Told, go_to
 from worker.stream.session import Assignment, Member
@@ -52,10 +61,11 @@ class Partitions:
         origin: Origin,
         before_taking: Callable[[], None],
         health: Health,
-        lag: LagMetrics,
+        metrics: Metrics,
     ) -> None:
         """`before_taking` is called before each question, and its UnreachableError delays that."""
         self._profiles = settings.names.profiles
+        self._on_lost_offset = settings.worker.on_lost_offset
         self._member = member
         self._assignment = assignment
         self._positions = positions
@@ -67,7 +77,8 @@ class Partitions:
         self._look_at = 0.0
         self._before_taking = before_taking
         self._health = health
-        self._lag = lag
+        self._metrics = metrics
+        self._lag = metrics.lag
         self._marks = EndMarks(self._commit)
         self._paused = False
         self._question: dict[int, int] = {}
@@ -121,11 +132,37 @@ class Partitions:
             self._member.resume(self._unreadable.others(self._member.assignment()))
             self._paused = False
 
-    def go_to(self, position: TopicPartition) -> None:
-        """Go on elsewhere in a partition that is polled."""
+    def skip_lost(self, message: Message, error: KafkaError) -> Literal["skipped", "recreated"]:
+        """Go past events that are gone, as the setting says; never silently.
+
+        Returns "recreated" where `profiles` is another topic, or may be: then its positions are to be read again.
+
+        Raises:
+            FatalKafkaError: the setting is to stop.
+            SettingsError: as `raise_if_final`.
+        """
+        if self._may_be_recreated():
+            return "recreated"
+        topic, partition = partition_of(message)
+        if self._on_lost_offset == "stop":
+            raise FatalKafkaError(
+                f"the next event of {topic}-{partition} is gone ({error.str()}): events were removed before they were answered. "
+                "Set MARQUEE_WORKER__ON_LOST_OFFSET to earliest or latest to go on past them"
+            )
+        log.error(
+            "the next event of %s-%d is gone (%s); going on at the %s",
+            topic,
+            partition,
+            error.str(),
+            self._on_lost_offset,
+        )
+        self._metrics.lost_offsets.inc()
+        offset = OFFSET_BEGINNING if self._on_lost_offset == "earliest" else OFFSET_END
+        position = TopicPartition(topic, partition, offset)
         self._unreadable.begun([position])
         go_to(self._member, [position])
         self._lag.assigned([position])
+        return "skipped"
 
     def resolve(self) -> None:
         """Assign the partitions to the client whose positions are known by now, and ask for the positions of the others.
@@ -152,10 +189,6 @@ class Partitions:
             self._look = self._thread.submit(self._origin.is_another)
         return False
 
-    def is_recreated(self) -> bool:
-        """As `recreated`, and waits for the answer. Raises KafkaException, UnreachableError."""
-        return self._origin.is_another()
-
     def close(self) -> None:
         """Wait for the question under way, and close the clients that ask."""
         self._rehearsals.close()
@@ -164,6 +197,15 @@ class Partitions:
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self._answer is None or self._answer.done():
             self._positions.close()
+
+    def _may_be_recreated(self) -> bool:
+        try:
+            return self._origin.is_another()
+        except KafkaException as exception:
+            raise_if_final(exception.args[0])
+        except UnreachableError as error:
+            log.info("asking again whether profiles was recreated: %s", error)
+        return True
 
     def _ask(self, places: list[TopicPartition]) -> Told:
         """In the second thread."""

@@ -15,7 +15,7 @@ from tests.faults.scenarios.waits import (
 )
 from tests.faults.trial import Trial, TrialError
 from worker.kafka.admin import TOLD_SECONDS
-from worker.stream.loop import REVOKE_SECONDS
+from worker.stream.changes import REVOKE_SECONDS
 
 _LEAVE_SECONDS = 90.0
 REVOKE = Wait(REVOKE_SECONDS, "for a worker to finish what it has polled of partitions that are revoked")
