@@ -55,9 +55,9 @@ def test_a_reader_from_the_beginning_sees_all_in_the_order_of_each_partition(
 
 def test_what_was_aborted_is_never_seen(deployment: Settings, worker: StubWorker) -> None:
     with EndingReader(deployment) as reader:
-        worker.answer((5, 1), commit=False)
-        worker.answer((5, 2))
-        assert read(reader, 1) == [(5, 2)]
+        worker.answer((3, 1), commit=False)
+        worker.answer((3, 2))
+        assert read(reader, 1) == [(3, 2)]
         assert reader.endings(NOTHING_SECONDS) == []
 
 
@@ -85,8 +85,8 @@ def test_a_dead_letter_is_an_outcome_with_its_reason(deployment: Settings, worke
 
 
 def test_no_answer_is_said_with_the_place(deployment: Settings) -> None:
-    with EndingReader(deployment) as reader, pytest.raises(NoEndingError, match=r"profiles-4-17 .* 0\.3 s"):
-        reader.ending_of(4, 17, 0.3)
+    with EndingReader(deployment) as reader, pytest.raises(NoEndingError, match=r"profiles-3-17 .* 0\.3 s"):
+        reader.ending_of(3, 17, 0.3)
 
 
 def test_a_record_that_is_no_recommendation_is_named_and_skipped(
