@@ -2,9 +2,9 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
-from typing import TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,6 @@ from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from worker.monitoring.threads import count_restarts_in
-
-_Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
 
 
 class Declared:
@@ -33,69 +31,65 @@ class Declared:
 
 @dataclass(frozen=True)
 class _Declaration:
-    make: Callable[[CollectorRegistry], Collector]
+    kind: Callable[..., Any]
+    name: str
+    text: str
+    labels: Mapping[str, Iterable[str]] = field(default_factory=dict)
+    buckets: Sequence[float] | None = None
+
+    def make(self, registry: CollectorRegistry) -> Any:
+        options = {} if self.buckets is None else {"buckets": self.buckets}
+        metric = self.kind(self.name, self.text, tuple(self.labels), registry=registry, **options)
+        for values in product(*self.labels.values()) if self.labels else ():
+            metric.labels(*values)
+        return metric
 
 
 def counter(name: str, text: str, **labels: Iterable[str]) -> Counter:
-    def make(registry: CollectorRegistry) -> Counter:
-        return _with_values(Counter(name, text, labels, registry=registry), labels)
-
-    return cast(Counter, _Declaration(make))
+    return cast(Counter, _Declaration(Counter, name, text, labels))
 
 
 def gauge(name: str, text: str, **labels: Iterable[str]) -> Gauge:
-    def make(registry: CollectorRegistry) -> Gauge:
-        return _with_values(Gauge(name, text, labels, registry=registry), labels)
-
-    return cast(Gauge, _Declaration(make))
+    return cast(Gauge, _Declaration(Gauge, name, text, labels))
 
 
 def histogram(name: str, text: str, buckets: Sequence[float], **labels: Iterable[str]) -> Histogram:
-    def make(registry: CollectorRegistry) -> Histogram:
-        metric = Histogram(name, text, labels, buckets=buckets, registry=registry)
-        return _with_values(metric, labels)
-
-    return cast(Histogram, _Declaration(make))
+    return cast(Histogram, _Declaration(Histogram, name, text, labels, buckets))
 
 
 def batch_histogram(name: str, text: str, buckets: Sequence[float]) -> "BatchHistogram":
-    def make(registry: CollectorRegistry) -> BatchHistogram:
-        return BatchHistogram(name, text, buckets=buckets, registry=registry)
-
-    return cast(BatchHistogram, _Declaration(make))
+    return cast(BatchHistogram, _Declaration(BatchHistogram, name, text, buckets=buckets))
 
 
 def summary(name: str, text: str) -> Summary:
-    return cast(Summary, _Declaration(lambda registry: Summary(name, text, registry=registry)))
+    return cast(Summary, _Declaration(Summary, name, text))
 
 
 def thread_restarts(*threads: str) -> Counter:
     """The counter of restarts, with the names of the side threads of this process."""
-
-    def make(registry: CollectorRegistry) -> Counter:
-        made = Counter(
-            "marquee_thread_restarts",
-            "Side threads and callbacks that failed and were restarted, by name; a failure of any other thread ends the process.",
-            ["thread"],
-            registry=registry,
-        )
-        count_restarts_in(made)
-        return _with_values(made, {"thread": threads})
-
-    return cast(Counter, _Declaration(make))
+    text = "Side threads and callbacks that failed and were restarted, by name; a failure of any other thread ends the process."
+    return cast(
+        Counter, _Declaration(_counter_of_restarts, "marquee_thread_restarts", text, {"thread": threads})
+    )
 
 
-def _with_values(metric: _Metric, labels: Mapping[str, Iterable[str]]) -> _Metric:
-    for values in product(*labels.values()) if labels else ():
-        metric.labels(*values)
-    return metric
+def _counter_of_restarts(*arguments: Any, **options: Any) -> Counter:
+    made = Counter(*arguments, **options)
+    count_restarts_in(made)
+    return made
 
 
 class BatchHistogram(Collector):
     """A histogram that takes a batch of values at once; `prometheus_client.Histogram` takes a microsecond for each value."""
 
     def __init__(
-        self, name: str, documentation: str, *, buckets: Sequence[float], registry: CollectorRegistry
+        self,
+        name: str,
+        documentation: str,
+        _labels: Sequence[str] = (),
+        *,
+        buckets: Sequence[float],
+        registry: CollectorRegistry,
     ) -> None:
         """`buckets` are the ascending upper bounds, without infinity."""
         self._name = name
