@@ -177,7 +177,6 @@ class CommandFollower:
 
     def _start_job(self, name: str, work: Callable[[Job], None]) -> None:
         self._membership.pause()
-        self._sweep_at = time.monotonic() + _SWEEP_SECONDS
         self._job = Job(name, work, self._reader.view.snapshot(), self._health)
         self._job.start()
 
@@ -191,6 +190,8 @@ class CommandFollower:
             self._reader.read_to_end(_READ_SECONDS, settled=True)
             request.view.set_result(self._reader.view.snapshot())
         if job.ended:
+            if self._command_id is None:  # after the end of a sweep: a long one leaves time to poll a command
+                self._sweep_at = time.monotonic() + _SWEEP_SECONDS
             self._job = self._command_id = None
             self._metrics.ended()
             if job.failure is not None:
