@@ -54,15 +54,7 @@ class Tower:
         self.inputs = tuple(tensor.name for tensor in files.inputs)
         self.dimension = manifest.dimension
         self.device = choose_device(device)
-        config = paddle.inference.Config(str(folder / files.program), str(folder / files.parameters))
-        config.disable_glog_info()
-        if self.device == "gpu":
-            config.enable_use_gpu(GPU_POOL_MB, 0)
-        else:
-            config.disable_gpu()
-            # oneDNN fails when the length of a sequence changes between two runs.
-            config.disable_mkldnn()
-            config.set_cpu_math_library_num_threads(threads)
+        config = _config(folder, files, self.device, threads)
         try:
             self._predictor = paddle.inference.create_predictor(config)
         except Exception as error:
@@ -102,6 +94,21 @@ class Tower:
             self._predictor.run()
             vectors: NDArray[np.float32] = self._output.copy_to_cpu()
             return vectors
+
+
+def _config(
+    folder: Path, files: TowerFiles, device: Literal["cpu", "gpu"], threads: int
+) -> paddle.inference.Config:
+    config = paddle.inference.Config(str(folder / files.program), str(folder / files.parameters))
+    config.disable_glog_info()
+    if device == "gpu":
+        config.enable_use_gpu(GPU_POOL_MB, 0)
+    else:
+        config.disable_gpu()
+        # oneDNN fails when the length of a sequence changes between two runs.
+        config.disable_mkldnn()
+        config.set_cpu_math_library_num_threads(threads)
+    return config
 
 
 def require_readable(manifest: Manifest) -> None:

@@ -14,6 +14,7 @@ import orjson
 from pymilvus import DataType, MilvusClient, MilvusException
 from pymilvus.client.prepare import Prepare
 from pymilvus.exceptions import ConnectionConfigException
+from pymilvus.grpc_gen.milvus_pb2 import SearchRequest
 
 from schemas.errors import MarqueeError, SettingsError
 from schemas.profile import Filter
@@ -110,21 +111,7 @@ class MilvusIndex:
         self, vectors: Vectors, k: int, *, filter_: Filter | None = None, exclusions: Rows = NO_ROWS
     ) -> Hits:
         """As `VectorIndex.search`."""
-        request = Prepare.search_requests_with_expr(
-            collection_name=self._collection,
-            anns_field="vector",
-            param={"params": {"ef": max(k, self._ef)}},
-            limit=k,
-            # Bytes: pymilvus would pack the vectors of an array number by number, two thirds of our share of the time.
-            data=[vector.tobytes() for vector in vectors],
-            schema=_SCHEMA,
-            expr=expression(filter_, self._items.ids[exclusions]),
-            # Lite sends whole rows with their vectors, at twice the time, unless it is asked for a field.
-            output_fields=["movie_id"],
-            use_default_consistency=False,
-            consistency_level=0,
-            guarantee_timestamp=_READ_NEWEST,
-        )
+        request = self._request(vectors, k, expression(filter_, self._items.ids[exclusions]))
         began, connection = time.monotonic(), self._connection
         try:
             client = connection.client()
@@ -145,6 +132,23 @@ class MilvusIndex:
         if rows.min(initial=0) < 0:
             raise MixedReleasesError(f"{self._collection} contains items that are not in the catalogue")
         return Hits.of(found.topks, rows, np.array(found.scores, np.float32))
+
+    def _request(self, vectors: Vectors, k: int, expression: str) -> SearchRequest:
+        return Prepare.search_requests_with_expr(
+            collection_name=self._collection,
+            anns_field="vector",
+            param={"params": {"ef": max(k, self._ef)}},
+            limit=k,
+            # Bytes: pymilvus would pack the vectors of an array number by number, two thirds of our share of the time.
+            data=[vector.tobytes() for vector in vectors],
+            schema=_SCHEMA,
+            expr=expression,
+            # Lite sends whole rows with their vectors, at twice the time, unless it is asked for a field.
+            output_fields=["movie_id"],
+            use_default_consistency=False,
+            consistency_level=0,
+            guarantee_timestamp=_READ_NEWEST,
+        )
 
 
 def expression(filter_: Filter | None, excluded: Rows = NO_ROWS) -> str:

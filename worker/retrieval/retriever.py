@@ -59,6 +59,15 @@ class _Batch:
     search_exactly: bool = False
     gave_up: bool = False  # a search of the index that was slow, once
 
+    def ranking(self) -> Ranking:
+        return Ranking(
+            self.queries,
+            rows=len(self.target.items),
+            scale=self.target.scale,
+            blocklist=self.blocked,
+            has_exact=self.target.exact is not None,
+        )
+
 
 class Retriever:
     """Finds the ranked lists of batches; several threads may use one."""
@@ -110,14 +119,7 @@ class Retriever:
         if not way.open.is_set():
             return None
         target, began = batch.target, time.monotonic()
-        ranking = Ranking(
-            batch.queries,
-            rows=len(target.items),
-            scale=target.scale,
-            blocklist=batch.blocked,
-            has_exact=target.exact is not None,
-        )
-        size = 0
+        ranking, size = batch.ranking(), 0
         try:
             for call in ranking.calls(way.call_size):
                 call_began, size = time.monotonic(), len(call.places)
