@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ops.deployment.disk import in_words, is_of_this_machine
+from ops.commands.processes import in_words, is_of_this_machine
 from schemas.errors import MarqueeError, SettingsError
 
 # Command modules, in the order in which `marquee --help` shows them; each has `register(app)`.

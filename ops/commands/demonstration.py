@@ -24,7 +24,7 @@ from ops.evaluation.holdout import Source
 from ops.local.process import ChildProcess
 from ops.local.up import UP_FILE
 from ops.traffic.ask import ask
-from ops.traffic.population import animation_watcher, profile_events
+from ops.traffic.sources import animation_watcher, profile_events
 from ops.traffic.stream import UNDER_WAY, Ledger, stream
 from ops.training.devices import use_threads
 from ops.training.hyperparameters import expected_seconds, hyperparameters_for

@@ -1,17 +1,22 @@
 """`marquee worker`, `marquee indexer` and `marquee outcomes-worker`: the processes of a deployment."""
 
+import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ops.commands.options import BootstrapServers, Milvus, Port, Prefix, Store, settings_with
+from schemas.errors import MarqueeError
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_REPAIRABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR})
 
 Id = Annotated[
     str | None,
@@ -108,7 +113,6 @@ def outcomes_worker(
 def _run(process: "Callable[[Settings], None]", settings: "Settings") -> None:
     """Run a process until it is stopped, with its log lines on standard error."""
     from ops.deployment import logs
-    from ops.deployment.disk import long_running
     from ops.deployment.settings import log_unread_variables
 
     logs.set_up(settings.log)
@@ -133,3 +137,35 @@ def check_schemas(settings: "Settings") -> None:
         registry.check(settings)
     except UnreachableError as error:
         log.warning("started without a check of the schemas: %s", error)
+
+
+class MachineError(MarqueeError):
+    """A file or folder of this machine cannot be used: the process ends, and its supervisor restarts it."""
+
+
+def is_of_this_machine(error: OSError) -> bool:
+    """Whether a folder cannot be written, or the disk is full."""
+    no_temporary = isinstance(error, FileNotFoundError) and "temporary directory" in str(error)
+    return no_temporary or error.errno in _REPAIRABLE
+
+
+def in_words(error: OSError) -> str:
+    """Describe such an error in a sentence."""
+    return f"{error}; a file or folder here cannot be used as it is"
+
+
+@contextmanager
+def long_running() -> Iterator[None]:
+    """Convert file errors of this machine in a process that runs until it is stopped.
+
+    Exit code 2 is for wrong settings and refused credentials alone, so that a full disk ends such a process with 1.
+
+    Raises:
+        MachineError: in place of such an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_of_this_machine(error):
+            raise
+        raise MachineError(in_words(error)) from error

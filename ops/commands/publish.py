@@ -16,7 +16,7 @@ from schemas.errors import MarqueeError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ops.traffic.event_files import EventLine
+    from ops.traffic.sources import EventLine
     from producer.profiles import ProfilePublisher
 
 # Events between two updates of the progress bar: one an event would cost more than publishing.
@@ -59,7 +59,7 @@ def publish(
 
     Exit code 1 if a line is invalid (the lines before it are published), 2 if Kafka cannot be reached.
     """
-    from ops.traffic.event_files import event_lines, opened
+    from ops.traffic.sources import event_lines, opened
     from producer.profiles import ProfilePublisher
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix)

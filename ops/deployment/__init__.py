@@ -2,5 +2,5 @@
 
 `overview` is its health, `lag` that of a consumer group, `releases` and `outcomes` their tables, `indexing` the way of a release
 to the workers, `acls` the rights of each role, `machine` and `servers` the checks of `marquee doctor`, `settings` the settings
-in force, `logs` and `disk` the log lines and file errors of a process.
+in force, `logs` the log lines of a process.
 """

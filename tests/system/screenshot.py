@@ -15,7 +15,7 @@ from ops.data.generate import Sizes, generate
 from ops.data.movielens import load
 from ops.local.kafka import LocalKafka
 from ops.local.milvus import MilvusLite
-from ops.traffic.population import profile_events
+from ops.traffic.sources import profile_events
 from producer.profiles import encode
 from schemas import kafka as clients
 from schemas.settings import Settings, load_settings

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.traffic.event_files import BadLineError, event_lines, opened
+from ops.traffic.sources import BadLineError, event_lines, opened
 from schemas.errors import MarqueeError
 from schemas.profile import ProfileEvent
 
