@@ -1,4 +1,4 @@
-"""Dead letters on a real Kafka: found, shown, and redriven exactly once, whoever is killed or does it twice."""
+"""Dead letters on a real Kafka are found, shown, and redriven exactly once, also after a kill and by two at a time."""
 
 import json
 import signal
@@ -69,7 +69,7 @@ def test_an_event_comes_again_with_its_key_bytes_and_headers(
     assert event.headers() == [("trace", b"t"), ("no", None)]
 
 
-def test_redriving_twice_publishes_once_and_says_when(deployment: Settings, worker: StubWorker) -> None:
+def test_redriving_twice_publishes_once_and_marks_the_time(deployment: Settings, worker: StubWorker) -> None:
     for offset in range(5):
         worker.reject(0, offset, reason="invalid", error="age")
 
@@ -91,13 +91,15 @@ def test_a_letter_that_comes_after_is_redriven_alone(deployment: Settings, worke
 
 
 def unfinished(redriver: Redriver, found: list[Letter]) -> None:
-    """Everything but the commit, and on the brokers: what a redrive that is killed leaves behind."""
+    """Leave a transaction on the brokers without its commit, as a killed redrive does."""
     redriver._producer.begin_transaction()
     redriver.produce(found)
     redriver._producer.flush(TIMEOUT)
 
 
-def test_one_that_died_before_its_commit_leaves_nothing(deployment: Settings, worker: StubWorker) -> None:
+def test_a_redrive_that_died_before_its_commit_publishes_nothing(
+    deployment: Settings, worker: StubWorker
+) -> None:
     worker.reject(0, 0, reason="invalid", error="age")
     dead = Redriver(deployment, TIMEOUT)
     unfinished(dead, all_letters(deployment))
@@ -106,9 +108,7 @@ def test_one_that_died_before_its_commit_leaves_nothing(deployment: Settings, wo
     assert len(profiles(deployment)) == 1
 
 
-def test_one_that_died_after_its_commit_leaves_nothing_to_do(
-    deployment: Settings, worker: StubWorker
-) -> None:
+def test_a_redrive_that_died_after_its_commit_is_complete(deployment: Settings, worker: StubWorker) -> None:
     worker.reject(0, 0, reason="invalid", error="age")
     Redriver(deployment, TIMEOUT).commit(all_letters(deployment))
 
@@ -154,7 +154,7 @@ def test_killed_at_any_moment_it_publishes_each_once(deployment: Settings, worke
     assert values == list(range(40))
 
 
-def test_a_topic_made_anew_has_letters_of_its_own(deployment: Settings, worker: StubWorker) -> None:
+def test_markers_of_a_deleted_topic_do_not_count(deployment: Settings, worker: StubWorker) -> None:
     """A marker of the same place, but of a letter of another time, is none of this letter's."""
     worker.reject(0, 0, reason="invalid", error="age")
     (letter,) = all_letters(deployment)
@@ -178,7 +178,7 @@ def _mark(settings: Settings, place: str, value: bytes) -> None:
     assert producer.flush(TIMEOUT) == 0
 
 
-def test_bytes_that_fitted_no_topic_are_lost_and_said_so(deployment: Settings, worker: StubWorker) -> None:
+def test_letters_without_their_bytes_are_reported_as_lost(deployment: Settings, worker: StubWorker) -> None:
     worker.reject(0, 0, reason="null_value", error="no value", value=None)
     worker.reject(
         0,
@@ -259,7 +259,7 @@ def test_filters_and_a_dry_run_from_the_command_line(deployment: Settings, worke
         (["show", "0-99"], 1, "no dead letter"),
     ],
 )
-def test_wrong_use_is_said_in_a_sentence(
+def test_wrong_use_is_answered_in_a_sentence(
     deployment: Settings, arguments: list[str], code: int, said: str
 ) -> None:
     done = marquee(deployment, "dead-letters", *arguments)

@@ -20,7 +20,7 @@ def demo(generated_data: Path, tmp_path: Path) -> list[str]:
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Command lines, working folders aside, of whatever runs with something in this folder."""
+    """List the command lines of the processes that use a file in this folder, except for working folders."""
     found = []
     for process in psutil.process_iter(["cmdline", "environ"]):
         variables = process.info["environ"] or {}

@@ -52,7 +52,7 @@ def test_from_an_empty_system_to_answers(running: Settings, tmp_path: Path) -> N
     release = ReleaseStore(running.store).names()[-1]
     assert release in asked.stderr
 
-    # What the answer says is what Milvus holds, for every profile there is.
+    # The result is the search result of Milvus, for every profile.
     verified = marquee(running, "verify")
     assert (verified.returncode, verified.stdout) == (0, "294/294\n")
 
@@ -88,7 +88,7 @@ def test_from_an_empty_system_to_answers(running: Settings, tmp_path: Path) -> N
     assert sorted(line["reason"] for line in lines if "reason" in line) == ["invalid"]
     assert {"one", "three"} <= {line["event_id"] for line in lines if "event_id" in line}
 
-    # Who asks what cannot be answered hears why, and does not wait for the timeout.
+    # An invalid event ends the wait at once, with the reason of its dead letter.
     with pytest.raises(MarqueeError, match="dead letter, invalid: age"):
         ask(running, b'{"age": 300}', 60, cause_of_silence)
 
@@ -110,7 +110,7 @@ def test_publish_stops_before_a_line_that_is_no_event(deployment: Settings) -> N
     assert "1 of 1 events delivered" in published.stderr
 
 
-def test_no_answer_says_why(deployment: Settings) -> None:
+def test_the_error_without_a_result_names_the_cause(deployment: Settings) -> None:
     # Also how long Kafka may take to be reached: on a busy machine that is seconds.
     asked = marquee(deployment, "recommend", "-a", "6", "--timeout", "10")
     assert asked.returncode == 1, asked.stderr

@@ -65,7 +65,7 @@ def test_lag_is_of_events(settings: Settings, tmp_path: Path) -> None:
         # Then its marker is committed past, too
         wait_for("the marker", lambda: committed(settings) == [5, 0, 2])
         assert lag(settings) == {0: 0, 1: 0, 2: 0}
-        # And when a transaction hangs, what is in it waits
+        # And when a transaction stays open, its records count as lag
         producer.begin_transaction()
         producer.produce(settings.names.profiles, b"{}", partition=REDRIVEN)
         producer.flush(30)

@@ -1,4 +1,4 @@
-"""Local Kafka: what was acknowledged outlives kill -9, three nodes replicate, and a failed start says why."""
+"""Local Kafka: acknowledged records survive kill -9, three nodes replicate, and a failed start names its cause."""
 
 import socket
 from collections.abc import Sequence
@@ -88,7 +88,7 @@ def test_records_outlive_kill_9(tmp_path: Path) -> None:
         assert consume(again, 2) == ["before", "after"]
 
 
-def test_three_nodes_keep_what_they_acknowledged(tmp_path: Path) -> None:
+def test_three_nodes_keep_acknowledged_records(tmp_path: Path) -> None:
     with LocalKafka(tmp_path, nodes=3) as server:
         # Given a replicated topic
         create_topic(server)
@@ -108,7 +108,7 @@ def test_three_nodes_keep_what_they_acknowledged(tmp_path: Path) -> None:
         assert [value for value in read if value != "one"][:2] == ["three", "two"]
 
 
-def test_java_begins_with_what_it_learnt_of_kafka(kafka: LocalKafka) -> None:
+def test_java_starts_with_the_cache(kafka: LocalKafka) -> None:
     cache = cache_folder() / aot_cache_name() / AOT_CACHE
     maps = Path(f"/proc/{kafka.pids[1]}/maps").read_text(encoding="utf-8")
     assert str(cache) in maps
@@ -122,7 +122,7 @@ def test_a_cache_that_cannot_be_made_is_no_obstacle(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("ops.local.java.kafka_jars", lambda: jars)
     monkeypatch.setenv("JDK_JAVA_OPTIONS", "-XX:+NoSuchOption")
-    # When it is to be made, then that is said, nothing is left of it, and the command goes without
+    # When the cache is made, then a warning is logged, no file remains, and the command does without
     ensure_aot_cache()
     assert "Kafka will start more slowly" in caplog.text
     assert "NoSuchOption" in caplog.text
@@ -182,12 +182,12 @@ def test_jars_that_cannot_be_fetched_are_named_and_leave_nothing_half_done(
     # When the jars are wanted
     with pytest.raises(LocalError, match="could not be fetched from Maven Central"):
         kafka_jars()
-    # Then we were told what was tried, and the next try starts from nothing
+    # Then the error names the attempt, and the next attempt starts from nothing
     assert "Fetching Apache Kafka" in capsys.readouterr().err
     assert [path.suffix for path in cache_folder().iterdir()] == [".lock"]
 
 
-def test_who_is_interrupted_while_a_node_is_formatted_leaves_nobody(
+def test_an_interrupt_during_the_formatting_leaves_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given Ctrl-C as soon as the formatting is waited for
@@ -201,7 +201,7 @@ def test_who_is_interrupted_while_a_node_is_formatted_leaves_nobody(
     # When a new folder is started
     with pytest.raises(KeyboardInterrupt):
         LocalKafka(tmp_path / "new").start()
-    # Then nobody goes on formatting it
+    # Then no process formats it
     assert [tool.running for tool in tools] == [False]
 
 

@@ -1,4 +1,4 @@
-"""Local Milvus, Lite and Standalone: data outlives kill -9, servers run side by side, a failed start says why."""
+"""Local Milvus, Lite and Standalone: data survives kill -9, servers run side by side, a failed start names its cause."""
 
 import socket
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A movie that nobody has rated is recommended once it is published: the indexer embeds it alone, and the workers swap."""
+"""A movie without ratings is recommended once it is published: the indexer embeds it alone, and the workers swap."""
 
 import shutil
 from pathlib import Path

@@ -79,11 +79,11 @@ def test_an_event_that_the_topic_does_not_take_is_named(deployment: Settings) ->
         ProfilePublisher(deployment) as publisher,
     ):
         publisher.publish(b"{}", "line 1")
-        # Random, because the broker measures what is compressed.
+        # Random bytes, because the broker measures the compressed size.
         publisher.publish(random.Random(1).randbytes(3_000_000), "line 2")
 
 
-def test_a_topic_that_is_not_there_is_said_and_not_made(kafka_settings: Settings) -> None:
+def test_a_missing_topic_is_named_and_not_created(kafka_settings: Settings) -> None:
     with pytest.raises(MarqueeError, match="has no topic") as caught:
         publish_one(kafka_settings, {})
     assert kafka_settings.names.profiles in str(caught.value)
@@ -91,7 +91,7 @@ def test_a_topic_that_is_not_there_is_said_and_not_made(kafka_settings: Settings
     assert kafka_settings.names.profiles not in admin.list_topics(timeout=30).topics
 
 
-def test_kafka_out_of_reach_is_said_within_the_timeout(kafka_settings: Settings) -> None:
+def test_unreachable_kafka_is_reported_within_the_timeout(kafka_settings: Settings) -> None:
     nowhere = kafka_settings.model_copy(
         update={
             "kafka": kafka_settings.kafka.model_copy(update={"bootstrap_servers": f"127.0.0.1:{free_port()}"})

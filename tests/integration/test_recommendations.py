@@ -1,4 +1,4 @@
-"""Reading outcomes from real Kafka: only what is committed, from where it was asked, and whose it is."""
+"""Endings read from real Kafka: only committed ones, from the requested point, each with its event."""
 
 import pytest
 from confluent_kafka import Producer
@@ -34,7 +34,7 @@ def read(reader: EndingReader | TimedEndings, count: int) -> list[tuple[int, int
     return sources
 
 
-def test_a_reader_from_the_end_sees_what_comes_after_it(deployment: Settings, worker: StubWorker) -> None:
+def test_a_reader_from_the_end_reads_later_records(deployment: Settings, worker: StubWorker) -> None:
     worker.answer((0, 1), (3, 1))
     with EndingReader(deployment) as reader:
         worker.answer((0, 2), (3, 2))
@@ -53,7 +53,7 @@ def test_a_reader_from_the_beginning_sees_all_in_the_order_of_each_partition(
     assert [source for source in sources if source[0] == 3] == [(3, 1), (3, 2)]
 
 
-def test_what_was_aborted_is_never_seen(deployment: Settings, worker: StubWorker) -> None:
+def test_aborted_records_are_never_read(deployment: Settings, worker: StubWorker) -> None:
     with EndingReader(deployment) as reader:
         worker.answer((3, 1), commit=False)
         worker.answer((3, 2))
@@ -84,7 +84,7 @@ def test_a_dead_letter_is_an_outcome_with_its_reason(deployment: Settings, worke
     assert outcome.value == b"{"
 
 
-def test_no_answer_is_said_with_the_place(deployment: Settings) -> None:
+def test_the_error_without_a_result_names_the_place(deployment: Settings) -> None:
     with EndingReader(deployment) as reader, pytest.raises(NoEndingError, match=r"profiles-3-17 .* 0\.3 s"):
         reader.ending_of(3, 17, 0.3)
 
@@ -92,7 +92,7 @@ def test_no_answer_is_said_with_the_place(deployment: Settings) -> None:
 def test_a_record_that_is_no_recommendation_is_named_and_skipped(
     deployment: Settings, worker: StubWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A profile on the wrong topic: what a producer with a mistyped topic would do."""
+    """A profile on the wrong topic, as from a producer with a mistyped topic."""
     names = deployment.names
     with EndingReader(deployment) as reader:
         producer = Producer(kafka.producer(deployment.kafka))
@@ -121,6 +121,6 @@ def test_a_latency_is_from_the_events_timestamp_to_the_outcomes(
     assert latencies == {answered.source: answered.timestamp_ms - sent.timestamp_ms, (3, 999): None}
 
 
-def test_a_topic_that_is_not_there_is_said(kafka_settings: Settings) -> None:
+def test_a_missing_topic_is_named(kafka_settings: Settings) -> None:
     with pytest.raises(MarqueeError, match=r"has no topic .*recommendations"):
         EndingReader(kafka_settings)

@@ -108,10 +108,10 @@ def topics(state: dict[str, Any]) -> set[str]:
             assert time.monotonic() < deadline
 
 
-def test_it_says_what_runs_where(deployment: RunningUp) -> None:
+def test_it_prints_and_writes_processes_and_addresses(deployment: RunningUp) -> None:
     # Given a deployment that says it is up
     state = deployment.state()
-    # Then every part is named, the worker's and indexer's ports are told apart, and the topics are there
+    # Then up.json has every part with its own port, and the topics exist
     names = [process["name"] for process in state["processes"]]
     assert names == ["kafka", "milvus-lite", "indexer", "worker-1", "worker-2", "outcomes-worker"]
     ports = [process["http_port"] for process in state["processes"]]
@@ -119,13 +119,13 @@ def test_it_says_what_runs_where(deployment: RunningUp) -> None:
     assert len(set(ports[2:])) == 4
     assert state["store"] == str(deployment.directory / "store")
     assert {"up.profiles", "up.recommendations", "up.releases"} <= topics(state)
-    # And what it prints after that says the same
+    # And the printed table agrees with it
     told = [*names, state["bootstrap_servers"], state["milvus_uri"]]
     wait_for(lambda: all(text in deployment.said() for text in told))
 
 
 @pytest.mark.parametrize("name", ["worker-1", "indexer", "outcomes-worker", "milvus-lite", "kafka"])
-def test_who_is_killed_is_started_again_at_the_same_address(deployment: RunningUp, name: str) -> None:
+def test_a_killed_child_restarts_at_the_same_address(deployment: RunningUp, name: str) -> None:
     # Given a child that runs
     before = deployment.state()
     wait_for(lambda: deployment.pid(name) is not None)
@@ -133,7 +133,7 @@ def test_who_is_killed_is_started_again_at_the_same_address(deployment: RunningU
     assert pid is not None
     # When it is killed
     os.kill(pid, signal.SIGKILL)
-    # Then another is there, and says so
+    # Then another process replaces it, and up.json has its id
     wait_for(lambda: deployment.pid(name) not in (None, pid))
     after = deployment.state()
     assert {key: after[key] for key in after if key != "processes"} == {
@@ -142,7 +142,7 @@ def test_who_is_killed_is_started_again_at_the_same_address(deployment: RunningU
     assert [process["http_port"] for process in after["processes"]] == [
         process["http_port"] for process in before["processes"]
     ]
-    # And Kafka still has what it had
+    # And Kafka still has its records
     assert "up.profiles" in topics(after)
 
 
@@ -150,11 +150,11 @@ def test_a_kafka_that_lost_its_groups_is_started_once_more(deployment: RunningUp
     # Given a Kafka that runs
     wait_for(lambda: deployment.pid("kafka") is not None)
     pid = deployment.pid("kafka")
-    # When its log tells what Kafka does when it loads its groups twice at once
+    # When its log has the lines of a node that loads its groups twice at once
     load = "{} loading of metadata from __consumer_offsets-0 with epoch {}\n"
     with (deployment.directory / "kafka" / "kafka.log").open("a") as log:
         log.write(load.format("Scheduling", 9) + load.format("Finished", 8))
-    # Then another takes its place, and we are told why
+    # Then another node replaces it, and a log line names the cause
     wait_for(lambda: deployment.pid("kafka") not in (None, pid))
     assert "came back without its consumer groups" in deployment.said()
     assert "up.profiles" in topics(deployment.state())
@@ -175,14 +175,14 @@ def test_sigterm_ends_everything(deployment: RunningUp) -> None:
     assert len(children) >= 2
     # When it is asked to end
     code = deployment.end(signal.SIGTERM)
-    # Then it did so well, nobody is left, and nothing says that it runs
+    # Then it exits with 0, no process is left, and up.json is gone
     assert code == 0
     assert [child for child in children if not ended(child)] == []
     assert not (deployment.directory / "up.json").exists()
     assert "Traceback" not in deployment.said()
 
 
-def test_after_kill_9_nobody_is_left_and_the_next_one_goes_on(deployment: RunningUp) -> None:
+def test_kill_9_leaves_no_process_and_the_next_up_continues(deployment: RunningUp) -> None:
     # Given the folder of a deployment that ran before
     with up(deployment.directory, MARQUEE_PREFIX="up.") as killed:
         before = killed.state()
@@ -200,7 +200,7 @@ def test_after_kill_9_nobody_is_left_and_the_next_one_goes_on(deployment: Runnin
         assert again.end(signal.SIGTERM) == 0
 
 
-def test_ctrl_c_while_it_starts_leaves_nobody(tmp_path: Path) -> None:
+def test_ctrl_c_during_the_start_leaves_no_process(tmp_path: Path) -> None:
     with up(tmp_path / "up") as running:
         # Given that something was started, and not yet everything
         wait_for(lambda: running.children())
@@ -208,7 +208,7 @@ def test_ctrl_c_while_it_starts_leaves_nobody(tmp_path: Path) -> None:
         assert not (running.directory / "up.json").exists()
         # When it is interrupted
         code = running.end(signal.SIGINT)
-        # Then it ends well, and nobody is left
+        # Then it exits with 0, and no process is left
         assert code == 0
         assert [child for child in children if not ended(child)] == []
 

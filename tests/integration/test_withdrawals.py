@@ -49,19 +49,19 @@ def movies(result: Result) -> list[int]:
 
 
 def serve(settings: Settings, active: ActiveRecord) -> None:
-    """Say that a release serves whose collection is there, as a rollback does."""
+    """Publish a release with an existing collection as active, as a rollback does."""
     producer = Producer(kafka.producer(settings.kafka))
     producer.produce(settings.names.releases, active.model_dump_json().encode(), ACTIVE_KEY)
     assert producer.flush(30) == 0
 
 
-def test_a_withdrawn_movie_is_recommended_to_nobody(
+def test_a_withdrawn_movie_is_never_recommended(
     settings: Settings, reader: EndingReader, tmp_path: Path
 ) -> None:
     first = activate(settings)
 
     def with_(collection: str, **profile: object) -> list[int]:
-        """What is recommended once the workers have gone over to a collection."""
+        """Wait until the workers serve from a collection, and return their list."""
         while (answer := ask(settings, reader, **profile)).recommendation.collection != collection:
             time.sleep(0.05)
         return movies(answer)
@@ -93,7 +93,7 @@ def test_a_withdrawn_movie_is_recommended_to_nobody(
         assert movies(ask(settings, reader, gender="F", k=8))[:7] == [gone[0], *left]
 
 
-def test_ids_that_nobody_knows_change_nothing(settings: Settings) -> None:
+def test_unknown_ids_change_nothing(settings: Settings) -> None:
     activate(settings)
     known = (
         ReleaseStore(settings.store).catalogue(ReleaseStore(settings.store).names()[-1]).movie_ids.tolist()
@@ -113,7 +113,7 @@ def test_ids_that_nobody_knows_change_nothing(settings: Settings) -> None:
     assert [movie["movie_id"] for movie in listed] == [known[0], 999999999]
 
 
-def test_what_cannot_be_read_withdraws_as_well(kafka_settings: Settings) -> None:
+def test_an_unreadable_record_withdraws_too(kafka_settings: Settings) -> None:
     """A movie too few harms less than one too many."""
     ensure_topics(kafka_settings, 30)
     write_withdrawals(kafka_settings, {1: Withdrawal(), 2: Withdrawal(), 3: Withdrawal()})

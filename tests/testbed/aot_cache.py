@@ -1,6 +1,6 @@
 """Java's ahead-of-time cache for Kafka (JEP 483, 514 and 515), made by one training run.
 
-With it a node starts with its classes loaded and linked, and with profiles of its methods. It pays off for many starts.
+A node with the cache starts with its classes loaded and linked, and with profiles of its methods. It pays off for many starts.
 """
 
 import logging
@@ -41,7 +41,7 @@ def _made(scratch: Path) -> Path:
     kept = scratch / "kept"
     kept.mkdir()
     cache = kept / AOT_CACHE
-    # With every compiler: only methods of the last one have profiles in the cache.
+    # Every compiler, because only methods of the last one get profiles in the cache.
     options = [f"-XX:AOTCacheOutput={cache}", "-XX:TieredStopAtLevel=4"]
     with LocalKafka(scratch / "kafka", java_options=options) as server:
         _train(server.bootstrap_servers, _TRAINING_SECONDS)

@@ -1,4 +1,4 @@
-"""The table of an answer, and what is said where none comes."""
+"""The table of a result, and the error if no result comes."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace

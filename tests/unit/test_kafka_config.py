@@ -1,4 +1,4 @@
-"""What a node is told depends on whether others can take its place."""
+"""The properties of a node depend on the number of nodes."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def test_a_lone_node_is_not_quick_to_leave_its_office(
     assert said.get("broker.session.timeout.ms") == session
 
 
-def test_what_is_asked_for_wins(tmp_path: Path) -> None:
+def test_given_properties_win(tmp_path: Path) -> None:
     nodes = load_nodes(tmp_path, load_cluster(tmp_path, 3), None)
     write_properties(nodes[0], nodes, {"broker.session.timeout.ms": "7"})
     assert "broker.session.timeout.ms=7\n" in nodes[0].properties_file.read_text()

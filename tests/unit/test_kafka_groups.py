@@ -65,7 +65,7 @@ def test_a_line_that_is_half_written_is_read_whole_later(node: ChildProcess) -> 
     assert loads.are_lost()
 
 
-def test_a_new_start_begins_anew(node: ChildProcess) -> None:
+def test_a_new_start_resets_the_check(node: ChildProcess) -> None:
     # Given a node that lost groups
     loads = GroupLoads(node)
     says(node, FAILED.format(0, 0))
@@ -73,7 +73,7 @@ def test_a_new_start_begins_anew(node: ChildProcess) -> None:
     # When it is started again
     node.start()
     node.finish(30)
-    # Then what it said before counts no more, and what it says now does
+    # Then only the lines of the new run count
     assert not loads.are_lost()
     says(node, SCHEDULED.format(0, 4), FINISHED.format(0, 2))
     assert loads.are_lost()

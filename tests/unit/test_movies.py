@@ -61,7 +61,7 @@ def test_a_release_with_more_movies(store: ReleaseStore) -> None:
     assert np.allclose(found, embed_catalogue(two), atol=1e-6)
 
 
-def test_what_is_not_known_is_embedded(store: ReleaseStore) -> None:
+def test_unknown_movies_are_embedded(store: ReleaseStore) -> None:
     written = extend_release(store, store.names()[0], NEW)
     assert written.extends is not None
     record = ReleaseRecord(release=written.extends, state=ReleaseState.ACTIVE, vectors_sha256="0" * 64)

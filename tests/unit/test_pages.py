@@ -1,4 +1,4 @@
-"""What the pages for people name is there: files and headings that they link to, modules, commands and their options, settings."""
+"""The hand-written pages name only existing files, headings, modules, commands, options and settings."""
 
 import importlib.util
 import re
@@ -28,7 +28,7 @@ def links(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """Of its headings, as GitHub makes them."""
+    """Make the anchors of its headings as GitHub does."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -66,7 +66,7 @@ def test_modules_that_are_named_exist(page: Path) -> None:
 
 
 def command_lines(page: Path) -> Iterator[list[str]]:
-    """What is said to `marquee`, in code; without what comes after a comment or a bracket."""
+    """Find the arguments of `marquee` in code, up to a comment or a bracket."""
     text = page.read_text(encoding="utf-8")
     for code in [*re.findall(r"`([^`\n]+)`", text), *re.findall(r"^    (\S.*)$", text, re.MULTILINE)]:
         found = re.search(r"(?:^|/|-m )marquee ([a-z-].*)", code)
@@ -107,7 +107,7 @@ def test_a_command_or_an_option_that_does_not_exist_is_found() -> None:
 
 
 def variables() -> set[str]:
-    """Of each setting, and of each group as a whole."""
+    """List the variables of each setting and of each group."""
     found = set()
     for name, field in Settings.model_fields.items():
         found |= {f"MARQUEE_{name}".upper(), f"MARQUEE_{name}__".upper()}

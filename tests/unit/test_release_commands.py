@@ -14,7 +14,7 @@ Sent = tuple[str, str | None, dict[str, Any]]
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
-    """What was carried out: action, release, and everything else that was said."""
+    """The orders that were sent: action, release, and every option."""
     seen: list[Sent] = []
 
     def carry_out(settings: Any, order: release_commands.Order, **said: Any) -> None:
@@ -36,7 +36,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
         ("end", "end", None, {}, 120.0),
     ],
 )
-def test_a_command_carries_out_its_own_and_has_what_all_have(
+def test_a_command_sends_its_own_options_and_has_the_shared_ones(
     sent: list[Sent], line: str, action: str, release: str | None, own: dict[str, Any], timeout_s: float
 ) -> None:
     shared = {"wait": True, "timeout_s": timeout_s, "as_json": False, "prefix": "marquee."}

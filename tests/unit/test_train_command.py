@@ -39,9 +39,7 @@ def test_prints_name_and_figures(app: typer.Typer, generated_data: Path, tmp_pat
     assert f"{figures['baselines']['biases']:.4f}" in result.stderr
 
 
-def test_the_sequence_model_is_trained_where_nothing_is_said(
-    app: typer.Typer, generated_data: Path, tmp_path: Path
-) -> None:
+def test_the_sequence_model_is_the_default(app: typer.Typer, generated_data: Path, tmp_path: Path) -> None:
     folders = ["--data", str(generated_data), "--store", str(tmp_path), "--checkpoints", str(tmp_path / "c")]
     small = ["--epochs", "2", "--dimension", "8", "--batch", "4000"]
 
@@ -54,7 +52,7 @@ def test_the_sequence_model_is_trained_where_nothing_is_said(
     assert manifest.training["validation_ndcg@10"]["sequence"] == figures["ndcg@10"]
     assert "2 epochs take about 5 s" in result.stderr
     assert "epoch 1: NDCG@10 0." in result.stderr
-    assert not list((tmp_path / "c").iterdir())  # of what is a release no checkpoint is needed
+    assert not list((tmp_path / "c").iterdir())  # a written release needs no checkpoint
 
 
 @pytest.mark.parametrize(

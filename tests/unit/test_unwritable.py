@@ -36,7 +36,7 @@ def test_a_folder_that_cannot_be_made_is_named(
     assert "Traceback" not in done.stderr
 
 
-def test_without_a_temporary_folder_a_command_says_so(
+def test_a_command_without_a_temporary_folder_names_the_fault(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", None)

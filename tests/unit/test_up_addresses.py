@@ -34,9 +34,7 @@ def test_usual_ports_that_are_free_are_taken(folder: Path, monkeypatch: pytest.M
     assert made.exports() == []
 
 
-def test_others_are_told_to_who_runs_commands_beside_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_addresses_are_exported_for_commands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(up, "is_free", lambda _: False)
     made = up.Up(up.Plan(folder / ".marquee"), load_settings(prefix="mine.", store="else where"))
 
@@ -49,7 +47,7 @@ def test_others_are_told_to_who_runs_commands_beside_it(
     assert made.settings.kafka.bootstrap_servers != load_settings().kafka.bootstrap_servers
 
 
-def test_what_a_folder_has_it_keeps(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_keeps_its_ports(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(up, "is_free", lambda _: False)
     first = up.Up(up.Plan(folder / ".marquee"), load_settings())
     monkeypatch.setattr(up, "is_free", lambda _: True)

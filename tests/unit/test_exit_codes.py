@@ -19,7 +19,7 @@ _WORK = {
 
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """The exit code of a command; `work` raises the error in place of what it names."""
+    """Run a command, and return its exit code; the function `work` raises the error."""
 
     def run(command: str, work: str, error: Exception) -> int:
         def fail(*_: object, **__: object) -> None:

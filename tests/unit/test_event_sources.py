@@ -1,4 +1,4 @@
-"""Events from files: what is recognised, what is refused and where."""
+"""Events from files: formats are recognised, and an invalid line is refused with its number."""
 
 import io
 from pathlib import Path

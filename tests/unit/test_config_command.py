@@ -1,4 +1,4 @@
-"""`marquee config`: what is in force, where it came from, and nothing of what is secret."""
+"""`marquee config` shows the settings in force with their sources, and no secret."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def shown(*options: str) -> tuple[dict[str, dict[str, object]], str]:
     return json.loads(done.stdout), done.stdout
 
 
-def test_each_setting_says_where_it_came_from(sources: Path) -> None:
+def test_config_names_the_source_of_each_setting(sources: Path) -> None:
     settings, _ = shown()
     assert {name: setting["origin"] for name, setting in shown("--changed")[0].items()} == {
         "MARQUEE_STORE": "file",
