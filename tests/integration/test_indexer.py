@@ -1,4 +1,4 @@
-"""The indexer on a real Kafka and both Milvus servers: what commands do."""
+"""The indexer on a real Kafka and both Milvus servers."""
 
 from contextlib import closing
 from pathlib import Path
@@ -68,33 +68,33 @@ def test_an_indexed_release_is_active_and_answers_as_exact_search_does(both: Set
     client.close()
 
 
-def test_a_corrupt_release_changes_nothing(both: Settings) -> None:
-    good, bad = names(both)
-    corrupt(both, bad)
-    with indexer(both):
-        carry_out(both, "index", good)
-        before = view_of(both).active
-        outcome = carry_out(both, "index", bad)
+def test_a_corrupt_release_changes_nothing(lite: Settings) -> None:
+    good, bad = names(lite)
+    corrupt(lite, bad)
+    with indexer(lite):
+        carry_out(lite, "index", good)
+        before = view_of(lite).active
+        outcome = carry_out(lite, "index", bad)
     assert outcome.outcome == "refused"
     assert "sha256" in (outcome.reason or "")
-    view = view_of(both)
+    view = view_of(lite)
     assert view.active == before
     assert view.releases[bad].state == ReleaseState.REJECTED
     assert view.releases[bad].reason == outcome.reason
-    assert collections(both) == [both.names.collection(good, 1)]
+    assert collections(lite) == [lite.names.collection(good, 1)]
 
 
-def test_a_rollback_builds_nothing(both: Settings) -> None:
-    first, second = names(both)
-    with indexer(both):
+def test_a_rollback_builds_nothing(lite: Settings) -> None:
+    first, second = names(lite)
+    with indexer(lite):
         for release in (first, second):
-            carry_out(both, "index", release)
-        outcome = carry_out(both, "rollback")
+            carry_out(lite, "index", release)
+        outcome = carry_out(lite, "rollback")
     assert outcome.outcome == "done", outcome.reason
-    view = view_of(both)
+    view = view_of(lite)
     assert view.active is not None
     assert (view.active.release, view.active.previous, view.active.epoch) == (first, second, 3)
-    assert view.active.collection == both.names.collection(first, 1)
+    assert view.active.collection == lite.names.collection(first, 1)
     assert view.releases[first].attempt == view.releases[second].attempt == 1
     assert view.releases[second].state == ReleaseState.RETIRED
 

@@ -1,4 +1,4 @@
-"""Releases whose files are gone from the store: nothing takes them over, and what lost them is named."""
+"""Releases whose files are corrupt or gone from the store: no command activates them, and /health/ready names them."""
 
 import shutil
 from collections.abc import Iterator
@@ -34,12 +34,15 @@ def running(settings: Settings) -> Iterator[Health]:
 COMMANDS = {"activate": {}, "rollback": {}, "canary": {"share": 0.5}, "shadow": {"share": 0.5}, "index": {}}
 
 
-def test_no_command_takes_a_release_whose_files_are_gone(settings: Settings, running: Health) -> None:
+def test_no_command_takes_a_release_whose_files_are_corrupt_or_gone(
+    settings: Settings, running: Health
+) -> None:
     first, second = names(settings)
-    shutil.rmtree(Path(settings.store) / first)
-    for action, fields in COMMANDS.items():
-        outcome = carry_out(settings, action, first, **fields)
-        assert (outcome.outcome, "is not in the store" in (outcome.reason or "")) == ("refused", True), action
+    for damage, reason in ((corrupt, "sha256"), (remove, "is not in the store")):
+        damage(settings, first)
+        for action, fields in COMMANDS.items():
+            status = carry_out(settings, action, first, **fields)
+            assert (status.outcome, reason in (status.reason or "")) == ("refused", True), action
     view = view_of(settings)
     assert view.active is not None
     assert (view.active.release, view.epoch, view.trial) == (second, 2, None)
@@ -47,14 +50,8 @@ def test_no_command_takes_a_release_whose_files_are_gone(settings: Settings, run
     assert running.problems == {}
 
 
-def test_no_command_takes_a_release_whose_files_are_corrupt(settings: Settings, running: Health) -> None:
-    first, _ = names(settings)
-    corrupt(settings, first)
-    for action, fields in COMMANDS.items():
-        outcome = carry_out(settings, action, first, **fields)
-        assert (outcome.outcome, "sha256" in (outcome.reason or "")) == ("refused", True), action
-    assert view_of(settings).epoch == 2
-    assert running.problems == {}
+def remove(settings: Settings, release: str) -> None:
+    shutil.rmtree(Path(settings.store) / release)
 
 
 def test_an_active_release_that_lost_its_files_is_named(settings: Settings, running: Health) -> None:
