@@ -19,11 +19,11 @@ __all__ = ["fusion_store", "generated_data", "sequence_store", "two_releases"]
 
 # Kafka's nodes live for minutes here: optimising compilers and parallel collectors cost more than they save.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
-# Whoever runs the tests in the background of a shell has Ctrl-C ignored, by them and by every child; some are about Ctrl-C.
+# In the background of a shell SIGINT is ignored, also by children, and some tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A busy machine is no failure of what is tested.
+# A busy machine must not fail a test.
 hypothesis_settings.register_profile("untimed", deadline=None)
 hypothesis_settings.load_profile("untimed")
 
@@ -62,13 +62,13 @@ def settings(kafka: LocalKafka, milvus: LocalMilvus, tmp_path: Path) -> Settings
 
 @pytest.fixture
 def lite_settings(kafka: LocalKafka, milvus_lite: MilvusLite, tmp_path: Path) -> Settings:
-    """As `settings`, for what does not depend on the server: Milvus Lite alone."""
+    """As `settings`, with Milvus Lite alone, for tests that do not depend on the server."""
     return _settings(kafka, milvus_lite.uri, tmp_path)
 
 
 @pytest.fixture
 def kafka_settings(kafka: LocalKafka, tmp_path: Path) -> Settings:
-    """As `settings`, for what needs no Milvus: its address is one where nothing listens."""
+    """As `settings`, for tests without Milvus: no server listens at its address."""
     return _settings(kafka, "http://127.0.0.1:9", tmp_path)
 
 

@@ -26,8 +26,8 @@ def bench(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="A part (shared, pinned, replicated, partitions, workers, catalogue, batch, history) or one who is "
-            "measured (limits, echo, milvus, exact, …); may be repeated; all if left out.",
+            help="A part (shared, pinned, replicated, partitions, workers, catalogue, batch, history) or a contender "
+            "(limits, echo, milvus, exact, …); may be repeated; all if left out.",
             show_default=False,
         ),
     ] = None,

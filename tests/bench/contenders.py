@@ -1,4 +1,4 @@
-"""Who is measured: a command each, which answers the same events from the same topics until SIGTERM."""
+"""The contenders: a command each, which answers the same events from the same topics until SIGTERM."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -12,14 +12,14 @@ from tests.bench.workload import REPEATED
 
 Delivery = Literal["exactly once", "at least once"]
 
-# The setting, and its default; without a cache unless it is what is measured.
+# The setting, and its default; without a cache, except to measure the cache.
 CACHE = "MARQUEE_WORKER__CACHED_LISTS"
 CACHED_LISTS = "10000"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """`expected`: events/s that it may reach, to lay out as many as its first run takes; later ones use what it reached.
+    """`expected`: events/s that it may reach, the size of its first backlog; later backlogs use the measured rate.
 
     `distinct`: how many profiles there are among the events, all different where it is None.
     """
@@ -136,5 +136,5 @@ HEADLINE = 3
 
 
 def everybody(sample: Path, batch_events: int) -> list[Contender]:
-    """All, in the order of the first round; `sample` holds what the echo answers."""
+    """All, in the order of the first round; `sample` holds the results of the echo."""
     return [echo(sample, batch_events), MARQUEE, EXACT, COLD, WARM, SEED, *PEERS, EXACT_PEER]

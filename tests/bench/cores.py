@@ -1,4 +1,4 @@
-"""Which cores who may run on: all on all, or Milvus on one and everything else on another (Linux)."""
+"""The cores of each process: all for all, or one for Milvus and another for everything else (Linux)."""
 
 import os
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ def cores_of(setup: Setup, available: Iterable[int]) -> Cores:
 
 
 def confine(process: int, cores: frozenset[int]) -> None:
-    """Move a process, each of its threads, to some cores; what it starts later inherits them."""
+    """Move a process with all its threads to some cores; its later children inherit them."""
     for thread in Path(f"/proc/{process}/task").iterdir():
         try:
             os.sched_setaffinity(int(thread.name), cores)

@@ -1,4 +1,4 @@
-"""What every contender works on: real servers, an indexed release, topics, and where a group begins to read."""
+"""The deployment that every contender works on: real servers, an indexed release, topics, and the offsets of a group."""
 
 import os
 import time
@@ -26,13 +26,13 @@ Offsets = dict[int, int]  # by partition
 
 _TOPICS_SECONDS = 60.0
 _ADMIN_SECONDS = 30.0
-# Of a million movies the graph alone takes Milvus some seven minutes.
+# Milvus takes some seven minutes to build the graph of a million movies.
 _INDEX_SECONDS = 1_800.0
 # A group that was left in order is empty at once; one whose member was killed, after its session.
 _EMPTY_SECONDS = 60.0
 _QUEUE = 1_000_000
-# As the default of Marquee's own producers. Without it a broker gets a request for every event, thousands a second, and
-# what is measured is how it copes with that.
+# The default of Marquee's own producers. Without it a broker gets a request for every event, thousands a second, and
+# becomes the bottleneck.
 _LINGER_MS = 5
 
 
@@ -44,7 +44,7 @@ class Servers:
         self._available = frozenset(os.sched_getaffinity(0))
 
     def arrange(self, setup: Setup) -> None:
-        """Give Milvus its cores, and Kafka, this process and what it starts from now on theirs."""
+        """Move Milvus to its cores, and Kafka and this process with its later children to theirs."""
         cores = cores_of(setup, self._available)
         confine(os.getpid(), cores.others)
         for pid in self.kafka.pids.values():
@@ -114,7 +114,7 @@ class Deployment:
         """The offset after the last record of each partition, committed or not.
 
         Raises:
-            MarqueeError: the broker did not tell; it is asked again where a leader has just changed, as one does that
+            MarqueeError: the broker did not answer; retried while a leader changes, as the leader does that
                 was too busy for its heartbeats.
         """
         deadline = time.monotonic() + _ADMIN_SECONDS
@@ -151,10 +151,10 @@ class Deployment:
                 producer.poll(0.1)
 
     def position(self, group: str, offsets: Offsets) -> None:
-        """Have a group, which nobody is in, begin at these offsets of the profiles.
+        """Set the committed offsets of an empty group.
 
         Raises:
-            MarqueeError: somebody is in it still.
+            MarqueeError: the group still has members.
         """
         topic = self.settings.names.profiles
         places = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]

@@ -1,4 +1,4 @@
-"""What was measured, as it came: rounds, points of curves, and what failed."""
+"""Measurements of rounds, curves and failures, and the figures made from them: medians over rounds, ratios within rounds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,7 +75,7 @@ BOUNDS = {
     "p99_ms_at_half": 60.0,
 }
 
-# Whichever of these is less is what is to be reached.
+# The smaller of these two is the target.
 EITHER = ("exact_events_per_second", "exact_over_echo")
 
 Rate = Callable[[Round], float | None]
@@ -105,7 +105,7 @@ def spreads(results: Results) -> dict[str, Spread | None]:
 
 
 def reached(name: str, found: Mapping[str, Spread | None]) -> bool:
-    """Whether the median of a figure is what is to be reached."""
+    """Whether the median of a figure reaches its target."""
     return any(_reached(other, found.get(other)) for other in (EITHER if name in EITHER else (name,)))
 
 
@@ -179,7 +179,7 @@ class Row:
 
     @property
     def cells(self) -> list[str]:
-        """What a table shows, in the order of COLUMNS."""
+        """A line of a table, in the order of COLUMNS."""
         spread = f" ({self.rate.lowest:,.0f}–{self.rate.highest:,.0f})" if self.rate.repetitions > 1 else ""
         latencies = [self.latencies.get(text) for text in RATES.values()]
         return [

@@ -1,4 +1,4 @@
-"""The job as somebody writes it who knows Paddle, Milvus and Kafka by their public clients: what the seed and the peers do.
+"""The job of the seed and the peers, written with the public clients of Paddle, Milvus and Kafka.
 
 Nothing of the worker's hot path is in it, but the same towers, the same collection and the same JSON are.
 """
@@ -21,10 +21,10 @@ from tests.bench.workload import Draft
 from worker.release.store import ReleaseStore
 from worker.retrieval.milvus_client import connect
 
-Hits = list[list[tuple[int, float]]]  # of each query: movie id and what the metric gives, best first
+Hits = list[list[tuple[int, float]]]  # of each query: movie id and value of the metric, best first
 Mode = Literal["milvus", "exact"]
 
-# A few more than the list has, for movies that were seen; who comes up short is asked for again.
+# A few more than the list has, to replace movies of the history; a list that is still short is searched for again.
 _SPARE = 5
 
 
@@ -140,7 +140,7 @@ class Reference:
             [Received(draft.value("reference"), topic, 0, row) for row, draft in enumerate(pool[:_SAMPLE])]
         )
         self.sample = folder / "results.jsonl"
-        # Without the event's id, which is the first field: the echo puts in the event's own.
+        # Cut off the event's id, the first field: the echo puts in the id of its own event.
         self.sample.write_bytes(b"\n".join(result[result.index(b",") + 1 :] for result in results))
         self._lists = [
             frozenset(movie["movie_id"] for movie in orjson.loads(result)["movies"])

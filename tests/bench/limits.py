@@ -25,7 +25,7 @@ _TIMEOUT_SECONDS = 180.0
 
 @dataclass(frozen=True)
 class Ceiling:
-    """Searches in flight, and what they reached; the CPU is the client's share of a search, per event."""
+    """The rate of a number of searches in flight; the CPU is the client's share of a search, per event."""
 
     events: int
     concurrency: int

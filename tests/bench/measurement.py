@@ -56,7 +56,7 @@ class Measured:
     lists: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """One line for a person who waits."""
+        """One line of progress."""
         latencies = [
             f"{each.rate:,.0f}/s p50 {_ms(each.p50_ms)} p99 {_ms(each.p99_ms)}"
             for each in self.latencies.values()
@@ -88,10 +88,10 @@ def measure(
     expected: float,
     workers: int = 1,
 ) -> Measured:
-    """Run it once; `expected` events/s say how many to lay out.
+    """Run it once; `expected` events/s set the size of the backlog.
 
     Raises:
-        MarqueeError: it ended, stood still, or did not answer every event.
+        MarqueeError: it ended, made no progress, or did not answer every event.
     """
     events = int(expected * pace.drain)
     begin = deployment.publish(endless(pool, contender.distinct), events)
@@ -171,7 +171,7 @@ def _drain(deployment: Deployment, before: Offsets, events: int, children: Seque
             if not child.running:
                 raise MarqueeError(f"{child.name} ended with code {child.returncode}.{child.log_tail()}")
         if time.monotonic() - moved_at > _STALLED_SECONDS:
-            raise MarqueeError(f"{children[0].name} stands still.{children[0].log_tail()}")
+            raise MarqueeError(f"{children[0].name} makes no progress.{children[0].log_tail()}")
 
 
 def _window(contender: Contender, moments: Seconds) -> Window:

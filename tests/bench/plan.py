@@ -1,4 +1,4 @@
-"""What is run when: rounds in which everybody takes a turn, so that what a machine does meanwhile hits all alike."""
+"""The plan of a run: rounds in which all contenders take turns, so that a busy moment of the machine hits all of them, and growth curves."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ _LEAST = 3_000.0
 
 @dataclass(frozen=True)
 class Step:
-    """One point: what is different there. `expected` events/s, roughly, so that it takes seconds and not minutes."""
+    """One point of a curve with its differences; `expected` events/s keep a drain within seconds."""
 
     curve: str
     x: int

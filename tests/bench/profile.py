@@ -1,7 +1,7 @@
 """Where the worker's CPU goes at full load: of its threads by the kernel's count, of its functions as py-spy sees them.
 
-Functions are sampled while they hold the interpreter's lock: what waits holds none, and what works in a library without
-it (a matrix product, a search's round trip) is the thread's CPU less its functions'.
+Functions are sampled while they hold the interpreter's lock: a waiting thread holds none, and work in a library
+without the lock (a matrix product, a search) is the thread's CPU less its functions'.
 """
 
 import json
@@ -56,7 +56,7 @@ class Profile:
 def profile(
     deployment: Deployment, pool: Sequence[Draft], expected: float, seconds: float, folder: Path
 ) -> Profile:
-    """Sample one worker at full load for so long; `expected` events/s say how many to lay out.
+    """Sample one worker at full load for so long; `expected` events/s set the size of the backlog.
 
     Raises:
         MarqueeError: py-spy is not there, or may not look at the worker.

@@ -35,7 +35,7 @@ def command_line(quick: bool, only: Sequence[str]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of all parts that take part."""
+    """The versions of all parts."""
     return {"Kafka": KAFKA_VERSION} | versions_of_packages()
 
 

@@ -1,7 +1,7 @@
 """Where an event's microseconds go, without Kafka and Milvus: `python -m tests.bench.stages`.
 
-Batches of 1,024 are answered by exact search again and again, on one core; of each stage the least CPU is told that any
-took: on a machine that others use as well, that is the nearest to what the work itself takes.
+Answers batches of 1,024 by exact search repeatedly, on one core, and prints the least CPU of each stage: on a shared machine
+the minimum is nearest to the cost of the work itself.
 """
 
 import random
@@ -48,8 +48,8 @@ class Stopwatch(Metrics):
 
 
 def events(kind: str, movies: int) -> list[Event]:
-    """Events of random people: `history` have seen 20 movies, `filter` want what nobody else does, `asking` both, and 10
-    movies less."""
+    """Events of random users: `history` with 20 movies, `filter` each with its own filter, `asking` with both and 10
+    exclusions."""
     rng = random.Random(_SEED)
     made = []
     for number in range(BATCH * BATCHES):
@@ -78,7 +78,7 @@ def events(kind: str, movies: int) -> list[Event]:
 
 
 def microseconds(served: ServedRelease, polled: list[Event]) -> dict[str, float]:
-    """Of each stage, and of all, the fewest CPU microseconds an event that any batch took."""
+    """The least CPU microseconds an event of each stage and of all, over the batches."""
     metrics = Stopwatch()
     serving = Serving(served, 1)
     answerer = Answerer("dead-letters", lambda: serving, Recommender(observer=metrics), metrics)

@@ -1,4 +1,4 @@
-"""What is made of timestamps and repetitions: rates over a window, quantiles, medians with spread."""
+"""Rates over a window, quantiles, and medians with spread."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -73,7 +73,7 @@ class Bench:
 
     @contextmanager
     def _milvus(self) -> Iterator[MilvusStandalone]:
-        """A new server: what is left of another run would be in its way."""
+        """A new server, without data of earlier runs."""
         self.directory.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="milvus-", dir=self.directory) as folder:
             self.say("starting Milvus")
@@ -106,7 +106,7 @@ class Bench:
         pool = _pool(bench_store(self.directory))
         reference = Reference(deployment, pool, self.directory)
         everybody = contenders.everybody(reference.sample, self.batch_events)
-        # A broker that has only just begun compiles what it runs: transactions of few events take it ten times as long.
+        # A new broker still compiles its code: transactions of few events take ten times as long.
         self._attempt("shared, warming", MARQUEE, deployment, pool, self.plan.warming)
         self._rounds("shared", deployment, pool, everybody, self.plan.rounds, self.plan.pace, reference)
         self._rounds(
@@ -184,7 +184,7 @@ class Bench:
         return run
 
     def _expected(self, contender: Contender) -> float:
-        """Events a second: what it did before, or else what it should do on a machine as slow as the warming run found.
+        """The measured rate, or before the first run the expected rate, scaled by the speed of the warming run.
 
         Laid out for a quick one, a drain of three seconds takes ten on a slow one.
         """

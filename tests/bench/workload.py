@@ -1,6 +1,6 @@
-"""A release of any size for measuring: fusion's towers with fewer dimensions, or the sequence model's, untrained.
+"""Events and an untrained release of any size to measure with: fusion towers with fewer dimensions, or the sequence model.
 
-How fast it is embedded and searched does not depend on what it has learnt.
+Training would change neither the speed of the embedding nor of the search.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ from worker.release.store import ReleaseStore
 
 Kind = Literal["fusion", "sequence"]
 
-# ml-1m's sizes; the dimension stays what it was, whatever the models' is, so that figures of different days compare.
+# ml-1m's sizes. The dimension is fixed, so that figures of different days compare.
 USERS, MOVIES, DIMENSION = 6_040, 3_883, 64
 _SEED = 1
 
@@ -120,6 +120,6 @@ def drafts(
 
 
 def endless(pool: Sequence[Draft], distinct: int | None = None) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values for ever, each with an id of its own; only the first `distinct` profiles where given."""
+    """Endless keys and values, each with its own id, from the first `distinct` profiles where given."""
     for number, draft in zip(count(), cycle(islice(pool, distinct)), strict=False):
         yield draft.key, draft.value(f"backlog-{number:07d}")

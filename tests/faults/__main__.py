@@ -22,21 +22,21 @@ def faults(
     scale: Annotated[
         Literal["small", "full"], typer.Option(help="Minutes, or the hours of the published report.")
     ] = "small",
-    seed: Annotated[int, typer.Option(help="Of the faults' times and the events.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the faults' times and the events.")] = 1,
     milvus: Annotated[
         Literal["lite", "standalone"], typer.Option(help="The embedded server, or all of Milvus.")
     ] = "standalone",
     directory: Annotated[
         Path,
         typer.Option(
-            "--dir", help="Folder of servers, logs and results; what has a result is not run again."
+            "--dir", help="Folder of servers, logs and results; scenarios with a result are not run again."
         ),
     ] = Path(".marquee/faults"),
     run: Annotated[
         bool,
         typer.Option(
             "--run/--no-run",
-            help="Run what has no result yet; or only report those that have, beside those of the last report at PATH.",
+            help="Run scenarios without a result; or only report results, with those of the last report at PATH.",
         ),
     ] = True,
     report: Annotated[
@@ -48,7 +48,7 @@ def faults(
 
     Starts real Kafka and Milvus and several workers, sends events with unique ids, injects faults by schedule and seed,
     and reads everything back twice with a client of its own: nothing may be lost, doubled, out of order, untrue or made
-    by two releases. Delete DIR to begin anew. Exit codes: 0 the promise was kept, 1 it was broken.
+    by two releases. Delete DIR to start from nothing. Exit codes: 0 the promise was kept, 1 it was broken.
     """
     from rich.console import Console
 

@@ -60,7 +60,7 @@ def results_before_offsets() -> None:
 
 
 def offsets_before_the_work() -> None:
-    """Commit the offsets of what was polled at once, and nothing with the results."""
+    """Commit the offsets of events as soon as they are polled, and none with the results."""
     take = Polling.take
 
     def take_and_commit(itself: Any, events: list[Event]) -> None:
@@ -73,7 +73,7 @@ def offsets_before_the_work() -> None:
 
 
 def a_group_that_forgets() -> None:
-    """Whenever the worker starts, the group tells at first that it has no offsets, as one that is still being loaded may."""
+    """Report no committed offsets at first after each start, as a coordinator that still loads its group may."""
     create = Positions.__init__
 
     def create_on(itself: Any, settings: Any, consumer: Consumer, *others: Any) -> None:
@@ -100,5 +100,5 @@ class _Forgetful:
 
 
 def the_group_s_word_alone() -> None:
-    """Believe whatever the group tells of its offsets."""
+    """Trust the group's offsets without the cross-check."""
     Positions._is_behind = lambda *_: False

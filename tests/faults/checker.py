@@ -1,8 +1,8 @@
-"""The checker: what was sent against what two readers saw, as multisets, and nothing of the worker's own account.
+"""The checker: compares the events sent with the records of two readers, as multisets, and trusts nothing of the worker.
 
-An event is told by its key, which the load makes unique and the worker copies. So what a result says about its source is
-checked, and not relied on. An event without a key is told by its place, and so is each of those that the topic of events itself
-holds twice, because its producer had sent it again: two events, and an answer to each.
+The load gives each event a unique key, which the worker copies, so the source in a result is checked and not relied on. An
+event without a key is identified by partition and offset, and so are the copies of an event that its producer sent twice: two
+events, with a result each.
 """
 
 from collections import Counter, defaultdict
@@ -17,7 +17,7 @@ EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An acknowledged event: where the broker put it, its bytes' sha256 (None for a null value), what it must end in.
+    """An acknowledged event: its partition and offset, the sha256 of its value (None for null), its required kind of result.
 
     `event_id` is what its recommendation must name, where that is not the key.
     """
@@ -38,7 +38,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A committed record as a reader saw it. `source` is what it says itself.
+    """A committed record that a reader read; `source` is the source in the record.
 
     `at` is when it was seen and `stored_at` the broker's timestamp, both in seconds.
     """
@@ -93,10 +93,10 @@ class Findings:
 
 @dataclass(frozen=True)
 class Truth:
-    """What must be found: the events, and which collections each release was indexed into.
+    """The expected result: the events, and the collections of each release.
 
-    `sent` is what was acknowledged, and with the same key what else the topic holds. `unacknowledged` keys may have been stored
-    or not, as their producer was never told; None among them stands for every event without a key.
+    `sent` are the acknowledged events and their copies in the topic. `unacknowledged` keys may be in the topic or not; None among
+    them stands for every event without a key.
     """
 
     topic: str
@@ -106,7 +106,7 @@ class Truth:
 
 
 def check(truth: Truth, concurrent: Sequence[Outcome], later: Sequence[Outcome]) -> Findings:
-    """Compare what the reader from the beginning saw with what was sent, and with what the concurrent reader saw."""
+    """Compare the records read from the beginning with the events sent, and with the records of the concurrent reader."""
     findings = Findings(events=len(truth.sent))
     keys = Counter(sent.key for sent in truth.sent)
     twice = {key for key, count in keys.items() if count > 1}
@@ -129,7 +129,7 @@ def check(truth: Truth, concurrent: Sequence[Outcome], later: Sequence[Outcome])
 
 
 def _name(twice: Collection[bytes | None], key: bytes | None, place: Place | None) -> Name:
-    """What tells an event: its key, and its place where the key does not suffice, or is null."""
+    """The identity of an event: its key, with partition and offset where the key is null or not unique."""
     return key, place if key is None or key in twice else None
 
 
@@ -163,7 +163,7 @@ def _order(findings: Findings, events: Mapping[Name, Sent], answers: Iterable[An
 
 
 def _judge(findings: Findings, truth: Truth, sent: Sent, outcome: Outcome) -> None:
-    """What one record says about itself."""
+    """Compare the fields of one record with its event."""
     place = (truth.topic, sent.partition, sent.offset)
     if outcome.source != place or outcome.partition != sent.partition:
         findings.note("untrue", f"{_words(outcome)} answers {place} and names {outcome.source}")

@@ -1,4 +1,4 @@
-"""What a small run of a scenario must come to."""
+"""Assertions on a small run of a scenario."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def assert_kept(result: Result) -> None:
 
 
 def is_not_run(scenario: Scenario, folder: Path) -> bool:
-    """Whether the machine lacks what the scenario takes, and the suite says so."""
+    """Whether the machine lacks a requirement of the scenario; if so, assert that the suite reports it."""
     missing = scenario.obstacle()
     if missing:
         result = Suite(folder, milvus="lite").run([scenario], lambda _: None)[0]

@@ -1,4 +1,4 @@
-"""The load: events with unique ids at a steady rate, and the broker's word for each of them."""
+"""The load: events with unique ids at a steady rate, each acknowledged by the broker."""
 
 import json
 import random
@@ -13,7 +13,7 @@ from tests.faults.checker import Kind, Sent
 from tests.faults.raw import Pairs, RawProducer
 from tests.faults.reading import QUICK_TO_NOTICE, digest_of
 
-# Longer than any outage that the suite makes: an event that is given up would be one that nobody knows about.
+# Longer than any outage of the suite: an abandoned event would be of unknown outcome.
 DELIVERY_SECONDS = 900
 _TICK_SECONDS = 0.1
 
@@ -23,7 +23,7 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 @dataclass(frozen=True)
 class Raw:
-    """What a producer in C can put around an event, and an application hardly does."""
+    """Headers, timestamp and codec of an event that only unusual producers send."""
 
     headers: Pairs = ()
     timestamp_ms: int = 0  # 0: now
@@ -32,7 +32,7 @@ class Raw:
 
 @dataclass(frozen=True)
 class Draft:
-    """An event before it is sent; `ends_in` is what it must end in, None where either is right.
+    """An event before it is sent; `ends_in` is the required kind of result, None for either.
 
     `key_tail` makes the key longer, or no text; the part before it is the event's alone. `keyless` sends a null key.
     """
@@ -63,7 +63,7 @@ def sound_event(event_id: str, chance: random.Random) -> Draft:
 
 
 class Load(threading.Thread):
-    """Sends events until it is told to finish; `sent` is what the brokers acknowledged."""
+    """Sends events until `finish`; `sent` are the acknowledged ones."""
 
     def __init__(
         self, bootstrap_servers: str, topic: str, *, rate: float, seed: int, make: MakeEvent = sound_event
@@ -110,7 +110,7 @@ class Load(threading.Thread):
             producer.close()
 
     def finish(self, events: int) -> None:
-        """Send what is missing to so many events, and end when all are acknowledged."""
+        """Send the rest of so many events, and end when all are acknowledged."""
         self._wanted = events
         self._finishing.set()
         self.join()

@@ -1,4 +1,4 @@
-"""One worker of the suite: started under orders, and seen from outside alone: its exit code, its port, its log."""
+"""The processes of the suite: workers under orders, observed by exit code, HTTP and log, and indexers that are killed and stopped."""
 
 import json
 import os
@@ -24,7 +24,7 @@ _STACKS_SECONDS = 1.0
 _CALL = re.compile(r'File ".*?([^/"]+)", line (\d+) in (\S+)')
 _INNERMOST = 5
 _LINE = 200
-# Lines of its log that tell of a rebalance; there is one of each kind when it joins.
+# Words in its log lines about rebalances.
 _LOST = " lost "
 _REBALANCE_LINES = (" assigned ", " revoked ", _LOST)
 _UNDONE = "going back to the committed offsets"
@@ -33,7 +33,7 @@ _UNDONE = "going back to the committed offsets"
 class WorkerProcess:
     """`marquee worker` with a name that survives its restarts.
 
-    `wanted`: whether it is to run. `held`: whether it stands still by order, and answers nobody.
+    `wanted`: whether it must run. `held`: whether it is under SIGSTOP by order.
     """
 
     def __init__(self, name: str, folder: Path, variables: dict[str, str], patches: tuple[str, ...]) -> None:
@@ -71,18 +71,18 @@ class WorkerProcess:
         return self.metric('marquee_transactions_total{outcome="undone"}')
 
     def metric(self, sample: str) -> float:
-        """Value of a sample as /metrics prints it; 0 where there is none, or nobody answers."""
+        """Value of a sample in /metrics; 0 without it, or without a response."""
         lines = self._get("/metrics").decode().splitlines()
         return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{sample} ")), 0.0)
 
     @property
     def problems(self) -> dict[str, str] | None:
-        """What /health/ready says is wrong, by part; None where nobody answers."""
+        """The problems in /health/ready, by part; None without a response."""
         body = self._get("/health/ready")
         return dict(json.loads(body)["problems"]) if body else None
 
     def _get(self, path: str) -> bytes:
-        """What it answers, with 503 as with 200; nothing where nobody does."""
+        """The body of a page, of 503 as of 200; empty without a response."""
         if not self.child.running:
             return b""
         try:
@@ -94,7 +94,7 @@ class WorkerProcess:
             return b""
 
     def order(self, order: Order) -> None:
-        """Have it act when a batch next comes by."""
+        """Give an order for the next batch."""
         self.orders.give(order)
 
     def dismiss(self) -> None:
@@ -109,7 +109,7 @@ class WorkerProcess:
             os.kill(self.child.pid, signal.SIGCONT)
 
     def state(self) -> str:
-        """What it says of itself, and the last line of its log."""
+        """Its problems, and the last line of its log."""
         said = next((line for line in reversed(self.log.splitlines()) if line[:1].isdigit()), "nothing")
         return f"{self.name}, process {self.child.pid}, {self.problems}, last said: {said[:_LINE]}"
 
@@ -133,16 +133,16 @@ class WorkerProcess:
 
     @property
     def losses(self) -> int:
-        """How often it has dropped what it had in hand: undone by the broker, or with partitions that it had lost."""
+        """The number of aborted transactions and lost assignments in its log."""
         return self.log.count(_LOST) + self.log.count(_UNDONE)
 
     @property
     def rebalances(self) -> int:
-        """How often its log tells of partitions that came or went."""
+        """The number of assignments, revocations and losses in its log."""
         return sum(any(words in line for words in _REBALANCE_LINES) for line in self.log.splitlines())
 
 
-# Kafka's own least: a silent indexer loses the commands so soon. Its clients take it from MARQUEE_KAFKA__CLIENT.
+# Kafka's minimum, by MARQUEE_KAFKA__CLIENT. A stopped indexer loses its partition after it.
 SESSION_SECONDS = 6
 _EXPECTED_EXITS = {-9, 0, 3}
 _STOP_SECONDS = 20.0
@@ -187,13 +187,13 @@ class Indexers:
         chance.choice([child for child in self._children if child.running]).kill()
 
     def stop(self, chance: random.Random) -> None:
-        """SIGSTOP of either, until past its session: another takes over, and what the zombie writes then is fenced."""
+        """SIGSTOP of either for twice its session timeout: the other takes over, and writes of the zombie are fenced."""
         child = chance.choice([child for child in self._children if child.running])
         self._send(child, signal.SIGSTOP)
         self._stopped[child] = time.monotonic() + 2 * SESSION_SECONDS
 
     def look(self) -> None:
-        """Start again whoever died, and wake whoever was stopped for long enough."""
+        """Restart indexers that ended, and send SIGCONT to those stopped for long enough."""
         for child, until in list(self._stopped.items()):
             if time.monotonic() >= until:
                 self._wake(child)

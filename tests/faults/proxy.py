@@ -1,4 +1,4 @@
-"""TCP proxies on loopback: one that slows or silences a server, and one that withholds Kafka's word on a transaction."""
+"""TCP proxies on loopback: one that slows or silences a server, and one that withholds Kafka's responses about transactions."""
 
 import socket
 import struct
@@ -101,7 +101,7 @@ class KafkaProxy(Proxy):
     """Reads Kafka's frames, and keeps an answer from its client on demand: to a commit, an abort or a heartbeat.
 
     librdkafka repeats a request for as long as its call lasts. The same EndTxn is left without an answer each time, and a
-    new producer's differs, because it has another epoch; what an InitProducerId asks never differs, so it is left without
+    new producer's differs, because it has another epoch; an InitProducerId never differs, so it is left without
     one until `release`.
     """
 
@@ -109,7 +109,7 @@ class KafkaProxy(Proxy):
         super().__init__(target_port, port)
         self._lock = threading.Lock()
         self._orders: dict[tuple[int, bytes], bool] = {}  # by API and transactional id: whether it is to land
-        self._withheld: dict[bytes, bool] = {}  # the same, by what an EndTxn says
+        self._withheld: dict[bytes, bool] = {}  # the same, by the bytes of an EndTxn
         self._lose_assignment = False
 
     def withhold(self, api: int, transactional_id: str, *, landed: bool) -> None:
@@ -124,7 +124,7 @@ class KafkaProxy(Proxy):
                 self._orders.pop((api, transactional_id.encode()), None)
 
     def lose_assignment(self) -> None:
-        """Lose the next answer that tells a member of a KIP-848 group, which has partitions, what it is to have instead."""
+        """Drop the next heartbeat response with a new assignment for a member of a KIP-848 group that owns partitions."""
         with self._lock:
             self._lose_assignment = True
 
@@ -157,7 +157,7 @@ class KafkaProxy(Proxy):
     def _answers(
         self, server: socket.socket, client: socket.socket, unwanted: set[int], heartbeats: set[int]
     ) -> None:
-        has_some = False  # the member, as the coordinator has told it
+        has_some = False  # the member, by the coordinator's last assignment
         with suppress(OSError):
             while frame := _frame(server):
                 (correlation,) = struct.unpack_from(">i", frame, 4)
@@ -197,7 +197,7 @@ def _frame(source: socket.socket) -> bytes:
 
 
 def _partitions_given(heartbeat: bytes) -> bool | None:
-    """Whether a ConsumerGroupHeartbeatResponse gives its member any partitions; None where it tells no assignment."""
+    """Whether a ConsumerGroupHeartbeatResponse gives its member any partitions; None where it contains no assignment."""
     place = 4 + 4 + 1 + 4  # length, correlation id, tags, throttle time
     (error,) = struct.unpack_from(">h", heartbeat, place)
     if error:

@@ -75,7 +75,7 @@ def _library() -> Any:
 
 
 class RawProducer:
-    """Not for several threads; deliveries are told by `poll` and `flush`."""
+    """Not for several threads; `poll` and `flush` report deliveries."""
 
     def __init__(self, config: Mapping[str, str | int | bool]) -> None:
         """`config` are librdkafka's options."""
@@ -136,7 +136,7 @@ class RawProducer:
             self._refuse(error, held)
 
     def poll(self, seconds: float) -> None:
-        """Tell of deliveries."""
+        """Report deliveries."""
         self._library.rd_kafka_poll(self._client, int(seconds * 1_000))
 
     def flush(self, seconds: float) -> int:
@@ -146,7 +146,7 @@ class RawProducer:
         return left
 
     def close(self) -> None:
-        """End the client's threads; what was not delivered is dropped."""
+        """End the client's threads; undelivered events are dropped."""
         self._library.rd_kafka_destroy(self._client)
 
     def _headers(self, pairs: Pairs) -> int:

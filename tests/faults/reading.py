@@ -22,11 +22,11 @@ from tests.testbed.kafka import ADMIN_SECONDS, READER, Partition, consumer, ends
 
 _BATCH = 1_000
 _POLL_SECONDS = 0.2
-# A node that says nothing must hold up neither the load nor the reader: gaps are to be the worker's.
+# A silent node must delay neither the load nor the reader, because gaps must be the worker's.
 QUICK_TO_NOTICE = {
     "reconnect.backoff.max.ms": 1_000,
     "socket.timeout.ms": 3_000,
-    "topic.metadata.refresh.interval.ms": 3_000,  # who leads now, which a node that stands still tells nobody
+    "topic.metadata.refresh.interval.ms": 3_000,  # to learn the new leader, which a stopped node does not report
 }
 
 
@@ -43,7 +43,7 @@ class Stored(NamedTuple):
 
 
 class CommittedReader(threading.Thread):
-    """Reads the committed records of two topics from the beginning, until it has come to the ends that it is told."""
+    """Reads the committed records of two topics from the beginning until `stop`."""
 
     def __init__(
         self, bootstrap_servers: str, recommendations: str, dead_letters: str, partitions: int
@@ -62,7 +62,7 @@ class CommittedReader(threading.Thread):
         ] = {}  # when the newest outcome of each partition was seen, in seconds
 
     def run(self) -> None:
-        """Read until told to stop."""
+        """Read until `stop`."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self._bootstrap_servers,
@@ -81,7 +81,7 @@ class CommittedReader(threading.Thread):
             while not self._stopping.is_set():
                 for message in consumer.consume(_BATCH, _POLL_SECONDS):
                     self._take(message)
-        except Exception as failure:  # noqa: BLE001  raised again by whoever waits for the records
+        except Exception as failure:  # noqa: BLE001  raised again by `has_read`
             self._failure = failure
         finally:
             consumer.close()
@@ -120,7 +120,7 @@ def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[Stor
     """Every record of a topic without transactions, up to the ends as they are now.
 
     Raises:
-        KafkaException: the brokers did not tell, or said nothing for long.
+        KafkaException: the brokers did not answer.
     """
     ends = ends_of(bootstrap_servers, [topic], partitions)
     left = {partition for (_, partition), end in ends.items() if end > 0}
@@ -143,7 +143,7 @@ def stored(bootstrap_servers: str, topic: str, partitions: int) -> Iterator[Stor
 
 
 def outcome_of(message: Message, dead_letters: str) -> Outcome:
-    """A record of either topic of results, whatever is in it: one that is no result names no source."""
+    """The outcome in a record of either topic of results; without a source where the record is malformed."""
     partition, offset = message.partition(), message.offset()
     assert partition is not None and offset is not None
     key, value = bytes_of(message.key()), bytes_of(message.value())
@@ -169,7 +169,7 @@ def outcome_of(message: Message, dead_letters: str) -> Outcome:
 
 
 def bytes_of(text: str | bytes | None) -> bytes | None:
-    """What the client's types call text, and what is bytes."""
+    """The bytes of a value that the client's types call text."""
     return text.encode() if isinstance(text, str) else text
 
 
@@ -179,7 +179,7 @@ def digest_of(value: bytes | None) -> bytes | None:
 
 
 def _said(value: bytes | None) -> tuple[Source | None, str | None, str | None, str | None]:
-    """What a recommendation says of itself: its source, event, release and collection; nothing where it is none."""
+    """Source, event, release and collection of a recommendation; None of each where it is malformed."""
     try:
         said = json.loads(value or b"")
         place = said["source"]
@@ -190,7 +190,7 @@ def _said(value: bytes | None) -> tuple[Source | None, str | None, str | None, s
 
 
 def _place_of(header: str | bytes | None) -> Source | None:
-    """What a dead letter answers; None where it is none."""
+    """The source of a dead letter; None where it is malformed."""
     try:
         text = header.decode() if isinstance(header, bytes) else str(header)
         topic, partition, offset = text.rsplit("-", 2)

@@ -1,6 +1,6 @@
 """The strictest look at a result: made again from the release that it names alone, by Paddle and a matrix product.
 
-Reads through a plain consumer and the json module; of the worker's code it takes what a release is (towers, features,
+Reads through a plain consumer and the json module; of the worker's code it uses the release (towers, features,
 catalogue), and nothing of how it is served.
 """
 
@@ -53,7 +53,7 @@ def samples(
 
 
 def differences(store: ReleaseStore, sampled: Sequence[Sample]) -> Iterator[str]:
-    """What is not what the named release alone gives, in words."""
+    """The differences from the results of the named release alone, in words."""
     by_release: dict[str, list[Sample]] = defaultdict(list)
     for sample in sampled:
         by_release[sample.result["release"]].append(sample)
@@ -69,7 +69,7 @@ def differences(store: ReleaseStore, sampled: Sequence[Sample]) -> Iterator[str]
 def difference(
     sample: Sample, movie_ids: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]
 ) -> str | None:
-    """What is wrong with one list, or None; `scores` [movies] are those of `movie_ids` for the event."""
+    """The error in one list, or None; `scores` [movies] are those of `movie_ids` for the event."""
     seen = np.isin(movie_ids, sample.event.get("recent") or [])
     allowed = np.where(seen, -np.inf, scores)
     wanted = np.sort(allowed)[::-1][: sample.event.get("k") or DEFAULT_K]

@@ -1,4 +1,4 @@
-"""The report: what was run, on what, and what was found, for people and for programs."""
+"""The report of a run: scenarios, machine, versions and findings, as Markdown and JSON."""
 
 import json
 import os
@@ -128,7 +128,7 @@ def budget_of(result: Result) -> Budget | None:
 
 
 def beyond(result: Result) -> float:
-    """By how many seconds the longest gap is over the budget; 0 where it is within."""
+    """The seconds of the longest gap beyond the budget; 0 within it."""
     budget = budget_of(result)
     return max(0.0, result.longest_gap_s - budget.seconds) if budget else 0.0
 

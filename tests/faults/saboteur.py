@@ -115,7 +115,7 @@ class Saboteur:
             return self._orders.take(point)
 
     def set_failpoints(self) -> None:
-        """Have the worker's failpoints take the orders."""
+        """Set the worker's failpoints to take the orders."""
         from schemas import kafka
 
         _fetch_calmly(kafka)

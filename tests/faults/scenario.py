@@ -1,4 +1,4 @@
-"""How long a partition may stand still while faults of one kind are injected, added up from what it may have to wait for."""
+"""A scenario with its size and its budget: how long a partition may have no result, the sum of its waits."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Budget:
-    """The waits that may follow each other; of two at once only the longer one is among them. `why` says how they meet."""
+    """The waits that may follow each other; of two at once only the longer one counts. `why` gives the reason."""
 
     waits: tuple[Wait, ...]
     why: str = ""
@@ -100,7 +100,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the report. `findings` holds what was broken, by part of the promise; `injected` the faults, by kind."""
+    """One line of the report. `findings` counts violations by part of the promise, `injected` the faults by kind."""
 
     scenario: str
     verdict: Verdict

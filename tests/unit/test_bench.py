@@ -254,13 +254,13 @@ def test_a_failure_is_reported_without_the_log_and_its_path(
     child.log.write_text("waiting\n")
 
     def stands_still(*_: object, **__: object) -> Measured:
-        raise MarqueeError(f"milvus-1 stands still.{child.log_tail()}")
+        raise MarqueeError(f"milvus-1 makes no progress.{child.log_tail()}")
 
     monkeypatch.setattr(suite, "measure", stands_still)
     said: list[str] = []
     bench = suite.Bench(tmp_path, QUICK, frozenset(), 1024, said.append)
     assert bench._attempt("shared", MARQUEE, cast(Deployment, None), [], QUICK.pace) is None
     # Who waits sees all of it; the report is for the repository.
-    assert bench.results.failures == {"shared: milvus": "milvus-1 stands still."}
+    assert bench.results.failures == {"shared: milvus": "milvus-1 makes no progress."}
     assert str(tmp_path) in said[0]
     assert "waiting" in said[0]

@@ -16,7 +16,7 @@ from confluent_kafka import OFFSET_STORED
 from schemas.settings import load_settings
 from tests.bench.job import Job, Received
 
-# Of each of the partitions, all of which it reads before it answers any: 3,000 events at a time.
+# Per partition. It reads all partitions before it answers: 3,000 events at a time.
 _BATCH = 256
 
 

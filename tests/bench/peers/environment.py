@@ -33,7 +33,7 @@ def _make(folder: Path, name: str, ours: str) -> Path:
     python = str(folder / "bin/python")
     _run(name, python, "-m", "pip", "install", "-q", "--require-hashes", "-r", str(_HERE / f"{name}.txt"))
     packages = next(folder.glob("lib/python*/site-packages"))
-    # What a .pth adds comes after the environment's own packages, so its pins win.
+    # A .pth adds folders after the environment's own packages, so its pins win.
     (packages / "marquee.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
     return folder
 

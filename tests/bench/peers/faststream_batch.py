@@ -45,7 +45,7 @@ def main() -> None:
         events = [
             Received(raw.value(), raw.topic(), raw.partition(), raw.offset()) for raw in message.raw_message
         ]
-        # Beside the event loop: gRPC and Paddle let others run.
+        # In a thread, because gRPC and Paddle release the lock of the interpreter.
         results = await asyncio.to_thread(job.answer, events)
         await broker.publish_batch(*results, topic=names.recommendations)
 

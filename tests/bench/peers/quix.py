@@ -20,7 +20,7 @@ _CHECKPOINT_SECONDS = 0.005
 
 
 class Recommendations(BaseSink):  # type: ignore[misc]
-    """Answers what has come since the last checkpoint, in one go."""
+    """Answers all events since the last checkpoint in one call."""
 
     def __init__(self, job: Job, producer: Producer, topic: str) -> None:
         super().__init__()

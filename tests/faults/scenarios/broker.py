@@ -1,4 +1,4 @@
-"""The one broker is killed and started again, at once or after minutes, or stands still for seconds."""
+"""The one broker is killed and restarted, at once or after minutes, is stopped for seconds, or runs out of disk."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def _bring_back(trial: Trial) -> None:
         if trial.progress(hopeless=kafka.has_lost_groups):
             return
         trial.notes.append("Kafka came back without its groups, and was started once more")
-        kafka.restart()  # a broker that is told to end leaves no session behind, and so leads its partitions once
+        kafka.restart()  # a broker that ends by SIGTERM leaves no session, and loads its partitions only once
     trial.progress()
 
 
@@ -80,7 +80,7 @@ def keep_broker_away(trial: Trial) -> None:
 
 
 def _say(trial: Trial, *, away: bool) -> bool:
-    """Whether all workers say that Kafka is away, or that nothing is."""
+    """Whether all workers report that Kafka is away, or report no problem."""
     said = [worker.problems for worker in trial.wanted]
     return all(problems is not None and ("kafka" in problems if away else not problems) for problems in said)
 
@@ -151,7 +151,7 @@ def disk_obstacle() -> str | None:
 
 
 def fill_disk(trial: Trial) -> None:
-    """Fill what is left of the disk, wait for the broker's end, make room, start it again."""
+    """Fill the disk, wait for the broker's end, free it, restart the broker."""
     trial.start_workers(trial.scenario.workers)
     kafka = trial.servers.kafka
     ballast = kafka.nodes[0].data / "ballast"
@@ -167,7 +167,7 @@ def fill_disk(trial: Trial) -> None:
 
 
 def _write(file: int) -> None:
-    """As much as fits: what the broker's own cleaning frees, too."""
+    """Write until the disk is full, into space that the broker frees, too."""
     try:
         while os.write(file, _BLOCK):
             pass

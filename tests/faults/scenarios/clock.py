@@ -19,10 +19,10 @@ _SHIFTS = {"+1 h": HOUR_SECONDS, "-1 h": -HOUR_SECONDS}
 
 
 def wrong_clock(folder: Path, shift_s: int) -> dict[str, str]:
-    """The variables that give a process another wall clock; what takes monotonic time keeps it.
+    """The variables that give a process another wall clock; monotonic clocks stay.
 
     Raises:
-        subprocess.CalledProcessError: the C compiler does not take what it is given.
+        subprocess.CalledProcessError: the C compiler fails.
     """
     library = folder / "clock.so"
     if not library.is_file():
@@ -60,7 +60,7 @@ def set_clocks(trial: Trial) -> None:
         trial.add_worker(**wrong_clock(trial.folder, shift))
         trial.injected[f"clock {words}"] += 1
     trial.start_workers(0)
-    trial.quiet()  # the second one's joining may undo what the first one has in hand
+    trial.quiet()  # the second worker's join may abort batches of the first
     before = _undone(trial)
     trial.until("all results", lambda: len(trial.reader.outcomes) >= trial.size.events, _ALL_SECONDS)
     undone = _undone(trial) - before

@@ -89,7 +89,7 @@ LOST_ASSIGNMENT = Scenario(
 
 
 class Outcome(NamedTuple):
-    """What is withheld: of a commit or of an abort, and whether the request had reached the broker."""
+    """The withheld response: of a commit or an abort, with or without the request at the broker."""
 
     call: str
     landed: bool

@@ -1,4 +1,4 @@
-"""Milvus dies, stands still, is slow, or is half-open: no event, no place and no partition is lost."""
+"""Milvus is killed, stopped, slow or half-open: no event, offset or partition is lost."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""Three nodes with replication 3: one of them dies, stands still or is cut off, or two die at once."""
+"""Three nodes with replication 3: one is killed, stopped or cut off, or two are killed at once."""
 
 import signal
 import statistics
@@ -21,7 +21,7 @@ _METADATA_SECONDS = 30.0
 
 
 def break_nodes(trial: Trial) -> None:
-    """In turn: the leader of a partition is killed, two nodes are killed at once, one stands still (SIGSTOP)."""
+    """In turn: the leader of a partition is killed, two nodes are killed at once, one is stopped (SIGSTOP)."""
     _break(trial, [_leader_killed, _two_killed, _one_stopped])
 
 
@@ -58,10 +58,9 @@ def _leader_killed(trial: Trial) -> None:
 
 
 def _two_killed(trial: Trial) -> None:
-    """The worker must wait: what has one replica left takes no writes.
+    """The worker must wait: a partition with one replica takes no writes.
 
-    It lasts until every partition has something new, which for members whose session is over takes one more: what is left
-    of it would be counted as a gap of the next fault.
+    Waits for a result in every partition, so that members whose session ended cause no gap of the next fault.
     """
     two = trial.chance.sample([node.id for node in trial.servers.kafka.nodes], 2)
     for node in two:

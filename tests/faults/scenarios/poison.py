@@ -76,7 +76,7 @@ def _fuzz(event_id: str, chance: random.Random) -> bytes:
 
 
 def send_poison(trial: Trial) -> None:
-    """No fault but what is in the events."""
+    """The faults are in the events."""
     trial.start_workers(trial.scenario.workers)
     trial.load.finish(trial.size.events)
     kinds = Counter(sent.ends_in for sent in trial.load.sent)

@@ -97,7 +97,7 @@ class Swaps:
         self.spans["quiet"].append((began, time.time()))
 
     def _command(self) -> ReleaseCommand:
-        """To another release than the active one: built anew, or as it stands."""
+        """Activate another release, after a build or with its existing collection."""
         active = self.view.active
         assert active is not None
         target = self._trial.chance.choice([name for name in self._releases if name != active.release])
@@ -154,7 +154,7 @@ class Swaps:
         )
 
     def _recover(self) -> None:
-        """Until what the kill held up is done, and nobody stands still any more."""
+        """Wait until the killed work is done, and no indexer is stopped."""
         self.until("the zombie's waking", lambda: not self._indexers.anybody_stopped)
         self.until("the end of the backlog", lambda: self._behind() < self._trial.scenario.rate)
         self.wait(_AFTER_SWAP_SECONDS)
@@ -179,7 +179,7 @@ class Swaps:
 
 
 def swap_under_load(trial: Trial) -> None:
-    """Swap, then look at what was left behind, and make a sample of the results again."""
+    """Swap, check for leftovers, and recompute a sample of the results."""
     trial.start_workers(trial.scenario.workers)
     reader = ReleasesReader(trial.settings)
     try:
@@ -201,7 +201,7 @@ def swap_under_load(trial: Trial) -> None:
 
 
 def own_collections(trial: Trial, view: ReleasesView) -> None:
-    """Say which collections were ever a release's own."""
+    """Set the collections of every attempt of each release."""
     names = trial.settings.names
     trial.collections = {
         release: {names.collection(release, attempt) for attempt in range(1, record.attempt + 1)}
@@ -210,7 +210,7 @@ def own_collections(trial: Trial, view: ReleasesView) -> None:
 
 
 def _clean(trial: Trial, swaps: Swaps) -> None:
-    """What crashes have left half-built is gone: every collection is one that a record names."""
+    """Check that every collection is named by a record, so that crashes left none."""
     milvus = Milvus(trial.settings.milvus)
 
     def clean() -> bool:
