@@ -56,19 +56,19 @@ class Outcomes:
         with TopicWatch(self._settings, "outcomes", self._health) as topics:
             topics.wait(self._stopping.wait)
             while not self._stopping.is_set():
-                try:
-                    self._join_group()
-                except (AbortedError, UnreachableError, KafkaException) as error:
-                    if isinstance(error, KafkaException):
-                        raise_if_final(error.args[0])
-                    self._health.set("kafka", str(error))
-                    log.warning("rejoining the group: %s", error)
-                    self._stopping.wait(_REJOIN_SECONDS)
+                self._join_group()
 
     def _join_group(self) -> None:
+        """Count until Kafka aborts or does not answer. The client's refusal of its settings is raised."""
         counter = _Counter(self._settings, self._health, self._metrics, self._stopping)
         try:
             counter.run()
+        except (AbortedError, UnreachableError, KafkaException) as error:
+            if isinstance(error, KafkaException):
+                raise_if_final(error.args[0])
+            self._health.set("kafka", str(error))
+            log.warning("rejoining the group: %s", error)
+            self._stopping.wait(_REJOIN_SECONDS)
         finally:
             counter.close()
 
