@@ -1,1 +1,1 @@
-"""What is said on the wire and in a release's manifest, the settings, and the Kafka clients made from them."""
+"""The contract: records on the wire, the manifest, the table of topics, the settings and the Kafka clients' configuration."""

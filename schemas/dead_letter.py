@@ -1,11 +1,11 @@
-"""Dead letters: why an event could not be answered, said in the headers beside its untouched bytes."""
+"""Dead letters: the bytes of an event that could not be answered, unchanged, with the reason in their headers."""
 
 from datetime import datetime
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Headers that begin so are Marquee's own; an event's headers of that name are not copied.
+# Prefix of Marquee's own headers; an event's headers with it are not copied.
 RESERVED_HEADER_PREFIX = "marquee."
 
 REASON = "marquee.reason"
@@ -13,11 +13,11 @@ ERROR = "marquee.error"
 SOURCE = "marquee.source"
 FAILED_AT = "marquee.failed_at"
 RELEASE = "marquee.release"
-# Only where the record would not fit the topic: its value is null, and these stand for it.
+# Only where the record would not fit the topic: its value is null, and these replace it.
 VALUE_LENGTH = "marquee.value_length"
 VALUE_SHA256 = "marquee.value_sha256"
 
-# What dead-letters takes beyond profiles, for the headers that are added.
+# Bytes that dead-letters takes beyond profiles, for the headers.
 HEADROOM_BYTES = 64 * 1024
 
 
@@ -25,23 +25,23 @@ def place_of(source: str) -> tuple[str, int, int]:
     """Topic, partition and offset of `topic-partition-offset`, as `marquee.source` has it.
 
     Raises:
-        ValueError: it is no place.
+        ValueError: it is not of this form.
     """
     topic, partition, offset = source.rsplit("-", 2)
     return topic, int(partition), int(offset)
 
 
 class RedriveMarker(BaseModel):
-    """Says that a dead letter was redriven; it stands in the same transaction as the event that was published again.
+    """A redriven dead letter, recorded in the same transaction as the event that was published again.
 
-    Its key is the dead letter's own place, `topic-partition-offset`. A marker that cannot be read counts as well.
+    Its key is the dead letter's own place, `topic-partition-offset`. An unreadable marker counts as well.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: int = Field(1, description="Format of the record.")
     letter_timestamp_ms: int = Field(
-        description="The dead letter's own timestamp: a topic that was deleted and made anew has other letters there."
+        description="The dead letter's own timestamp: a topic that was deleted and created again has other letters there."
     )
     redriven_at: datetime
 

@@ -1,14 +1,14 @@
-"""Errors that reach a person. Each message is one sentence that names what, where and how to mend it."""
+"""Errors that reach a person. Each message is one sentence with the problem, its place and the remedy."""
 
 
 class MarqueeError(Exception):
-    """Something a person can mend; a command prints the message alone and exits with `exit_code`."""
+    """An error that a person can fix; a command prints the message alone and exits with `exit_code`."""
 
     exit_code = 1
 
 
 class SettingsError(MarqueeError):
-    """A setting is wrong, a name is unknown, or the server refused who we are."""
+    """A setting is wrong, a name is unknown, or a server refused the credentials."""
 
     exit_code = 2
 
@@ -20,6 +20,6 @@ class UnreachableError(MarqueeError):
 
 
 class FatalKafkaError(MarqueeError):
-    """Kafka ended this client for good (fenced, for one, or an offset is lost); only a new process can go on."""
+    """Kafka ended this client (fenced, for one, or an offset is lost); only a new process can continue."""
 
     exit_code = 3

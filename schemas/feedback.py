@@ -1,4 +1,4 @@
-"""Feedback: what a person did with a movie that was recommended."""
+"""Feedback: a user's actions on recommended movies, the counts of them, and the intervals of these counts."""
 
 import math
 from datetime import datetime
@@ -16,25 +16,27 @@ ACTIONS: tuple[Action, ...] = ("shown", "clicked", "watched", "liked", "disliked
 
 
 class FeedbackEvent(BaseModel):
-    """What a person did with one movie of one recommendation. The same thing said twice counts once."""
+    """A user's action on one movie of one recommendation. The same action sent twice counts once."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", title="Feedback")
 
     event_id: Annotated[str, Field(min_length=1, max_length=256)] = Field(
         description="`event_id` of the recommendation."
     )
-    movie_id: Annotated[int, Field(ge=1, le=MAX_ID)] = Field(description="A movie of its list.")
-    action: Action = Field(description="What was done. Whoever did any of it was shown the movie.")
-    at: AwareDatetime | None = Field(None, description="When, ISO 8601 with an offset from UTC.")
+    movie_id: Annotated[int, Field(ge=1, le=MAX_ID)] = Field(description="Movie of its list.")
+    action: Action = Field(description="The action. Each of them counts as `shown` too.")
+    at: AwareDatetime | None = Field(
+        None, description="Moment of the action, ISO 8601 with an offset from UTC."
+    )
 
 
 class RankOutcomes(BaseModel):
-    """What became of the movies that stood at one rank; each counts once for each recommendation."""
+    """Counts of the actions on the movies at one rank; each action counts once for each recommendation."""
 
     model_config = ConfigDict(extra="ignore")
 
     recommended: int = 0
-    shown: int = Field(0, description="Those with any feedback: the impressions.")
+    shown: int = Field(0, description="Movies with any feedback: the impressions.")
     clicked: int = 0
     watched: int = 0
     liked: int = 0
@@ -42,28 +44,30 @@ class RankOutcomes(BaseModel):
 
 
 class OutcomesRecord(BaseModel):
-    """What became of the recommendations of ten minutes, by release and segment; written anew with every change."""
+    """Counts of the actions on the recommendations of ten minutes, by release and segment; rewritten with every change."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: int = Field(RECORD_FORMAT, description="Format of the record.")
-    since: datetime = Field(description="Beginning of the ten minutes in which they were published.")
+    since: datetime = Field(
+        description="Beginning of the ten minutes in which the recommendations were published."
+    )
     release: str
     segment: str = Field(
-        description="Gender and age group, as in `F 25-34`; `?` for what the event did not say."
+        description="Gender and age group, as in `F 25-34`; `?` for a field that the event did not have."
     )
-    ranks: list[RankOutcomes] = Field(description="From rank 1 on.")
+    ranks: list[RankOutcomes] = Field(description="Counts by rank, from 1 on.")
 
 
 class OutcomesPositions(BaseModel):
-    """How far the topics are read, in the transaction that counted what was read."""
+    """Positions in the topics, written in the transaction with the counts of the records before them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: int = Field(RECORD_FORMAT, description="Format of the record.")
     recommendations: list[int] = Field(description="Next offset of each partition.")
     feedback: list[int] = Field(description="Next offset of each partition.")
-    read_to: datetime = Field(description="Everything that was published before this moment is read.")
+    read_to: datetime = Field(description="Moment before which every published record is read.")
     recommendations_id: str | None = Field(
         None, description="Topic id of `recommendations`; the offsets of another topic do not count."
     )
@@ -73,7 +77,7 @@ class OutcomesPositions(BaseModel):
 
 
 class _Written(BaseModel):
-    """What every record has, of whatever format."""
+    """The part that every record has, of any format."""
 
     format: int = RECORD_FORMAT
 
@@ -88,14 +92,14 @@ def outcomes_key(since: datetime, release: str, segment: str) -> str:
 
 
 class UnreadableOutcomesError(MarqueeError):
-    """A record of `outcomes` under a key of ours is malformed, or of a newer Marquee: what was counted is not known."""
+    """A record of `outcomes` under a key of ours is malformed, or of a newer Marquee: its counts are unknown."""
 
 
 def read_outcomes(topic: str, key: bytes, value: bytes) -> OutcomesRecord:
-    """The counts that a record of `outcomes` holds.
+    """The counts of a record of `outcomes`.
 
     Raises:
-        UnreadableOutcomesError: says what is wrong with it, and what mends it.
+        UnreadableOutcomesError: the record cannot be read; the message has the reason and the remedy.
     """
     record = _read(OutcomesRecord, topic, key, value)
     if outcomes_key(record.since, record.release, record.segment).encode() != key:
@@ -104,7 +108,7 @@ def read_outcomes(topic: str, key: bytes, value: bytes) -> OutcomesRecord:
 
 
 def read_positions(topic: str, key: bytes, value: bytes) -> OutcomesPositions:
-    """How far the record says that was read; raises as `read_outcomes`."""
+    """The positions of a record of `outcomes`; raises as `read_outcomes`."""
     record = _read(OutcomesPositions, topic, key, value)
     if min((*record.recommendations, *record.feedback), default=0) < 0:
         raise _unreadable(topic, key, "an offset is negative")
@@ -123,8 +127,8 @@ def _read(model: type[_Shape], topic: str, key: bytes, value: bytes) -> _Shape:
 
 def _unreadable(topic: str, key: bytes, why: str) -> UnreadableOutcomesError:
     return UnreadableOutcomesError(
-        f"the record {key.decode(errors='replace')!r} of {topic} cannot be read ({why}); upgrade Marquee, or find who else "
-        "writes to the topic and write the record anew as the contract says"
+        f"the record {key.decode(errors='replace')!r} of {topic} cannot be read ({why}); upgrade Marquee, or find the other "
+        "writer of the topic and write the record again as the contract says"
     )
 
 
@@ -142,7 +146,7 @@ class Interval(NamedTuple):
 def wilson(hits: int, trials: int) -> Interval:
     """The share of hits and its score interval (Wilson, "Probable inference, the law of succession", 1927).
 
-    Without a trial nothing is known: 0 to 1.
+    The interval is 0 to 1 where there is no trial.
     """
     if not trials:
         return Interval(0.0, 0.0, 1.0)
@@ -153,7 +157,7 @@ def wilson(hits: int, trials: int) -> Interval:
 
 
 def difference(hits: int, trials: int, other_hits: int, other_trials: int) -> float:
-    """How probable so great a difference of two shares is where there is none: the two-proportion z-test, two-sided.
+    """The p-value of a difference of two shares: the two-proportion z-test, two-sided.
 
     1.0 where either has no trial, or nothing varies.
     """

@@ -1,12 +1,12 @@
 """Headers of a Kafka record, read so that a name that is not UTF-8 harms nothing.
 
-Names of headers are bytes in Kafka, and any in the clients of C, Go and Java. Where one is not UTF-8, confluent-kafka's
-`Message.headers()` raises at its first call. Every later call returns the list with a hole in place of that name, and to
-look into the hole ends the process. The garbage collector's view of an object passes over holes, so it tells which headers
-are whole without touching the others.
+The clients of C, Go and Java take any bytes as the name of a header. Where a name is not UTF-8, confluent-kafka's
+`Message.headers()` raises at its first call. Every later call returns the list with a hole in place of that name, and a read of
+the hole ends the process. The garbage collector's view of an object skips holes, so it finds the whole headers without touching
+the others.
 
-In a loop the interpreter does not see that error either, once it has specialised the call (CPython 3.11 and later): it stays
-pending, and surfaces in whatever runs next. Calls made by `map` and `operator.methodcaller` are always checked.
+In a loop the interpreter misses that error too, once it has specialised the call (CPython 3.11 and later): the error stays
+pending, and surfaces in the next statement. Calls made by `map` and `operator.methodcaller` are always checked.
 
 `Message.headers()` is called here and nowhere else (tests/unit/test_headers.py).
 """
@@ -25,7 +25,7 @@ _read: Callable[[Message], Headers | None] = methodcaller("headers")
 
 
 class MendedMessage:
-    """A message that lacks the headers that cannot be read, and otherwise is the one that was polled."""
+    """A polled message without its unreadable headers."""
 
     __slots__ = ("_headers", "_message")
 
@@ -58,9 +58,9 @@ class MendedMessage:
 
 
 def mended(messages: Sequence[Message], left_out: Callable[[int], None]) -> list[Message]:
-    """The messages, all of whose headers can be read from now on, by any number of calls.
+    """The messages, with headers that any number of calls can read.
 
-    Only a message that has lost headers is wrapped. `left_out` is given the number of headers that a message has lost.
+    Only a message that lost headers is wrapped. `left_out` receives the number of headers that a message lost.
     """
     found = list(messages)
     try:
@@ -75,12 +75,12 @@ def mended(messages: Sequence[Message], left_out: Callable[[int], None]) -> list
 
 
 def headers_of(message: Message) -> Headers:
-    """The headers that can be read, of a message that `mended` has not looked at; may be called again."""
+    """The readable headers of a message that was not polled through `mended`; may be called again."""
     return _whole(message)[0]
 
 
 def _whole(message: Message) -> tuple[Headers, int]:
-    """The headers without holes, and how many have one."""
+    """The headers without holes, and the number of those with one."""
     try:
         headers = _listed(message) or []
     except Exception:  # noqa: BLE001  a client that gives all of the headers or none

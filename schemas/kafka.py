@@ -1,4 +1,4 @@
-"""Kafka client configuration, made from the settings. Each value that is not librdkafka's default says why."""
+"""Kafka client configuration, made from the settings. Each value that is not librdkafka's default has its reason beside it."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +12,18 @@ Config = dict[str, Any]
 # librdkafka's largest: a broker that delivered an event must never be refused its dead letter by our own client.
 MAX_MESSAGE_BYTES = 1_000_000_000
 
-# What a consumer keeps for us, decompressed. librdkafka's 64 MiB are no faster.
+# Records in a consumer's queue, decompressed. librdkafka's 64 MiB are no faster.
 QUEUE_KBYTES = 16 * 1_024
-# One answer of a broker, still compressed: it is queued whole, however much it becomes. Of librdkafka's 50 MiB, compressed 20:1,
-# one alone could fill 1 GiB. A batch of records that is larger comes nevertheless, alone.
+# One fetch response, still compressed: it is queued whole, whatever its size decompressed. Of librdkafka's 50 MiB, compressed
+# 20:1, one alone could fill 1 GiB. A larger batch of records arrives nevertheless, alone.
 FETCH_BYTES = 1_024 * 1_024
 
 
 def refuses_us(error: "KafkaError") -> bool:
-    """Whether a client-wide error says that a broker will not have us, or we not it: no waiting mends that.
+    """Whether a client-wide error is a refusal, by the broker or by this client, which no retry changes.
 
-    With TLS 1.3 a broker looks at our certificate after the handshake, and librdkafka hands its alert on as a transport error.
+    With TLS 1.3 a broker checks the client's certificate after the handshake, and librdkafka reports its alert as a transport
+    error.
     """
     from confluent_kafka import KafkaError
 
@@ -33,10 +34,10 @@ def refuses_us(error: "KafkaError") -> bool:
 
 
 def _client(settings: KafkaSettings, own: Config | None = None) -> Config:
-    """What every client needs to reach the cluster and be let in, shape `{librdkafka option: value}`.
+    """The options of every client, shape `{librdkafka option: value}`.
 
     Args:
-        own: what this client is made for; MARQUEE_KAFKA__CLIENT overrides it too, but for what settings refuse there.
+        own: options of this kind of client; MARQUEE_KAFKA__CLIENT overrides them too, but for options that settings refuse there.
     """
     return _base(settings) | _credentials(settings) | (own or {}) | settings.client
 
@@ -45,18 +46,18 @@ def _base(settings: KafkaSettings) -> Config:
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         "security.protocol": settings.security_protocol,
-        # Kafka away: try again soon, but do not hammer it. The default goes up to 10 s.
+        # Retry soon while Kafka is away, without a flood of requests. The default goes up to 10 s.
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 1_000,
-        # A broker that stands still or is cut off closes no connection: only this tells, and by then another leads its
-        # partitions. With librdkafka's 60 s they would stand still for so long. Less than a call within a transaction may
-        # take (4 s), so that what was asked is asked again elsewhere in time.
+        # A broker that hangs or is cut off closes no connection: only this timeout notices, and by then another broker leads
+        # its partitions. librdkafka's 60 s would stop them for that long. Less than a call within a transaction may take (4 s),
+        # so that the request is sent to another broker in time.
         "socket.timeout.ms": 3_000,
-        # Otherwise looked up again only when a connection breaks, and by default after 5 minutes. A broker that stood still breaks its
-        # connections after the 3 s above, and where it was the controller, too, nobody else leads its partitions by then.
-        # It is also how soon a topic is seen that is created a moment later.
+        # By default metadata is refreshed only when a connection breaks, or after 5 minutes. A broker that hung breaks its
+        # connections after the 3 s above; where it was the controller too, its partitions have no other leader by then.
+        # New topics are seen within this interval too.
         "topic.metadata.refresh.interval.ms": 3_000,
-        # librdkafka logs every attempt to connect; what matters reaches us through the error callbacks.
+        # librdkafka logs every attempt to connect; errors that matter reach the error callbacks.
         "log_level": 2,
     }
 
@@ -111,7 +112,7 @@ def transactional_producer(
 ) -> Config:
     """For the one transactional producer of a process; `own` as for every client.
 
-    A request may last as long as the transaction at most: librdkafka refuses more.
+    A request may last at most as long as the transaction: librdkafka refuses more.
     """
     config = producer(
         settings,
@@ -120,16 +121,16 @@ def transactional_producer(
             "transaction.timeout.ms": timeout_ms,
             # Not longer than the transaction: it would be refused.
             "message.timeout.ms": timeout_ms,
-            # A commit flushes, so waiting for more only adds to the latency.
+            # A commit flushes, so a wait for more records only adds latency.
             "linger.ms": 0,
-            # The next transaction meets CONCURRENT_TRANSACTIONS while the last one's markers are written, and waits the
+            # The next transaction gets CONCURRENT_TRANSACTIONS while the markers of the last are written, and waits for the
             # whole backoff: 100 ms makes back-to-back transactions 10 to 20 times slower.
             "retry.backoff.ms": 1,
             "retry.backoff.max.ms": 20,
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 1_048_576,
-            # A new one must not wait for the first broker that it happens to ask, which may be the one that is gone: it asks all
-            # of them at once. Results go to every leader anyway. (Not among librdkafka's documented options.)
+            # A new producer asks all brokers at once, because the first that it picks may be the one that is gone. Results go to
+            # every leader anyway. (Not among librdkafka's documented options.)
             "enable.sparse.connections": False,
         }
         | (own or {}),
@@ -148,7 +149,7 @@ def reader(settings: KafkaSettings, group: str, own: Config | None = None) -> Co
             "enable.auto.offset.store": False,
             "enable.partition.eof": False,
             "allow.auto.create.topics": False,
-            # The default of 500 ms keeps a quiet topic's first record back.
+            # The default of 500 ms delays a quiet topic's first record.
             "fetch.wait.max.ms": 5,
             "fetch.queue.backoff.ms": 2,
             "queued.max.messages.kbytes": QUEUE_KBYTES,
@@ -159,12 +160,12 @@ def reader(settings: KafkaSettings, group: str, own: Config | None = None) -> Co
 
 
 def worker_consumer(settings: Settings, own: Config | None = None) -> Config:
-    """For the worker: positions come from committed offsets alone, and a lost one is an error, not a silent jump."""
+    """For the worker: positions come from committed offsets alone, and a lost offset is an error, not a silent jump."""
     worker = settings.worker
     config: Config = {
         "auto.offset.reset": "error",
-        # How often the client looks, partition by partition, whether its queue is full still, of 100,000 events or of
-        # QUEUE_KBYTES. With as many waiting nothing is won by looking sooner.
+        # Interval at which the client checks, for each partition, whether its queue of 100,000 events or QUEUE_KBYTES is still
+        # full. With so many events queued, a shorter one gains nothing.
         "fetch.queue.backoff.ms": 20,
         "max.poll.interval.ms": worker.max_poll_interval_ms,
         "group.protocol": worker.group_protocol,

@@ -1,4 +1,4 @@
-"""The manifest of a release: a folder in the store that never changes once its manifest is written."""
+"""The files of a release in the store: its manifest, written last, and its evaluation."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -26,7 +26,7 @@ class FileEntry(_Part):
     """One file of the release."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size: int = Field(ge=0, description="Bytes.")
+    size: int = Field(ge=0, description="Size, in bytes.")
 
 
 class TensorInput(_Part):
@@ -34,8 +34,8 @@ class TensorInput(_Part):
 
     name: str
     dtype: Literal["int64", "float32"]
-    shape: list[int] = Field(description="-1 where the size follows the batch.")
-    padding: int | None = Field(None, description="The value of places that hold nothing.")
+    shape: list[int] = Field(description="Shape; -1 where the size follows the batch.")
+    padding: int | None = Field(None, description="Value of empty places.")
 
 
 class Tower(_Part):
@@ -61,11 +61,11 @@ class Stars(_Part):
 
 
 class Data(_Part):
-    """What the release was trained on."""
+    """The training data."""
 
     fingerprint: str = Field(description="sha256 over the three files of the data.")
     split: str = Field(
-        description="What was held out of training: all, leave-one-out, global-time, users, random."
+        description="Split that was held out of training: all, leave-one-out, global-time, users, random."
     )
     users: int
     movies: int
@@ -83,14 +83,14 @@ class Manifest(_Part):
     paddle_version: str
     dimension: int = Field(ge=1)
     metric: Literal["COSINE", "IP"]
-    score_scale: float = Field(1.0, description="score = score_scale x what the metric gives.")
+    score_scale: float = Field(1.0, description="Factor of the score: score = score_scale x metric.")
     stars: Stars | None = None
     movies: int = Field(ge=0, description="Rows of the catalogue.")
     towers: Towers
     files: dict[str, FileEntry]
     extends: str | None = Field(
         None,
-        description="The release whose towers it has, and whose vectors are taken over for the movies of both.",
+        description="Release with the same towers, whose vectors are reused for the movies of both.",
     )
     data: Data
     training: dict[str, Any] = Field(
@@ -103,46 +103,47 @@ class EvaluationResult(_Part):
 
     metric: str = Field(description="ndcg@10, hr@10, rmse, …")
     split: str = Field(
-        description="What it was measured on: leave-one-out, global-time, users (and which fold), random."
+        description="Split that it was measured on: leave-one-out, global-time, users (with the fold), random."
     )
     data: str = Field(description="Fingerprint of the data, as in the manifest.")
     value: float = Field(
-        description="One that is no number (NaN, infinite) fails the check before activation."
+        description="The figure; one that is no number (NaN, infinite) fails the check before activation."
     )
     higher_is_better: bool = True
 
     @property
     def measures(self) -> tuple[str, str, str]:
-        """What must be equal for two figures to be comparable."""
+        """The parts that are equal in comparable figures."""
         return self.metric, self.split, self.data
 
 
 class Figure(_Part):
-    """A figure among many, with its interval: for people who look, and not for the check before activation."""
+    """A figure with its interval: for people, and not for the check before activation."""
 
     value: float
     low: float | None = Field(None, description="Lower end of the 95 % interval (bootstrap over users).")
     high: float | None = Field(None, description="Upper end of the 95 % interval.")
-    users: int = Field(description="How many people it was measured on.")
+    users: int = Field(description="Users that it was measured on.")
 
 
 class Protocol(_Part):
-    """Everything that was measured on one split."""
+    """All figures of one split."""
 
     split: str
-    origin: str = Field(description="The file that the split is from, or how it was derived.")
+    origin: str = Field(description="File of the split, or the rule that derived it.")
     data: str = Field(description="Fingerprint of the data.")
     trained: str = Field(
-        description="The release that was measured: one of the same configuration, trained on this split."
+        description="Release that was measured: one of the same configuration, trained on this split."
     )
     seed: int
-    figures: dict[str, Figure] = Field(description="By name, as leave_one_out.ndcg@10.")
-    baselines: dict[str, dict[str, Figure]] = Field(description="The same for each baseline.")
+    figures: dict[str, Figure] = Field(description="Figures by name, as leave_one_out.ndcg@10.")
+    baselines: dict[str, dict[str, Figure]] = Field(description="Figures of each baseline.")
     differences: dict[str, dict[str, Figure]] = Field(
         description="The release's figure less the baseline's, over the same people, with the paired interval."
     )
     published: dict[str, dict[str, Figure]] = Field(
-        default_factory=dict, description="What others publish on the same split of the same data, by model."
+        default_factory=dict,
+        description="Figures that others publish on the same split of the same data, by model.",
     )
 
 
@@ -151,4 +152,4 @@ class Evaluation(_Part):
 
     release: str
     results: list[EvaluationResult]
-    protocols: dict[str, Protocol] = Field(default_factory=dict, description="By split.")
+    protocols: dict[str, Protocol] = Field(default_factory=dict, description="Protocols by split.")

@@ -80,7 +80,7 @@ class WorkerSettings(Group):
         "classic",
         description="Group protocol; `consumer` is KIP-848, where the session timeout is the broker's.",
     )
-    # With Kafka's own default of 45 s, a killed worker's partitions stand still for that long.
+    # Kafka's own default of 45 s leaves a killed worker's partitions unread for that long.
     session_timeout_ms: int = Field(
         20_000,
         ge=16_000,

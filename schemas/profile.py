@@ -9,12 +9,12 @@ MAX_ID = 2**63 - 1
 MAX_RECENT = 200
 MAX_EXCLUDE = 1_000
 MAX_K = 100
-# As many as a collection holds of a movie, so no movie has more; and no genre of a movie is longer, in bytes.
+# A collection holds as many genres of a movie, and none is longer, in bytes.
 MAX_GENRES = 64
 MAX_GENRE_LENGTH = 256
 DEFAULT_K = 5
 
-# ml-1m's groups of age by their lower bounds in years, and its names of the occupations by their code.
+# ml-1m's age groups by their lower bounds in years, and its names of the occupations by their code.
 AGE_GROUPS = (1, 18, 25, 35, 45, 50, 56)
 OCCUPATIONS = (
     "other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service",
@@ -24,7 +24,7 @@ OCCUPATIONS = (
 )  # fmt: skip
 GENDERS = ("F", "M")
 
-# A number up to it is a group; an older user would be an error of the producer.
+# In years; a larger number is an error of the producer.
 MAX_AGE = 120
 
 
@@ -61,22 +61,23 @@ def group_of(bounds: tuple[int, ...], number: int) -> int:
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Gender = Literal["F", "M"]
 Genre = Annotated[str, Field(max_length=MAX_GENRE_LENGTH)]
-# Otherwise a tuple collects an error for each of its items before it counts them: 449 MB for 1 MiB of `1,1,1`.
+# A tuple without fail_fast collects an error for each of its items before it counts them: 449 MB for 1 MiB of `1,1,1`.
 Genres = Annotated[tuple[Genre, ...], Field(max_length=MAX_GENRES, fail_fast=True)]
 Year = Annotated[int, Field(ge=0, le=9999)]
 
 
 class Filter(BaseModel):
-    """Which movies qualify: any of `genres`, none of `not_genres`, within `years` (both ends included)."""
+    """A condition on movies: any of `genres`, none of `not_genres`, within `years` (both ends included)."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
     genres: Genres | None = Field(
-        None, description="At least one of these genres; an empty list asks for nothing."
+        None, description="Genres of which a movie has at least one; an empty list is no condition."
     )
-    not_genres: Genres | None = Field(None, description="None of these genres.")
+    not_genres: Genres | None = Field(None, description="Genres of which a movie has none.")
     years: tuple[Year, Year] | None = Field(
-        None, description="First and last year of release, both included; no movie whose year is unknown."
+        None,
+        description="First and last year of release, both included; movies of an unknown year do not qualify.",
     )
 
     @model_validator(mode="after")
@@ -92,33 +93,33 @@ class ProfileEvent(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", title="Profile event")
 
     event_id: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
-        None, description="The producer's own name for the event; `topic-partition-offset` when missing."
+        None, description="Name of the event, chosen by the producer; `topic-partition-offset` when missing."
     )
-    user_id: Id | None = Field(None, description="The person, as the training data numbers them.")
+    user_id: Id | None = Field(None, description="User, by the number in the training data.")
     gender: Annotated[Gender | None, Category(GENDERS)] = Field(None, description="Gender, `F` or `M`.")
     age: Annotated[Annotated[int, Field(ge=0, le=MAX_AGE)] | None, Grouped(AGE_GROUPS, MAX_AGE)] = Field(
         None,
-        description="Years; put into ml-1m's seven groups (1, 18, 25, 35, 45, 50, 56 and up; 0 counts as 1).",
+        description="Age, in years; put into ml-1m's seven groups (1, 18, 25, 35, 45, 50, 56 and up; 0 counts as 1).",
     )
     occupation: Annotated[
         Annotated[int, Field(ge=0, le=len(OCCUPATIONS) - 1)] | None, Category(tuple(range(len(OCCUPATIONS))))
     ] = Field(None, description="Occupation by ml-1m's code, 0 to 20.")
     recent: Annotated[list[Id], Field(max_length=MAX_RECENT)] | None = Field(
-        None, description="Movie ids, oldest first: what the person watched and liked. Never recommended."
+        None, description="Movies that the user watched and liked, by id, oldest first. Never recommended."
     )
     k: Annotated[int, Field(ge=1, le=MAX_K)] | None = Field(
-        None, description=f"How many movies to recommend; {DEFAULT_K} when missing."
+        None, description=f"Number of movies to recommend; {DEFAULT_K} when missing."
     )
     exclude: Annotated[list[Id], Field(max_length=MAX_EXCLUDE)] | None = Field(
-        None, description="Movie ids that are never recommended, and from which nothing is learnt."
+        None, description="Movies that are not recommended, by id; the model does not see them."
     )
     filter: Filter | None = Field(
         None,
-        description="Which movies qualify; the list is the best `k` of those, shorter where there are fewer.",
+        description="Condition on the movies; the list has the best `k` that qualify, and is shorter where there are fewer.",
     )
 
 
-# By name. A field is declared in `ProfileEvent` alone: features, cache key and training take it from here.
+# Kinds by field name. `ProfileEvent` alone declares a field; features and training take it from here.
 PROFILE_FIELDS: dict[str, Category | Grouped] = {
     name: kind
     for name, field in ProfileEvent.model_fields.items()

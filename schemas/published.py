@@ -13,7 +13,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schemas() -> dict[str, Json]:
-    """A schema by the name of what it describes: each kind of record that is JSON, and a release's manifest."""
+    """The schema of each kind of JSON record and of the manifest, by name."""
     models: dict[str, type[BaseModel]] = {
         message.name: message.model for message in MESSAGES if message.model
     }
@@ -97,7 +97,7 @@ def _message(message: Message) -> Json:
         described["payload"] = {"$ref": f"#/components/schemas/{message.model.__name__}"}
     else:
         described["contentType"] = "application/octet-stream"
-        described["summary"] = "The event's own bytes, untouched; the headers say why it is here."
+        described["summary"] = "The event's own bytes, unchanged; the headers contain the reason."
     if message.headers:
         described["headers"] = {
             "type": "object",

@@ -1,6 +1,6 @@
 """A schema registry by Confluent's API: our JSON Schemas are registered and checked there.
 
-The bytes on the wire stay plain JSON: nothing is put before a value, and nobody needs the registry to read one.
+The bytes on the wire stay plain JSON: a value has no prefix, and no reader needs the registry.
 """
 
 import json
@@ -17,7 +17,7 @@ from schemas.topics import MESSAGES, Message, topic_of
 
 Json = dict[str, object]
 
-# What we use means the same in it, and registries compare later ones not at all (Apicurio 3.3 answers 500).
+# Our schemas mean the same in it, and registries do not compare later dialects (Apicurio 3.3 answers 500).
 _DIALECT = "http://json-schema.org/draft-07/schema#"
 _MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 
@@ -105,7 +105,7 @@ class _Registry:
         match error.code:
             case 401 | 403:
                 return SettingsError(
-                    f"{where} refused who we are ({error.code}); check MARQUEE_REGISTRY__USERNAME and MARQUEE_REGISTRY__PASSWORD"
+                    f"{where} refused the credentials ({error.code}); check MARQUEE_REGISTRY__USERNAME and MARQUEE_REGISTRY__PASSWORD"
                 )
             case 404:
                 return MarqueeError(

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
 
-RECORD_FORMAT = 1  # of the records below; a reader that meets a newer one keeps what it has and says so
+RECORD_FORMAT = 1  # of the records below; a reader of a newer one keeps its state and reports it
 
 HEARTBEAT_SECONDS = 10.0
 DEAD_AFTER_SECONDS = 60.0
@@ -18,7 +18,7 @@ RELEASE_KEY_PREFIX = "release:"
 WORKER_KEY_PREFIX = "worker:"
 TOPIC_KEY_PREFIX = "topic:"
 
-# A release's name is a folder's name and part of a collection's: nothing that could leave either.
+# A release's name is the name of a folder and part of a collection's, so no character may leave either.
 ReleaseName = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]{0,99}$")]
 Action = Literal["index", "activate", "rollback", "retire", "shadow", "canary", "end"]
 
@@ -51,7 +51,7 @@ class ReleaseState(StrEnum):
 
 
 class Record(BaseModel):
-    """What commands and records share: unknown fields are ignored, so that writers may move first."""
+    """The base of commands and records: unknown fields are ignored, so that writers may move first."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -65,141 +65,145 @@ class ReleaseCommand(Record):
         default_factory=lambda: uuid4().hex,
         min_length=1,
         max_length=256,
-        description="Of this command alone; its topic, partition and offset where it is missing.",
+        description="Id of this command; its topic, partition and offset where it is missing.",
     )
-    action: Action = Field(description="What is to be done.")
+    action: Action = Field(description="Action on the release.")
     release: ReleaseName | None = Field(
-        None, description="The release it is about; `rollback` and `end` may leave it out."
+        None, description="Release of the action; `rollback` and `end` may leave it out."
     )
     share: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None, description="Of the traffic: shadow, canary."
+        None, description="Share of the traffic of a shadow or canary."
     )
-    force: bool = Field(False, description="Activate although the evaluation is below the active release's.")
-    expected_epoch: int | None = Field(None, description="Do nothing if the active epoch is another by then.")
-    sent_at: datetime = Field(default_factory=now, description="When it was sent.")
+    force: bool = Field(
+        False, description="Activation although the evaluation is below the active release's."
+    )
+    expected_epoch: int | None = Field(
+        None, description="Active epoch at which the command counts; at any other it changes nothing."
+    )
+    sent_at: datetime = Field(default_factory=now, description="Moment of sending.")
 
     @property
     def has_id(self) -> bool:
-        """Whether the producer named an id; the one made up here is another at each reading."""
+        """Whether the producer set an id; the default here is a new one at each reading."""
         return "command_id" in self.model_fields_set
 
 
 class CommandOutcome(BaseModel):
-    """What became of a command, kept in the record of the release that it was about."""
+    """The status of a command, kept in the record of its release."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    command_id: str = Field(description="The command's own.")
-    action: Action = Field(description="The command's own.")
+    command_id: str = Field(description="Id of the command.")
+    action: Action = Field(description="Action of the command.")
     outcome: Literal["done", "refused", "ignored"] = Field(
-        description="Refused: it could not be done. Ignored: it was seen before, or came too late."
+        description="Status. Refused: it could not be done. Ignored: it was seen before, or came too late."
     )
-    reason: str | None = Field(None, description="Why, or what was found, for a person.")
+    reason: str | None = Field(None, description="Reason or finding, for a person.")
     forced: bool = Field(False, description="Whether the command had `force`.")
-    at: datetime = Field(default_factory=now, description="When that was.")
+    at: datetime = Field(default_factory=now, description="Moment of this status.")
 
 
 class ReleaseRecord(Record):
-    """`release:<id>`: where a release is in its life."""
+    """`release:<id>`: the state of a release."""
 
-    release: str = Field(description="Its name.")
-    state: ReleaseState = Field(description="`retired` as soon as another release serves.")
-    reason: str | None = Field(None, description="Why it was rejected.")
+    release: str = Field(description="Name of the release.")
+    state: ReleaseState = Field(description="State; `retired` as soon as another release serves.")
+    reason: str | None = Field(None, description="Reason of the rejection.")
     progress: float = Field(0.0, ge=0, le=1, description="Share of the catalogue that is in the collection.")
     collection: str | None = Field(
-        None, description="Checked and whole; missing until there is one, or again."
+        None, description="Checked collection; missing before there is one, or after it was dropped."
     )
-    attempt: int = Field(0, ge=0, description="How often its indexing was begun.")
+    attempt: int = Field(0, ge=0, description="Number of times that its indexing began.")
     tries: int = Field(
-        0, ge=0, description="How many indexers have begun to build it for the command under way."
+        0, ge=0, description="Number of indexers that began to build it for the command under way."
     )
     rows: int | None = Field(None, description="Rows of the checked collection.")
-    dimension: int | None = Field(None, description="Of its vectors.")
-    index: str | None = Field(None, description="FLAT, which is exact, or HNSW.")
+    dimension: int | None = Field(None, description="Dimension of its vectors.")
+    index: str | None = Field(None, description="Index type: FLAT, which is exact, or HNSW.")
     recall_at_5: float | None = Field(
-        None, ge=0, le=1, description="Of the collection's searches, against exact search."
+        None, ge=0, le=1, description="Recall of the collection's searches, against exact search."
     )
     ef: int | None = Field(
         None,
         ge=1,
         description="Candidates that a search of an HNSW index keeps: as many as the check needed.",
     )
-    vectors_sha256: str | None = Field(None, description="Of STORE/vectors/RELEASE.npy.")
-    epoch: int | None = Field(None, description="The active epoch that it was given last.")
-    indexing_at: datetime | None = Field(None, description="When its indexing was last begun.")
-    ready_at: datetime | None = Field(None, description="When its collection was last found whole.")
-    active_at: datetime | None = Field(None, description="When it last took over.")
+    vectors_sha256: str | None = Field(None, description="sha256 of STORE/vectors/RELEASE.npy.")
+    epoch: int | None = Field(None, description="Last active epoch of this release.")
+    indexing_at: datetime | None = Field(None, description="Moment when its indexing last began.")
+    ready_at: datetime | None = Field(None, description="Moment when its collection last passed the check.")
+    active_at: datetime | None = Field(None, description="Moment when it last took over.")
     retired_at: datetime | None = Field(
-        None, description="When another took over, or its collection was given up."
+        None, description="Moment when another took over, or its collection was dropped."
     )
-    rejected_at: datetime | None = Field(None, description="When it was rejected.")
-    command_id: str | None = Field(None, description="The command that is, or was last, carried out on it.")
+    rejected_at: datetime | None = Field(None, description="Moment of the rejection.")
+    command_id: str | None = Field(None, description="Command that is, or was last, carried out on it.")
     commands: list[CommandOutcome] = Field(
         default_factory=list,
-        description="The last 50 commands, newest last: one that comes again is known by these.",
+        description="Last 50 commands, newest last; a command that is sent twice is recognized by them.",
     )
 
 
 class ActiveRecord(Record):
-    """`active`: what serves. The epoch only grows."""
+    """`active`: the release that serves. The epoch only grows."""
 
-    release: str = Field(description="The release that serves.")
-    collection: str = Field(description="The collection that workers search, by this name.")
-    epoch: int = Field(ge=1, description="One more with each release that takes over.")
-    previous: str | None = Field(None, description="The release that served before, where `rollback` goes.")
-    since: datetime = Field(default_factory=now, description="When it took over.")
+    release: str = Field(description="Release that serves.")
+    collection: str = Field(description="Collection that workers search, by this name.")
+    epoch: int = Field(ge=1, description="Epoch; one more with each release that takes over.")
+    previous: str | None = Field(None, description="Release that served before, to which `rollback` goes.")
+    since: datetime = Field(default_factory=now, description="Moment of the takeover.")
 
 
 class TrialRecord(Record):
     """`trial`: the candidate that shadows or shares the traffic."""
 
-    kind: Literal["shadow", "canary"] = Field(description="Whether its answers are compared, or published.")
-    release: str = Field(description="The candidate.")
-    collection: str = Field(description="The candidate's own.")
-    share: float = Field(gt=0, le=1, description="Of the batches (shadow), or of the keys (canary).")
-    epoch: int = Field(
-        ge=1, description="The active epoch beside which it is tried: another activation ends it."
+    kind: Literal["shadow", "canary"] = Field(
+        description="Kind of trial: results are compared (shadow), or published (canary)."
     )
-    since: datetime = Field(default_factory=now, description="When it began.")
+    release: str = Field(description="Release of the candidate.")
+    collection: str = Field(description="Collection of the candidate.")
+    share: float = Field(gt=0, le=1, description="Share of the batches (shadow), or of the keys (canary).")
+    epoch: int = Field(ge=1, description="Active epoch beside which it is tried; another activation ends it.")
+    since: datetime = Field(default_factory=now, description="Moment when it began.")
 
 
 class WorkerRecord(Record):
-    """`worker:<id>`: who serves what. Dead when the heartbeat is a minute old."""
+    """`worker:<id>`: the release that a worker serves. The worker is dead when its heartbeat is a minute old."""
 
-    worker: str = Field(description="Its id.")
-    release: str | None = Field(None, description="The release that it serves.")
-    epoch: int | None = Field(None, description="The active epoch of that.")
-    trial: str | None = Field(None, description="The release that it has on trial beside that.")
+    worker: str = Field(description="Id of the worker.")
+    release: str | None = Field(None, description="Release that it serves.")
+    epoch: int | None = Field(None, description="Active epoch of that release.")
+    trial: str | None = Field(None, description="Release that it has on trial beside that.")
     collections: list[str] = Field(
         default_factory=list,
-        description="What it may still search, for batches under way too; none of these is dropped.",
+        description="Collections that it may still search, for batches in flight too; none of these is dropped.",
     )
     withdrawals: int | None = Field(
-        None, description="Offset after the last record of `withdrawals` that counts here."
+        None, description="Offset after the last record of `withdrawals` that it has applied."
     )
-    http: str | None = Field(None, description="host:port of /metrics and /health.")
-    version: str = Field(description="Of Marquee.")
+    http: str | None = Field(None, description="Address of /metrics and /health, host:port.")
+    version: str = Field(description="Version of Marquee.")
     problem: str | None = Field(
-        None, description="Why it does not serve the active release, or the one on trial, if so."
+        None, description="Reason why it does not serve the active release, or the one on trial."
     )
-    started_at: datetime = Field(description="When this process began.")
-    heartbeat_at: datetime = Field(default_factory=now, description="When this was written.")
+    started_at: datetime = Field(description="Moment when this process started.")
+    heartbeat_at: datetime = Field(default_factory=now, description="Moment of this record.")
 
 
 class TopicRecord(Record):
-    """`topic:<name>`: which topic of this name events are of. A topic that is deleted and made anew has another id."""
+    """`topic:<name>`: the id of a topic. A topic that is deleted and created again has another id."""
 
-    topic: str = Field(description="Its name.")
-    topic_id: str = Field(description="Its id, as Kafka's own tools write it.")
+    topic: str = Field(description="Name of the topic.")
+    topic_id: str = Field(description="Id of the topic, as Kafka's own tools write it.")
     answers: dict[str, str] = Field(
-        default_factory=dict, description="Ids of the topics of answers, by their names."
+        default_factory=dict, description="Ids of the topics of results and dead letters, by their names."
     )
     ends: dict[str, list[int]] = Field(
         default_factory=dict,
-        description="Of each partition of these, the end when this topic was first seen: results before it are of another topic.",
+        description="End of each of their partitions when this topic was first seen; results before it are of another topic.",
     )
     adopted: bool = Field(
         False,
-        description="Whether results were there before any record was: timestamps tell whether they are of this topic.",
+        description="Whether results existed before any record did; timestamps decide whether they are of this topic.",
     )
-    seen_at: datetime = Field(default_factory=now, description="When it was first seen.")
+    seen_at: datetime = Field(default_factory=now, description="Moment when it was first seen.")

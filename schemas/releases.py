@@ -1,4 +1,4 @@
-"""The compacted topic `releases`, read into one view: what exists, what serves, and who serves it."""
+"""The compacted topic `releases`, read into one view: the releases, the active one, and the workers that serve it."""
 
 import logging
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ StateRecord = ReleaseRecord | ActiveRecord | TrialRecord | WorkerRecord | TopicR
 
 @dataclass(frozen=True)
 class Change:
-    """What one record of the topic changed; without `record` its key is gone."""
+    """The change by one record of the topic; without `record` its key is gone."""
 
     key: str
     record: StateRecord | None
@@ -48,10 +48,10 @@ class ReleasesView:
     trial: TrialRecord | None = None
     workers: dict[str, WorkerRecord] = field(default_factory=dict)
     topics: dict[str, TopicRecord] = field(default_factory=dict)
-    newer: dict[str, int] = field(default_factory=dict)  # keys whose record has a format that we cannot read
+    newer: dict[str, int] = field(default_factory=dict)  # keys whose record has a newer format
 
     def apply(self, key: bytes | None, value: bytes | None) -> Change | None:
-        """Take one record in; None where it changed nothing: not ours, malformed, of a newer format, or an old epoch."""
+        """Apply one record; None where it changed nothing: a foreign key, malformed, of a newer format, or an old epoch."""
         name = (key or b"").decode(errors="replace")
         kind = _kind(name)
         if kind is None:
@@ -91,7 +91,7 @@ class ReleasesView:
         return self.active.epoch if self.active else 0
 
     def outcome(self, command_id: str) -> tuple[ReleaseRecord, CommandOutcome] | None:
-        """What became of a command, and the record of the release that it was about; None while nobody knows."""
+        """The status of a command, and the record of its release; None before the indexer has carried it out."""
         for release in self.releases.values():
             for outcome in release.commands:
                 if outcome.command_id == command_id:
@@ -139,7 +139,7 @@ def _format(value: bytes) -> int:
     try:
         return Record.model_validate_json(value).format
     except ValidationError:
-        return RECORD_FORMAT  # malformed, and told so by its own model
+        return RECORD_FORMAT  # malformed: its own model reports it
 
 
 def _first_problem(error: ValidationError) -> str:

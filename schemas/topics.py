@@ -37,17 +37,17 @@ from schemas.release import (
 )
 from schemas.withdrawal import Withdrawal
 
-# Who has to understand whom while versions differ: we read what others wrote before, others read what we write now, or both.
+# Directions while versions differ: BACKWARD reads older writers, FORWARD is read by older readers, FULL is both.
 Compatibility = Literal["BACKWARD", "FORWARD", "FULL"]
 
 HEADERS = {
     dead_letter.REASON: "A short code, see below.",
     dead_letter.ERROR: "A sentence for a person.",
     dead_letter.SOURCE: "`topic-partition-offset` of the event.",
-    dead_letter.FAILED_AT: "When, ISO 8601 in UTC.",
+    dead_letter.FAILED_AT: "Moment of the failure, ISO 8601 in UTC.",
     dead_letter.RELEASE: "The release that served when the event failed.",
-    dead_letter.VALUE_LENGTH: "Only where the event's bytes did not fit: how many there were.",
-    dead_letter.VALUE_SHA256: "Only then: their sha256.",
+    dead_letter.VALUE_LENGTH: "Length of the event's bytes, only where they did not fit.",
+    dead_letter.VALUE_SHA256: "Their sha256, only then.",
 }
 
 
@@ -94,7 +94,7 @@ class Topic:
     retention_ms: int | None = None
     """None: the brokers' default."""
     if_made_anew: str | None = None
-    """Where partitions cannot be taken away: what is lost with the topic, and how to get it back."""
+    """The loss when the topic is deleted and created again, with the remedy: partitions cannot be removed."""
 
     @property
     def compacted(self) -> bool:

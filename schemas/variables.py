@@ -1,4 +1,4 @@
-"""Names of the `MARQUEE_…` variables and secret files: which are settings, which are misspelt, which Kubernetes made."""
+"""The sources of settings: `MARQUEE_…` variables and secret files, with checks of their names."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def misspellings(names: Iterable[str], fields: Fields) -> list[tuple[str, str]]:
 
 
 def unknown(environment: Mapping[str, str], fields: Fields) -> tuple[list[str], list[str]]:
-    """Variables that nobody reads: those that look like settings, and Kubernetes' service links."""
+    """Variables that are no setting: those that look like one, and Kubernetes' service links."""
     groups = {variable((name,)) for name in fields}
     unread = [
         (name, value)

@@ -1,4 +1,4 @@
-"""The compacted topic `withdrawals`: which movies nobody gets any more, whatever the release. Key: the movie's id as decimal text."""
+"""The compacted topic `withdrawals`: the blocklist of every release. Key: the movie's id as decimal text."""
 
 import logging
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ log = logging.getLogger(__name__)
 
 
 class Withdrawal(BaseModel):
-    """Says that a movie is never recommended; a null value takes that back.
+    """A movie that is not recommended; a null value restores it.
 
-    A record that cannot be read, or of a newer format, withdraws as well: a movie too few harms less than one too many.
+    An unreadable record, or one of a newer format, withdraws as well: a movie too few harms less than one too many.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: int = Field(RECORD_FORMAT, description="Format of the record.")
-    withdrawn_at: datetime = Field(default_factory=now, description="Since when.")
+    withdrawn_at: datetime = Field(default_factory=now, description="Moment of the withdrawal.")
 
 
 def withdrawal_key(movie_id: int) -> bytes:
@@ -30,12 +30,12 @@ def withdrawal_key(movie_id: int) -> bytes:
 
 @dataclass
 class WithdrawalsView:
-    """The movies that are withdrawn, each with its record, or None where that cannot be read. Feed it with `apply`."""
+    """The withdrawn movies, each with its record, or None where that is unreadable. `apply` feeds it."""
 
     movies: dict[int, Withdrawal | None] = field(default_factory=dict)
 
     def apply(self, key: bytes | None, value: bytes | None) -> int | None:
-        """Take one record in, in the order of the topic; the movie that it is about, None where the key is no id."""
+        """Apply one record, in the order of the topic; returns its movie, None where the key is no id."""
         movie_id = _movie_id(key or b"")
         if movie_id is None:
             log.warning("withdrawals: the key %r is no movie id, and skipped", key)
