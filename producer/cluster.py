@@ -17,7 +17,7 @@ from schemas.settings import KafkaSettings
 _RETRY_SECONDS = 0.1
 # The first attempt at the metadata; each further one takes twice as long. Refusals are reported between two.
 _BROWSE_SECONDS = 1.0
-# Of several brokers, one may see a new topic later than the broker that created it.
+# A broker may see a new topic later than the broker that created it.
 _NEW_SECONDS = 5.0
 # The consumer below joins no group, but the client wants a name.
 _NO_GROUP = "marquee"

@@ -1,9 +1,9 @@
-"""Dead letters: reads them back with what has become of them, and publishes their events again, each once.
+"""Dead letters: reads them with their redrive state, and publishes their events again, each once.
 
 A redrive puts the event and a marker, keyed by the dead letter's own place, into one transaction, so that either both
-are there or neither. Whoever redrives first takes the deployment's one transactional id, which fences another redrive and
-settles what a killed one left, and only then reads the markers. So a letter that is redriven twice, by two at a time or
-after a kill, is published once.
+are there or neither. A redrive first takes the deployment's one transactional id, which fences another redrive and ends the
+transaction of a killed one, and only then reads the markers. So a letter that is redriven twice, by two at a time or after a
+kill, is published once.
 """
 
 import logging
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 # Letters of one transaction: enough that its cost does not count, few enough for its timeout.
 BATCH_LETTERS = 500
-# Whoever reads `profiles` waits for a transaction that a killed redrive left open.
+# A killed redrive leaves its transaction open for that long, and readers of `profiles` wait for it.
 _TRANSACTION_MS = 10_000
 _NOT_ALLOWED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -50,7 +50,7 @@ class Letter:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which letters: all that match everything that is said here. Times are of the letters' own timestamps."""
+    """A selection of letters: those that match every condition. Times are of the letters' own timestamps."""
 
     places: frozenset[str] = frozenset()
     reasons: frozenset[str] = frozenset()
@@ -141,7 +141,7 @@ class Redriver:
 
         Raises:
             UnreachableError: Kafka did not answer within `timeout_s`.
-            SettingsError: Kafka refused who we are, or that we do this.
+            SettingsError: Kafka refused the credentials, or the right to redrive.
             MarqueeError: a topic does not exist.
         """
         self._settings = settings
@@ -246,7 +246,7 @@ def _letter(message: Message, dead: DeadLetter, markers: dict[bytes | None, byte
 
 
 def _redriven_at(marker: bytes | None, timestamp_ms: int) -> datetime | None:
-    """When the letter of that timestamp was redriven; what cannot be read counts, so that nothing is doubled."""
+    """The moment when the letter of that timestamp was redriven; an unreadable marker counts, so that no event is doubled."""
     if marker is None:
         return None
     try:

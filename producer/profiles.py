@@ -25,7 +25,7 @@ _NOT_ALLOWED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHOR
 
 @dataclass(frozen=True)
 class Delivery:
-    """Where an event went: `line` is what the publisher called it, `timestamp_ms` since 1970 is the event's own."""
+    """The place of a delivered event; `line` is the publisher's name of it, `timestamp_ms` since 1970 its own timestamp."""
 
     line: str
     partition: int
@@ -35,7 +35,7 @@ class Delivery:
 
 @dataclass
 class Counts:
-    """What was handed over, and what the brokers confirmed; `bytes` of values."""
+    """Events that were passed to the client, and those that the brokers confirmed; `bytes` of values."""
 
     sent: int = 0
     delivered: int = 0
@@ -66,7 +66,7 @@ def _key(fields: Mapping[str, object]) -> bytes | None:
 
 
 class ProfilePublisher:
-    """Use it as a context: what was published is delivered, or an error raised, when the context ends well."""
+    """A context: when it ends without an error, every published event is delivered, or an error is raised."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class ProfilePublisher:
 
         Raises:
             UnreachableError: Kafka did not answer.
-            SettingsError: Kafka refused who we are.
+            SettingsError: Kafka refused the credentials.
             MarqueeError: the topic does not exist.
         """
         self.topic = settings.names.profiles

@@ -34,17 +34,17 @@ BLOCK_BYTES = 1 << 16
 
 
 class FetchError(MarqueeError):
-    """The archive is not what it should be."""
+    """The archive is broken, or another file."""
 
 
 def download(url: str, path: Path, md5: str, report: Callable[[int, int | None], None]) -> None:
-    """Download to `path` and check it; what an earlier attempt left behind is gone on with.
+    """Download to `path` and check it; an earlier attempt is resumed.
 
     `report` gets the bytes there and the bytes in all (None where the server does not say).
 
     Raises:
         UnreachableError: the server cannot be reached, or broke off; the same call goes on from there.
-        FetchError: what came is not the archive.
+        FetchError: the download is not the archive.
     """
     partial = path.with_name(f"{path.name}.part")
     try:
@@ -74,7 +74,7 @@ def _append(url: str, partial: Path, report: Callable[[int, int | None], None]) 
         response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # all of it is there; the checksum tells whether it is right
+            return  # the file is complete; the checksum decides whether it is right
         raise
     with response:
         if response.status != HTTPStatus.PARTIAL_CONTENT:

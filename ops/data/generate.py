@@ -1,8 +1,7 @@
-"""Data like ml-1m's, with tastes planted in it, so that a model which learns them must beat popularity.
+"""Data like ml-1m's, with planted tastes, so that a model that learns them beats popularity.
 
-How much a person likes a movie is the movie's quality, plus the person's liking of its genres (by gender, age, occupation
-and person), plus hidden traits that only a history shows. What people watch follows popularity and liking; in the
-course of a history the taste drifts.
+A user's liking of a movie is the movie's quality, plus the user's taste for its genres (by gender, age, occupation and user), plus
+hidden traits that only a history shows. Users choose movies by popularity and liking; their taste drifts along a history.
 """
 
 from dataclasses import dataclass
@@ -26,15 +25,15 @@ AGE_SHARES = (0.037, 0.183, 0.347, 0.198, 0.091, 0.081, 0.063)
 FIRST_RATING, LAST_RATING = 956_700_000, 1_046_450_000  # April 2000 to February 2003
 FEWEST_RATINGS = 20
 
-# What a movie of middling quality gets from someone who does not care for it. People watch what they like, so that
-# the mean comes out near ml-1m's 3.58.
+# Stars of a movie of average quality from an indifferent user. Users choose movies that they like, so that the mean is near
+# ml-1m's 3.58.
 BASE_STARS = 2.65
 
 TRAITS = 6
-# Standard deviations, in stars, of what a rating is made of.
+# Standard deviations of the parts of a rating, in stars.
 GENDER_TASTE, AGE_TASTE, OCCUPATION_TASTE, OWN_TASTE = 0.35, 0.35, 0.2, 0.25
 QUALITY, LENIENCY, TRAIT_TASTE, NOISE = 0.45, 0.4, 0.45, 0.65
-# How strongly liking decides what is watched, beside popularity.
+# Weight of liking beside popularity in the choice of movies.
 CHOICE = 2.0
 
 
@@ -54,7 +53,7 @@ class _People:
     occupations: Integers
     taste: Floats  # [users, genres], stars
     traits: Floats  # [users, TRAITS]
-    drift: Floats  # [users, genres]: what comes later in a history
+    drift: Floats  # [users, genres]: taste for the later part of a history
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def read(path: Path) -> bytes:
 
 
 def each_line(path: Path, content: bytes, parse: Callable[[str], None]) -> None:
-    """Give each line to `parse`, and say which one it was when that raises ValueError."""
+    """Pass each line to `parse`; a ValueError becomes a DataError with the line's number."""
     for number, line in enumerate(_text(content).removesuffix("\n").split("\n"), 1):
         try:
             parse(line.removesuffix("\r"))

@@ -56,7 +56,7 @@ def load(folder: Path) -> MovieLens:
     """Read and check the three files of a folder.
 
     Raises:
-        DataError: names the file, the line and what is wrong there.
+        DataError: a file is missing or malformed; the message has file, line and reason.
     """
     if not folder.is_dir():
         raise DataError(
@@ -112,7 +112,7 @@ def parse_movies(path: Path, content: bytes) -> Catalogue:
     """movies.dat: `MovieID::Title::Genres` a line.
 
     Raises:
-        DataError: names the line and what is wrong there.
+        DataError: a line is malformed; the message has its number and the reason.
     """
     rows: dict[int, tuple[str, list[str]]] = {}
 

@@ -35,7 +35,7 @@ def parse_ratings(path: Path, content: bytes, user_ids: Ids, movie_ids: Ids) -> 
     """Ratings of known users and movies, both given as sorted ids.
 
     Raises:
-        DataError: names the line and what is wrong there.
+        DataError: a line is malformed; the message has its number and the reason.
     """
     columns = _columns(content)
     if columns is None or not _valid(columns, user_ids, movie_ids):

@@ -1,1 +1,1 @@
-"""Evaluation: full ranking of held-out movies, baselines beside, and whom a release serves badly."""
+"""Evaluation: full ranking of held-out movies, beside baselines and by group of users."""

@@ -28,13 +28,13 @@ def rankings(data: MovieLens, train: Ratings) -> dict[str, Ranking]:
 
 
 def popularity(data: MovieLens, train: Ratings) -> Ranking:
-    """By the number of ratings."""
+    """Rank by the number of ratings."""
     counts = _counts(train, len(data.movies))
     return lambda cases: np.tile(counts, (len(cases), 1))
 
 
 def popularity_among_alike(data: MovieLens, train: Ratings) -> Ranking:
-    """By the number of ratings of people of the same gender and age group; among equals, by that of all."""
+    """Rank by the number of ratings from users of the same gender and age group, then by that of all users."""
     groups = gender_and_age(data)
     size = len(GENDERS) * len(AGE_GROUPS)
     cells = np.bincount(
@@ -52,7 +52,7 @@ def gender_and_age(data: MovieLens) -> NDArray[np.int64]:
 
 
 def item_knn(data: MovieLens, train: Ratings) -> Ranking:
-    """By the sum of the cosines, over who rated them, between a movie and all that were seen."""
+    """Rank by the sum of the cosines between a movie and the seen movies, over their raters."""
     rated = np.zeros((len(data.users), len(data.movies)), np.float32)
     rated[train.users, train.movies] = 1.0
     together = rated.T @ rated
@@ -67,7 +67,7 @@ def item_knn(data: MovieLens, train: Ratings) -> Ranking:
 
 
 def mean_stars(data: MovieLens, train: Ratings) -> Ranking:
-    """By how much better a movie is rated than its raters rate; nothing of a person changes this order."""
+    """Rank by a movie's bias, its stars above those of its raters; the order is the same for every user."""
     _, item = biases(train, len(data.users), len(data.movies))
     scores = item.astype(np.float32)
     return lambda cases: np.tile(scores, (len(cases), 1))
@@ -104,7 +104,7 @@ def baselines(train: Ratings, test: Ratings, users: int, movies: int) -> dict[st
 
 
 def biases(train: Ratings, users: int, movies: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """By how many stars each user and each movie is above the mean, [users] and [movies]."""
+    """Biases of each user and each movie, in stars above the mean, [users] and [movies]."""
     residual = train.stars.astype(np.float64) - float(train.stars.mean())
     user, item = np.zeros(users), np.zeros(movies)
     for _ in range(ROUNDS):

@@ -18,7 +18,7 @@ def coverage(lists: Rows, movies: int) -> float:
 
 
 def novelty(lists: Rows, train: Ratings, users: int, movies: int) -> float:
-    """Mean of -log2 of the share of users who rated what is recommended (Vargas and Castells, 2011); bits."""
+    """Mean of -log2 of the share of users who rated a recommended movie (Vargas and Castells, 2011); bits."""
     share = np.maximum(np.bincount(train.movies, minlength=movies), 1) / users
     return float(-np.log2(share[lists[lists >= 0]]).mean())
 
@@ -39,7 +39,7 @@ _AT_A_TIME = 500
 
 
 def group(strength: float) -> str:
-    """What the figures of a strength are called, as leave_one_out.diversity_30.ndcg@10: in percent, as a dot parts names."""
+    """The name of a strength in those of figures, as leave_one_out.diversity_30.ndcg@10; in percent, without a dot."""
     return f"diversity_{round(100 * strength)}"
 
 
@@ -57,7 +57,7 @@ def diverse_lists(pools: Rows, scores: Floats, vectors: Vectors, strength: float
 
 
 def intra_list_distance(lists: Rows, vectors: Vectors) -> Floats:
-    """Of each list [n, CUT] the mean of 1 - cosine over its pairs (Smyth and McClave, 2001), [n]; 0 for fewer than two."""
+    """The mean of 1 - cosine over the pairs of each list [n, CUT] (Smyth and McClave, 2001), [n]; 0 for fewer than two."""
     unit = of_length_one(vectors)
     return _over_pairs(lists, lambda some: 1.0 - _products(unit[some]))
 

@@ -1,4 +1,4 @@
-"""Evaluating a release: itself on what it was not trained on, or one of the same configuration, trained for it."""
+"""Evaluates a release on held-out data: itself, or a release of its configuration that is trained on the split."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ LOWER_IS_BETTER = ("rmse",)
 
 
 class EvaluationError(MarqueeError):
-    """A release cannot be evaluated so."""
+    """A release cannot be evaluated on this split or data."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def split_name(source: Source, origin: str) -> str:
 
 
 def with_protocol(evaluation: Evaluation, protocol: Protocol, source: Source) -> Evaluation:
-    """The evaluation with what this protocol found, in place of what it had found before."""
+    """The evaluation with the figures of this protocol, in place of its earlier ones."""
     name = split_name(source, protocol.origin)
     begin = prefix(protocol.split)
     found = [
@@ -166,7 +166,7 @@ def _together(of_folds: Iterable[Figures]) -> Figures:
 
 
 def _mean(parts: list[Figure]) -> Figure:
-    """The mean over all people; errors of people who are independent add up by their squares."""
+    """The mean over all users; their errors are independent and add up by their squares."""
     users = sum(part.users for part in parts)
     value = sum(part.value * part.users for part in parts) / users
     below = math.hypot(*((part.value - (part.low or 0.0)) * part.users / users for part in parts))

@@ -1,4 +1,4 @@
-"""What is held out of training: which ratings may be learnt from, and the people on whom the model is measured."""
+"""Splits of the ratings: the training part, and the cases on which a model is measured."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from schemas.profile import MAX_RECENT
 LIKED_STARS = 4  # from this rating on a movie counts as liked
 VALIDATION_SHARE, TEST_SHARE = 0.1, 0.1  # of all ratings, by time
 FOLDS = 5
-# Users on whom the epochs of a training are compared: enough to tell them apart, few enough to cost little.
+# Users on whom epochs are compared: enough to distinguish epochs, few enough to cost little.
 VALIDATION_USERS = 2_000
 COLD_SHARE = 0.1  # of the movies that anybody rated
 _SEED = 0  # of every choice here: all models are measured on the same people
@@ -26,16 +26,16 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Case:
-    """One person at one moment; all movies are rows of the catalogue."""
+    """One user at one moment; all movies are rows of the catalogue."""
 
     user: int  # row
-    recent: Rows  # what the event carries, oldest first, at most MAX_RECENT
+    recent: Rows  # history of the event, oldest first, at most MAX_RECENT
     seen: Rows  # never recommended
     wanted: Rows
-    named: bool = True  # whether the event says who it is
+    named: bool = True  # whether the event has the user's id
 
     def last(self, length: int) -> "Case":
-        """The same person at the same moment, of whom the event tells the last few movies and nothing else."""
+        """The same user at the same moment, with an event of the last few movies alone."""
         return replace(self, recent=self.recent[-length:], named=False)
 
 
@@ -44,9 +44,9 @@ class Holdout:
     """A split of the ratings."""
 
     name: str
-    origin: str  # where it comes from: a file beside the data, or how it was derived
+    origin: str  # file beside the data, or the rule that derived it
     train: Rows  # rows of the ratings, by user and then by time
-    not_test: Rows  # these and what validation wants: what a baseline that needs no validation may learn from
+    not_test: Rows  # these and the validation part, for baselines, which need no validation
     validation: list[Case]
     test: list[Case]
     cold: NDArray[np.bool_] | None = None  # [movies]: those that were held out, where it is movies
@@ -54,7 +54,7 @@ class Holdout:
 
 @dataclass(frozen=True)
 class Source:
-    """The data, the folder that may hold split files beside it, and what is held out."""
+    """The data, the folder with its split files, and the name of the split."""
 
     data: MovieLens
     folder: Path
@@ -96,7 +96,7 @@ def by_user(data: MovieLens, rows: Rows) -> list[Rows]:
 
 
 def _everything(data: MovieLens, _folder: Path, _fold: int) -> Holdout:
-    """All but the last movie of some users, who tell when to stop."""
+    """All ratings but the last movie of some users, on whom validation decides when to stop."""
     parts = by_user(data, by_time(data))
     able = [user for user, rows in enumerate(parts) if len(rows) > 1]
     chosen = set(_sample(able, min(VALIDATION_USERS, -(-len(able) // 10))).tolist())
@@ -107,7 +107,7 @@ def _everything(data: MovieLens, _folder: Path, _fold: int) -> Holdout:
 
 
 def _leave_one_out(data: MovieLens, folder: Path, _fold: int) -> Holdout:
-    """Of each user the last movie for the test, and the one before it for validation."""
+    """Each user's last movie for the test, and the one before it for validation."""
     parts, origin = file_order(data, folder), LEAVE_ONE_OUT_FILE
     if parts is None:
         parts, origin = by_user(data, by_time(data)), "derived from the timestamps"
@@ -141,7 +141,7 @@ def _global_time(data: MovieLens, folder: Path, _fold: int) -> Holdout:
 
 
 def _users(data: MovieLens, _folder: Path, fold: int) -> Holdout:
-    """A fifth of the users, known by nothing but their profile; what they liked is wanted."""
+    """A fifth of the users, known only by their profile; the movies that they liked are wanted."""
     folds = np.random.default_rng(_SEED).permutation(len(data.users)) % FOLDS
     others = np.flatnonzero(folds != fold)
     validating = set(_sample(others.tolist(), len(others) // 10).tolist())
@@ -163,7 +163,7 @@ def _users(data: MovieLens, _folder: Path, fold: int) -> Holdout:
 
 
 def _cold_movies(data: MovieLens, _folder: Path, _fold: int) -> Holdout:
-    """A tenth of the movies, of which no rating is seen; who liked some of them should find them among all of them."""
+    """A tenth of the movies, without their ratings; users who liked some should find these among all of them."""
     rated = np.bincount(data.ratings.movies, minlength=len(data.movies)) > 0
     chosen = _sample(np.flatnonzero(rated).tolist(), max(1, round(COLD_SHARE * int(rated.sum()))))
     cold = np.zeros(len(data.movies), bool)

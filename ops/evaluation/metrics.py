@@ -15,7 +15,7 @@ Rows = NDArray[np.int64]
 
 CUT = 10  # places that count, as published: NDCG@10, HR@10
 
-# What the place of a hit is worth: 1 / log2(place + 1), places from 1.
+# Gain of a hit by its place: 1 / log2(place + 1), places from 1.
 DISCOUNTS: Floats = 1.0 / np.log2(np.arange(2, CUT + 2))
 
 
@@ -38,8 +38,8 @@ def recall(found: NDArray[np.bool_], wanted: Rows) -> Floats:
 
 
 def top(scores: NDArray[np.floating], seen: list[Rows], places: int = CUT) -> Rows:
-    """The first rows of scores [n, movies], best first and ties by row, without what each has seen: [n, places]; -1 where
-    none is."""
+    """The first rows of scores [n, movies], best first and ties by row, without seen movies: [n, places]; -1 is an empty
+    place."""
     scores = scores.copy()
     for row, movies in zip(scores, seen, strict=True):
         row[movies] = -np.inf
@@ -66,7 +66,7 @@ Scores = NDArray[np.float32]
 
 
 def lists_of_ranking(ranking: Callable[[list[Case]], Scores], cases: list[Case]) -> Rows:
-    """The first 10 movies of each case, [n, 10], without what it has seen."""
+    """The first 10 movies of each case, [n, 10], without seen ones."""
     return np.concatenate(
         [metrics.top(ranking(part), [case.seen for case in part]) for part in _parts(cases)]
     )

@@ -1,4 +1,4 @@
-"""The protocols: who is asked about, in which groups, and what is measured of the lists."""
+"""The protocols: users, groups and figures of the lists."""
 
 from collections.abc import Iterator
 
@@ -22,10 +22,10 @@ Figures = dict[str, Figure]
 
 POPULARITY = "popularity"
 SHORT_HISTORIES = range(1, 11)
-# Upper ends of the groups by how much a person had seen; ml-1m has nobody below 18.
+# Upper ends of the groups by the number of seen movies; ml-1m has no user below 18.
 HISTORY_LENGTHS = (30, 60, 120, 200)
 
-# What a share of the wanted is called where one movie is wanted, and where there may be many.
+# Names of recall: with one wanted movie it is the hit rate.
 SHARE_NAMES = {"leave-one-out": "hr@10"}
 
 
@@ -87,7 +87,7 @@ class Measurement:
         return figures
 
     def _groups(self) -> Iterator[tuple[str, Rows]]:
-        """Names of the groups that anybody is in, and the places of their cases."""
+        """Names of the groups that are not empty, and the places of their cases."""
         for name, members in self._all_groups():
             places = np.flatnonzero(members)
             if len(places):
@@ -124,14 +124,14 @@ class Measurement:
         }
 
     def _distances(self, lists: Rows) -> dict[str, Floats]:
-        """Of each list, how unlike each other its movies are, [n]: by the release's vectors, and by genres."""
+        """Mean distance between the movies of each list, [n], by the release's vectors and by genres."""
         return {
             "intra_list_distance": beyond.intra_list_distance(lists, self._recommender.movies),
             "genre_distance": beyond.genre_distance(lists, self._genres),
         }
 
     def _diversified(self) -> Figures:
-        """What lists would be with a diversity, of several strengths."""
+        """Figures of the lists with a diversity, of several strengths."""
         pools, scores = self._recommender.pools(self._cases, self._holdout.cold)
         figures = {}
         for strength in beyond.STRENGTHS:
@@ -150,7 +150,7 @@ class Measurement:
             yield name, lists_of_ranking(ranking, self._cases)
 
     def _at_random(self, cold: NDArray[np.bool_]) -> Rows:
-        """All that can be done about movies of which nothing is known."""
+        """Random lists: the only baseline for movies without ratings."""
         random = np.random.default_rng(0)
         scores = random.random((len(self._cases), len(cold))).astype(np.float32)
         scores[:, ~cold] = -np.inf
@@ -169,7 +169,7 @@ class Measurement:
 
 
 def baseline_ratings(learnt: Ratings, split: str) -> Ratings:
-    """What the baselines count: where what was liked is wanted, what was liked."""
+    """The ratings that baselines count: only liked movies, where liked movies are wanted."""
     return learnt.take(learnt.stars >= LIKED_STARS) if split == "users" else learnt
 
 
@@ -187,7 +187,7 @@ _LEAVE_ONE_OUT = {
 
 
 def published(data: MovieLens, holdout: Holdout) -> dict[str, dict[str, Figure]]:
-    """By model and by figure; nothing for other data, or for a split of one's own."""
+    """Published figures by model and name; none for other data or a derived split."""
     if (len(data.users), len(data.ratings), holdout.origin) != (_USERS, _RATINGS, LEAVE_ONE_OUT_FILE):
         return {}
     return {

@@ -1,4 +1,4 @@
-"""What a release recommends to the people of a split, as the running system would: events, towers, exact search."""
+"""The lists of a release for the users of a split, made as in production: events, towers, exact search."""
 
 from collections.abc import Iterator
 
@@ -36,7 +36,7 @@ class Recommender:
         self.movies: Vectors = unit_length(np.concatenate(parts), release.manifest)
 
     def event(self, case: Case) -> ProfileEvent:
-        """What would be published to ask for this case: what was seen before `recent` is excluded, as much as an event takes."""
+        """The event of a case; seen movies before `recent` are excluded, as many as an event takes."""
         profile = self._profiles[case.user]
         older = case.seen[~np.isin(case.seen, case.recent)][-MAX_EXCLUDE:]
         return profile.model_copy(
@@ -49,11 +49,11 @@ class Recommender:
         )
 
     def lists(self, cases: list[Case], among: NDArray[np.bool_] | None = None) -> Rows:
-        """The first 10 movies of each case, rows [n, 10], without what it has seen; of those in `among` alone, if given."""
+        """The first 10 movies of each case, rows [n, 10], without seen ones; only from `among`, if given."""
         return np.concatenate([rows for rows, _ in self._best(cases, among, metrics.CUT)])
 
     def pools(self, cases: list[Case], among: NDArray[np.bool_] | None = None) -> tuple[Rows, Scores]:
-        """What diverse lists are chosen from: the first movies of each case, as `lists`, and their scores, each [n, POOL];
+        """Pools of diverse lists: the first movies of each case, as `lists`, and their scores, each [n, POOL];
         -1 and -inf where there are no more."""
         rows, scores = zip(*self._best(cases, among, POOL), strict=True)
         return np.concatenate(rows), np.concatenate(scores)
@@ -70,7 +70,7 @@ class Recommender:
             yield rows, np.where(rows >= 0, np.take_along_axis(scores, rows, axis=1), -np.inf)
 
     def scores(self, cases: list[Case]) -> Scores:
-        """Of every movie for each case, as they are published: [n, movies]."""
+        """Scores of every movie for each case, rounded as in results: [n, movies]."""
         vectors = unit_length(
             self._release.embed_profiles([self.event(case) for case in cases]), self._release.manifest
         )

@@ -21,7 +21,7 @@ def file_order(data: MovieLens, folder: Path) -> list[Rows] | None:
     """Rows of the ratings in the file's order, one part for each user; None where the folder has no such file.
 
     Raises:
-        DataError: a line is malformed, or names what was not rated.
+        DataError: a line is malformed, or names a movie without a rating.
     """
     path = folder / LEAVE_ONE_OUT_FILE
     if not path.is_file():

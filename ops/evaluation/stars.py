@@ -88,7 +88,7 @@ def stars_protocol(
 def predicted_stars(
     recommender: Recommender, stars: Stars, ratings: Ratings, users: int
 ) -> NDArray[np.float64]:
-    """What the release says of ratings [n], for people whose profiles are whole and who bring no history."""
+    """Predicted stars of ratings [n], for users with whole profiles and without a history."""
     return stars.slope * _scores(recommender, ratings, users) + stars.intercept
 
 

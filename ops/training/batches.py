@@ -15,7 +15,7 @@ Rows = NDArray[np.int64]
 
 
 class Towers(Protocol):
-    """A network that says what its towers take."""
+    """A network with the inputs of its towers."""
 
     def input_specs(self, vocabularies: Vocabularies) -> tuple[list[TensorInput], list[TensorInput]]: ...
 
@@ -30,7 +30,7 @@ class Tables:
         self.movies = features.movies(data.movies, [spec.name for spec in movie_inputs])
 
     def profiles(self, users: list[int], named: list[bool]) -> dict[str, Rows]:
-        """Rows of these users, without the id of those who are not named."""
+        """Rows of these users, without the id of unnamed ones."""
         rows = {name: table[users] for name, table in self.users.items()}
         return rows | {"user_id": np.where(named, rows["user_id"], 0)}
 
@@ -46,9 +46,8 @@ SORTED_TOGETHER = 1_024
 def epoch_windows(histories: list[Rows], random: np.random.Generator) -> list[tuple[int, Rows]]:
     """(User, window) of each history that has a movie, in random order, and then a short one of each that has two.
 
-    Of a long history half of the time the last movies, as in serving, and else those before a random moment. The few movies that
-    such a window begins with are the history's first, or have many after them; from the short ones it is learnt what a few
-    say that are from anywhere.
+    A window of a long history ends with its last movie half of the time, as in serving, and else at a random moment. Short windows
+    teach the model a few movies from anywhere in a history: in long ones, the first movies are often the history's first.
     """
     users = [user for user in random.permutation(len(histories)).tolist() if len(histories[user])]
     windows = [(user, _window(histories[user], random)) for user in users]

@@ -1,9 +1,12 @@
-"""The part `liked` of the sequence model, in closed form: a reduced-rank ridge regression of who liked what on the profile.
+"""The heads `liked` and `kin` of the sequence model, in closed form.
 
-It tells the probability that somebody of such a profile likes a movie: the mean, and what gender, age and occupation each add to it
-(reduced to the rank of the vectors: Izenman, "Reduced-rank regression for the multivariate linear model", 1975). By that a list for
-people who count alike is best sorted. On validation of `users` this is better than popularity within gender and age, for certain,
-which training by gradients was not (docs/quality.md).
+`liked` is a reduced-rank ridge regression of liked movies on the profile (Izenman, "Reduced-rank regression for the multivariate
+linear model", 1975): the mean probability that a user likes a movie, and the addition of each profile field. On validation of
+`users` it is better than popularity within gender and age, for certain, which training by gradients was not (docs/quality.md).
+
+`kin` is the inner product of two movies' genres, each as 0 or 1 less its mean, so that a missing common genre counts against a movie,
+and over the root of its deviation, so that a rare genre counts more (Pareto scaling: van den Berg et al., "Centering, scaling, and
+transformations", 2006). Principal components reduce it to the size of the head's vectors.
 """
 
 import numpy as np
@@ -16,22 +19,22 @@ Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 PROFILE = tuple(PROFILE_FIELDS)
-# As if so many people more of each kind liked what all do; chosen on validation of `users` among 50 to 500.
+# Ridge of the users, in users; chosen on validation of `users` among 50 to 500.
 PEOPLE_RIDGE = 100.0
-# The same of movies, for what genres and years say of a movie that nobody rated; not tuned.
+# Ridge of the movies, for genres and years of unrated movies; not tuned.
 MOVIES_RIDGE = 10.0
 
 
 def fit_liked(
     network: SequenceModel, movies: dict[str, Rows], users: dict[str, Rows], liked: dict[int, Rows]
 ) -> None:
-    """Set the weights of both towers' part.
+    """Set the weights of the head `liked` in both towers.
 
     Args:
-        network: whose parts they are.
-        movies: rows of the movie tower's inputs, by name, of the movies that are told apart.
+        network: network of the heads.
+        movies: rows of the movie tower's inputs, by name, of the trained movies.
         users: rows of the user tower's inputs, by name.
-        liked: by user, what was liked, as places among `movies`.
+        liked: liked movies by user, as places among `movies`.
     """
     tower = network.user.liked
     tables = [getattr(tower, name) for name in PROFILE]
@@ -47,14 +50,14 @@ def fit_liked(
         known, columns, list(liked.values()), len(movies["movie_id"]), network.sizes[2] - 1
     )
 
-    # In units of how far movies' means lie apart, so that the score is about as large as the other parts' logits.
+    # In units of how far movies' means lie apart, so that the score is about as large as the other heads' logits.
     unit = 1.0 / (mean.std() or 1.0)
     everybody = np.zeros(network.sizes[2])
     everybody[0] = unit
     tower.everybody.set_value(everybody.astype(np.float32))
     for table, begin, end in zip(tables, begins, begins[1:], strict=False):
         rows, many = effects[begin:end] * unit, known[:, begin:end].sum(axis=0)
-        rows[0] = many @ rows / max(1.0, many.sum())  # of the unknown, what is so on average
+        rows[0] = many @ rows / max(1.0, many.sum())  # the unknown is the average
         table.weight.set_value(_beside(np.zeros(len(rows)), rows, network.sizes[2]))
     _set_movies(network, movies, _beside(mean, directions, network.sizes[2]).astype(np.float64))
 
@@ -81,7 +84,7 @@ def _regression(
 
 
 def _set_movies(network: SequenceModel, movies: dict[str, Rows], vectors: Floats) -> None:
-    """What genres and years say of the vectors [m, d] goes into those; the ids say the rest."""
+    """Fit genres and years to the vectors [m, d]; the ids get the residual."""
     part = network.movie.liked
     begin = part.genres.weight.shape[0]
     said = np.zeros((len(vectors), begin + part.years.weight.shape[0]))
@@ -92,7 +95,7 @@ def _set_movies(network: SequenceModel, movies: dict[str, Rows], vectors: Floats
     together = said.T @ said + MOVIES_RIDGE * np.eye(said.shape[1])
     content = np.linalg.solve(together, said.T @ (vectors - mean))
     size = part.genres.weight.shape[1]
-    content[:, size:] = 0.0  # what the content's embeddings have no room for
+    content[:, size:] = 0.0  # no room in the content's embeddings
     ids = np.zeros(part.movie.weight.shape)
     ids[movies["movie_id"]] = vectors - mean - said @ content
     part.movie.weight.set_value(ids.astype(np.float32))
@@ -110,22 +113,22 @@ def _beside(first: Floats, others: Floats, width: int) -> NDArray[np.float32]:
 
 
 def fit_kin(network: SequenceModel, movies: dict[str, Rows]) -> None:
-    """Set the weights of the movie tower's part.
+    """Set the weights of the head `kin` in the movie tower.
 
     Args:
-        network: whose part it is.
-        movies: rows of the movie tower's inputs, by name, of the movies that are told apart.
+        network: network of the head.
+        movies: rows of the movie tower's inputs, by name, of the trained movies.
     """
     part = network.movie.kin
     said = np.zeros((len(movies["genres"]), part.genres.weight.shape[0]))
     np.put_along_axis(said, movies["genres"], 1.0, axis=1)
     said[:, 0] = 0.0  # no genre
     mean, deviation = said.mean(axis=0), said.std(axis=0)
-    # What all movies have, or none, tells nothing.
+    # A genre of all movies, or of none, gets no weight.
     scale = np.divide(1.0, np.sqrt(deviation), out=np.zeros_like(deviation), where=deviation > 0)
     values, axes = np.linalg.eigh(np.cov((said - mean) * scale, rowvar=False, bias=True))
     largest = np.argsort(-values, kind="stable")[: network.sizes[3]]
-    # In units of how far the products of two movies lie apart, so that the score is about as large as the other parts' logits.
+    # In units of how far the products of two movies lie apart, so that the score is about as large as the other heads' logits.
     unit = np.sqrt(np.linalg.norm(values[largest])) or 1.0
     genres = scale[:, None] * axes[:, largest] / unit
     genres = np.pad(genres, [(0, 0), (0, network.sizes[3] - len(largest))])

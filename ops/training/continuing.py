@@ -1,4 +1,4 @@
-"""Training that goes on: the vocabularies of a release with what is new behind them, and its weights."""
+"""Training that continues a release: its vocabularies with new entries appended, and its weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ RATE_SHARE = 0.6
 
 @dataclass(frozen=True)
 class Start:
-    """What a training goes on from."""
+    """The release that a training continues."""
 
     manifest: Manifest
     vocabularies: Vocabularies
@@ -45,7 +45,7 @@ class Start:
         return replace(hyper, learning_rate=hyper.learning_rate * RATE_SHARE, **passes, **sizes)
 
     def extended(self, users: Sequence[int], catalogue: Catalogue) -> Vocabularies:
-        """Every entry at its place, and behind them what is new, sorted."""
+        """Every entry at its place, and new entries after them, sorted."""
         old = self.vocabularies
         new = Vocabularies.of(users, catalogue)
         return Vocabularies(
@@ -90,9 +90,9 @@ def start_from(store: ReleaseStore, release: str, model: str) -> Start:
 
 
 def take_over(network: Any, weights: State) -> None:
-    """Give a network the weights of a smaller one of its kind; rows that are new begin as what is unknown.
+    """Give a network the weights of a smaller one of its kind; new rows begin as the unknown.
 
-    Row 0 of a table is what is unknown, or padding, which is all zeros: there, new rows keep their first values.
+    Row 0 of a table is the unknown, or padding, which is all zeros: there, new rows keep their initial values.
 
     Raises:
         TrainingError: it is not larger, but of another shape, or made of other heads.

@@ -33,7 +33,7 @@ def devices() -> int:
 
 
 def rank() -> int:
-    """Which of them this is, from 0; the first alone writes and tells."""
+    """The number of this process among them, from 0; only the first writes and reports."""
     return int(paddle.distributed.get_rank())
 
 

@@ -126,7 +126,7 @@ def _specs(inputs: list[TensorInput]) -> list[Any]:
 
 def _save_tower(tower: Any, path: Path, specs: list[Any]) -> None:
     with warnings.catch_warnings():
-        # 3.x looks at every attribute of what it translates, and warns of one that it does not have.
+        # 3.x reads every attribute of a layer that it translates, and warns of missing ones.
         warnings.simplefilter("ignore")
         paddle.jit.save(tower, str(path), input_spec=specs)
     # 2.6 writes names of parameters beside them, which only paddle.jit.load reads.

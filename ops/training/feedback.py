@@ -1,4 +1,4 @@
-"""What people did with their recommendations, as ratings: what was watched or liked closes the loop."""
+"""Feedback as ratings: recommended movies that users watched or liked."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ class Deed:
 
 @dataclass(frozen=True)
 class Learnt:
-    """The data with what was learnt from feedback: how many ratings more, and how many deeds say nothing to it."""
+    """The data with the ratings from feedback; the number of added ratings and of ignored deeds."""
 
     data: MovieLens
     added: int

@@ -72,7 +72,7 @@ class MovieTower(paddle.nn.Layer):  # type: ignore[misc]
         return self.fused(movie_id, self.content(genres, title))
 
     def content(self, genres: Tensor, title: Tensor) -> Tensor:
-        """What is known of a movie nobody rated, float32 [n, 64]: genres and title words, sum-pooled."""
+        """Content of a movie, all that an unrated one has, float32 [n, 64]: genres and title words, sum-pooled."""
         before, after = _neighbours(title)
         windows = paddle.concat([self.words(before), self.words(title), self.words(after)], axis=2)
         words = paddle.tanh(self.convolution(windows))
@@ -98,7 +98,7 @@ class Fusion(paddle.nn.Layer):  # type: ignore[misc]
         self.movie = MovieTower(vocabularies)
 
     def input_specs(self, vocabularies: Vocabularies) -> tuple[list[TensorInput], list[TensorInput]]:
-        """What the towers take, in the order of their `forward`: the user's, the movie's."""
+        """The inputs of the user tower and of the movie tower, in their order."""
         user = [_rows(name, [-1]) for name in ("user_id", *PROFILE_SIZES)]
         movie = [
             _rows("movie_id", [-1]),
@@ -129,7 +129,7 @@ def _unit(vectors: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Fit:
-    """What a fit reached; `network` holds the weights that did best on the validation part."""
+    """The result of a fit; `network` has the weights that were best on the validation part."""
 
     network: Fusion
     validation_rmse: list[float]  # stars, after each epoch
@@ -151,8 +151,8 @@ def fit(
 ) -> Fit:
     """Train, and keep the weights of the epoch that did best on the validation part.
 
-    It begins with the weights `start`, where they are given. When `interrupted` turns true, it stops after the step in hand, and the best weights so far are the result.
-    Deterministic by seed on one machine with one number of threads.
+    It begins with the weights `start`, if given. When `interrupted` turns true, it stops after the current step, and the best
+    weights so far are the result. Deterministic by seed on one machine with one number of threads.
 
     Raises:
         TrainingError: the weights ran away.

@@ -33,7 +33,7 @@ Tensor = Any
 
 
 class MovieHead(paddle.nn.Layer):  # type: ignore[misc]
-    """A movie's id and what is known of it beside, added up: without the first there is still the second."""
+    """The sum of a movie's id and its content; a movie with an unknown id still has its content."""
 
     def __init__(self, vocabularies: Vocabularies, dimension: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class MovieHead(paddle.nn.Layer):  # type: ignore[misc]
 
 
 class MovieKin(paddle.nn.Layer):  # type: ignore[misc]
-    """What a movie's genres say, added up, in units of `ops.training.closed_form`."""
+    """The sum of a movie's genres, in units of `ops.training.closed_form`."""
 
     def __init__(self, vocabularies: Vocabularies, dimension: int) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Block(paddle.nn.Layer):  # type: ignore[misc]
 class NextMovieTower(paddle.nn.Layer):  # type: ignore[misc]
     """The profile as the first token, the history after it; the last position gives the vector.
 
-    `table` holds the movies' vectors, of row 0 (no movie) on; while training it is set anew at every step.
+    `table` holds the movies' vectors, from row 0 (no movie) on; training makes it again at every step.
     """
 
     def __init__(

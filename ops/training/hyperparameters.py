@@ -27,7 +27,7 @@ class SequenceHyperparameters:
     batch: int = 2_400  # movies a step
     learning_rate: float = 2e-3  # at its highest
     seed: int = 0
-    dimension: int = 64  # of what comes next
+    dimension: int = 64  # of the head `next`
     heads: int = 2
     blocks: int = 2
     dropout: float = 0.2
@@ -37,12 +37,12 @@ class SequenceHyperparameters:
     user_dropout: float = 0.5
     profile_dropout: float = 0.25
     movie_dropout: float = 0.05
-    # Dimensions of what comes later, of what is liked, and of what is kin.
+    # Dimensions of the other heads.
     later: int = 32
     liked: int = 16
     kin: int = 16
     later_dropout: float = 0.3
-    # Passes over the people before the rest: what is missing of a history, what comes in later sittings; people a step.
+    # Passes over the users that train the head `later` first: missing movies of a history, later sittings; users a step.
     missing_passes: int = 4
     later_passes: int = 8
     people: int = 128
@@ -53,7 +53,7 @@ FEW_RATINGS = 400_000
 
 
 def hyperparameters_for(ratings: int, **chosen: Any) -> SequenceHyperparameters:
-    """What suits data of this size, but for what was chosen."""
+    """The defaults for data of this size, with the chosen values."""
     small = {"dimension": 32, "epochs": 4, "batch": 2_000, "learning_rate": 5e-3}
     return SequenceHyperparameters(**((small if ratings < FEW_RATINGS else {}) | chosen))
 
@@ -63,5 +63,5 @@ WORK_PER_SECOND = 1_400_000
 
 
 def expected_seconds(ratings: int, hyper: SequenceHyperparameters) -> float:
-    """About how long all epochs take on one core, for whoever waits for them."""
+    """The approximate time of all epochs on one core, in seconds."""
     return ratings * hyper.epochs * hyper.dimension / WORK_PER_SECOND

@@ -1,4 +1,4 @@
-"""What a training spends most of its time on, in fewer passes over memory than Paddle's own, with the same results."""
+"""The costly layers of a training, in fewer passes over memory than Paddle's own, with the same results."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ class Dropout(paddle.nn.Layer):  # type: ignore[misc]
         self._random = np.random.Generator(np.random.SFC64(seed))
 
     def forward(self, values: Tensor) -> Tensor:
-        """Of any shape."""
+        """Values of any shape."""
         if not self.training or self.kept == 256:
             return values
         if values.place.is_gpu_place():
@@ -66,7 +66,7 @@ class _LogTotals(paddle.autograd.PyLayer):  # type: ignore[misc]
         sums, of_states = [], []
         for start in range(0, len(states), ROWS_AT_A_TIME):
             rows = slice(start, start + ROWS_AT_A_TIME)
-            # Not shifted by their largest, as is usual: what would overflow, 88, is far from what a model that learns says.
+            # Not shifted by their largest, as is usual: a model that learns stays far below 88, where they would overflow.
             odds = paddle.exp(paddle.matmul(states[rows], table, transpose_y=True))
             sums.append(total := paddle.matmul(odds, ones))
             weight = weights[rows] / total
@@ -82,7 +82,7 @@ class _LogTotals(paddle.autograd.PyLayer):  # type: ignore[misc]
 
 
 def softmax_loss(states: Tensor, table: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
-    """Cross-entropy of what `states` [n, d] say of the rows of `table` [m, d] by their inner products, summed by `weights` [n, 1].
+    """Cross-entropy of the inner products of `states` [n, d] and the rows of `table` [m, d], summed by `weights` [n, 1].
 
     `wanted` [n, d] is the row of the table that is wanted, or the mean of several. The gradient is made on the way, so that
     no more than a few rows of logits are ever in memory.

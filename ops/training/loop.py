@@ -22,13 +22,13 @@ State = dict[str, Any]
 
 
 def checkpoints_folder() -> Path:
-    """Where checkpoints are kept where nobody says otherwise."""
+    """The default folder of checkpoints."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "marquee" / "checkpoints"
 
 
 def stable_names() -> AbstractContextManager[None]:
-    """Parameters, and what an optimizer keeps of them, are named the same in every run where they are made within this.
+    """Within this, parameters and an optimizer's state of them get the same names in every run.
 
     Paddle numbers them through a process, and an optimizer's state finds its place by name.
     """
@@ -47,7 +47,7 @@ class Checkpoints:
         self._resume = resume
 
     def read(self) -> dict[str, Any] | None:
-        """What to go on from; None where a run should begin, or has to."""
+        """The kept state; None where a run begins."""
         from worker.release.paddle_engine import paddle
 
         if not self._resume:
@@ -76,7 +76,7 @@ class TrainingError(MarqueeError):
 
 
 class Course(Protocol):
-    """What is trained: a network, its data and its optimizer."""
+    """A training: a network, its data and its optimizer."""
 
     def epoch(self, number: int) -> Iterator[tuple[float, float]]:
         """One pass over the data, the same for the same number (from 0).
@@ -88,7 +88,7 @@ class Course(Protocol):
         """How good the weights are on the validation part; lower is better."""
 
     def said(self, measured: float) -> str:
-        """What was measured, as a person reads it: its name and its figure."""
+        """The measured figure with its name, for a person."""
 
     def weights(self) -> State:
         """A copy of the weights that were measured."""
@@ -113,7 +113,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training reached."""
+    """The result of a training."""
 
     weights: State  # of the best epoch
     measured: list[float]  # after each epoch, lower is better
@@ -123,7 +123,7 @@ class Outcome:
 
 @dataclass
 class _Run:
-    """What a checkpoint holds beside the course's own state."""
+    """The content of a checkpoint beside the course's own state."""
 
     measured: list[float]
     best: State
@@ -146,7 +146,7 @@ def run(
 ) -> Outcome:
     """Train until the epochs are over, or `patience` of them brought nothing.
 
-    When `interrupted` turns true, it stops after the step in hand, and the best weights so far are the result; that
+    When `interrupted` turns true, it stops after the current step, and the best weights so far are the result; that
     epoch is not in the checkpoint, so that a run that is resumed repeats it whole.
 
     Raises:

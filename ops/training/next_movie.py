@@ -1,4 +1,4 @@
-"""Training the sequence model: first what needs no order, then, at every place of a history, the movie that comes."""
+"""Trains the sequence model: first the heads without order, then the next movie at every place of a history."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -30,7 +30,7 @@ PROFILE = ("user_id", *PROFILE_FIELDS)
 HEAD_WEIGHTS = "user.shares"  # their name in files of weights
 
 
-# Of all steps, in which the learning rate rises to its highest.
+# Share of all steps in which the learning rate rises to its highest.
 WARM_UP_SHARE = 0.04
 CLIP_NORM = 1.0
 
@@ -112,7 +112,7 @@ class NextMovie:
         for step, (rate, make) in enumerate(before, 1):
             yield step / steps, self._step(make(), rate)
         if before:
-            self._set(self._averaged)  # that part is done; the rest has not begun
+            self._set(self._averaged)  # the head `later` is done; `next` has not begun
             self._steps = 0
         for step, batch in enumerate(made, 1):
             done = (number + step / len(made)) / hyper.epochs
@@ -141,7 +141,7 @@ class NextMovie:
         average_gradients(self.network.parameters())
         with stable_names():
             self._adam.step()
-        self._adam.clear_grad(set_to_zero=False)  # a part without a gradient is left as it is
+        self._adam.clear_grad(set_to_zero=False)  # a head without a gradient stays as it is
         self._average()
         return float(loss.item())
 
@@ -204,7 +204,7 @@ class NextMovie:
         return softmax_loss(asked, movies, told, paddle.full([len(wanted), 1], 1.0 / len(wanted)))
 
     def _movie_vectors(self, random: np.random.Generator) -> Tensor:
-        """What tells the next movie of all trained movies, [n, d]; the id of some is hidden, so that their content learns to speak."""
+        """Vectors of the head `next` of all trained movies, [n, d]; some ids are hidden, so that their content is trained."""
         hidden = random.random(len(self._movies["movie_id"])) < self._hyper.movie_dropout
         inputs = self._movies | {"movie_id": np.where(hidden, 0, self._movies["movie_id"])}
         return self.network.movie.next(*map(paddle.to_tensor, inputs.values()))
@@ -234,12 +234,12 @@ class NextMovie:
         keep = min(self._hyper.averaging, self._steps / (self._steps + 10))
         with paddle.no_grad():
             for name, tensor in self._parameters():
-                # Written so that what stands still stays exactly as it is.
+                # In this form an unchanged weight stays exactly the same.
                 self._averaged[name] += (tensor - self._averaged[name]) * (1.0 - keep)
 
 
 def settle(network: SequenceModel, tables: Tables, trained: NDArray[np.bool_]) -> None:
     """Make a network what serves; see `SequenceModel.settle`."""
     network.eval()
-    order = np.argsort(tables.movies["movie_id"])  # the vocabulary's: what was added later stands behind
+    order = np.argsort(tables.movies["movie_id"])  # the vocabulary's: later entries are at its end
     network.settle({name: rows[order] for name, rows in tables.movies.items()}, trained[order])

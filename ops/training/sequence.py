@@ -123,7 +123,7 @@ class SequenceModel(paddle.nn.Layer):  # type: ignore[misc]
                 head.table.set_value(rows)
 
     def input_specs(self, vocabularies: Vocabularies) -> tuple[list[TensorInput], list[TensorInput]]:
-        """What the towers take, in the order of their `forward`: the user's, the movie's."""
+        """The inputs of the user tower and of the movie tower, in their order."""
         user = [_rows(name, [-1]) for name in ("user_id", *PROFILE_FIELDS)]
         user.append(_rows("recent", [-1, -1], padding=0))
         movie = [

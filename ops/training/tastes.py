@@ -1,4 +1,4 @@
-"""Training the part `later` of the sequence model: sets of movies, told from other sets and the profile."""
+"""Trains the head `later` of the sequence model: sets of movies, predicted from other sets and the profile."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ NOTHING_KNOWN = 0.2
 MOST_KNOWN = 0.9
 # From this many seconds between two ratings on, the second belongs to another sitting.
 SITTINGS_APART = 86_400
-# Added to the logit of what is known. Not infinite: it is multiplied by 0 elsewhere.
+# Added to the logits of known movies. Not infinite: it is multiplied by 0 elsewhere.
 FORBIDDEN = -1e4
 
 
@@ -33,14 +33,14 @@ class Hiding:
 
 
 class Tastes:
-    """The losses of the part: cross-entropy of everything wanted of some people, among what they have not seen.
+    """The losses of the head: cross-entropy of all wanted movies of some users, among unseen ones.
 
     Args:
-        network: whose part it is.
-        movies: rows of the movie tower's inputs, by name, of the movies that are told apart.
+        network: network of the head.
+        movies: rows of the movie tower's inputs, by name, of the trained movies.
         users: rows of the user tower's inputs, by name.
-        rated: by user, what was rated in its order; movies are counted from 0.
-        sittings: by user who has more than one, the places in `rated` where another begins.
+        rated: rated movies by user, in their order; movies are counted from 0.
+        sittings: places in `rated` where another sitting begins, by user with more than one.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class Tastes:
         self._count = len(movies["movie_id"])
 
     def missing(self, hiding: Hiding, random: np.random.Generator) -> Tensor:
-        """What is left of people's histories, given a part of each, at random, and the profile."""
+        """Loss of the rest of some histories, given a random part of each and the profile."""
         people = _some(self.rated, hiding.people, random)
         return self._later(people, [self._torn(user, random) for user in people.tolist()], hiding, random)
 
     def later(self, hiding: Hiding, random: np.random.Generator) -> Tensor:
-        """What comes in later sittings, given what came before one of them; who has but one tells nothing of it."""
+        """Loss of later sittings, given the movies before one of them; users with one sitting are left out."""
         people = _some(self.sittings, hiding.people, random)
         parts = []
         for user in people.tolist():
@@ -86,7 +86,7 @@ class Tastes:
         return _loss(states, table, known, wanted)
 
     def _sets(self, sets: list[Rows]) -> NDArray[np.float32]:
-        """As rows of 0 and 1."""
+        """Sets as rows of 0 and 1."""
         rows = np.zeros((len(sets), self._count), np.float32)
         for row, movies in zip(rows, sets, strict=True):
             row[movies] = 1.0

@@ -54,7 +54,7 @@ class Resuming:
 
 @dataclass(frozen=True)
 class Trained:
-    """A release and what it reached on what was held out."""
+    """A release and its figures on the held-out part."""
 
     manifest: Manifest
     metric: str  # rmse (stars) or ndcg@10
@@ -67,7 +67,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class FittedSequence:
-    """A sequence model that was trained, and what it was trained on."""
+    """A trained sequence model and its training data."""
 
     course: NextMovie
     outcome: Outcome
@@ -97,7 +97,7 @@ def fit_sequence(
     course = NextMovie(data, holdout, Features(vocabularies), hyper, start.weights if start else None)
     outcome = run(
         course,
-        # Where nobody has a history, nothing is seen of what the epochs after the first bring.
+        # Without any history, validation cannot see the gain of later epochs.
         hyper.epochs if any(len(case.recent) for case in holdout.validation) else 1,
         hyper.patience,
         checkpoints=checkpoints,

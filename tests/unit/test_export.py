@@ -98,7 +98,7 @@ def test_an_exported_release_gives_the_same_vectors(generated_data: Path, tmp_pa
 
 
 @pytest.mark.paddle
-@pytest.mark.parametrize(("model", "says"), [("diffusion", "'diffusion'"), ("sequence", "other parts")])
+@pytest.mark.parametrize(("model", "says"), [("diffusion", "'diffusion'"), ("sequence", "other heads")])
 def test_a_model_of_another_marquee_is_not_guessed_at(
     model: str, says: str, generated_data: Path, tmp_path: Path
 ) -> None:
