@@ -110,7 +110,7 @@ def test_an_answer_with_such_a_header_still_names_its_event(polled: Any) -> None
 
 
 def test_headers_are_read_in_one_place() -> None:
-    """Elsewhere only `copied_headers` and `Rehearsals` ask, of events that `mended` has looked at."""
+    """Elsewhere only `copied_headers` and `Rehearsals` read them, of events that `mended` has checked."""
     callers = {
         str(file.relative_to(ROOT))
         for package in ("schemas", "worker", "producer", "ops")

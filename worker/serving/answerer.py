@@ -76,17 +76,16 @@ class Answerer:
                     answers += self.recommend(part, served, token)
                 break
             except SupersededError:
-                log.info(
-                    "another release was swapped in while a batch waited: starting the batch again with it"
-                )
+                log.info("swap: a batch that waited starts again with the new release")
         if self._shadow:
             self._shadow.offer(serving.shadow, readable, answers, time.perf_counter() - began)
-        letters = [
+        answer_of = {id(answer.event): answer for answer in answers}
+        return [
             self._dead_letter(event, rejection, serving.active)
-            for event, rejection in zip(events, decoded, strict=True)
             if isinstance(rejection, Rejection)
+            else answer_of[id(event)]
+            for event, rejection in zip(events, decoded, strict=True)
         ]
-        return in_order(events, [*answers, *letters])
 
     def recommend(
         self, readable: Readable, served: ServedRelease, cancellation: Cancellation
@@ -185,9 +184,3 @@ class Answerer:
         record = encode_dead_letter(self._dead_letters, event, rejection, served.name)
         record.headers += about
         return Answer(event, record, rejection.reason)
-
-
-def in_order(events: Sequence[Event], answers: Sequence[Answer]) -> list[Answer]:
-    """The answers in the order of their events."""
-    answer_of = {id(answer.event): answer for answer in answers}
-    return [answer_of[id(event)] for event in events]
