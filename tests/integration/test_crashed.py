@@ -21,7 +21,7 @@ from worker.stream.crashes import ENDS, ends_of, mark_of
 GUILTY = json.dumps({"user_id": 4, "event_id": "guilty"}).encode()
 # The smallest that the settings take: the group waits so long for each worker that died.
 SESSION_MS = "16000"
-# As a fault in a native library would, in the worker and in what it starts.
+# The effect of a fault in a native library, in the worker and in its child processes.
 SABOTAGE = """
 import importlib, os, resource
 import worker.events

@@ -1,4 +1,4 @@
-"""A group that tells less than was answered is asked again, and believed only if it keeps to it."""
+"""A committed offset before the last answered event is asked for again, and used only if it stays the same."""
 
 import json
 from collections.abc import Sequence
@@ -26,15 +26,15 @@ LAST = Answered(offset=41, key=b"k", at_ms=1_000)
 
 
 class DoubtedError(Exception):
-    """Nothing is known yet, for this reason."""
+    """The position is not known yet, for this reason."""
 
 
 @dataclass
 class Group:
-    """A consumer whose group tells these offsets, one after another, the last for ever."""
+    """A consumer whose group returns these offsets, one after another, and the last one from then on."""
 
     told: list[int]
-    elsewhere: int = OFFSET_INVALID  # what it tells of partition 0
+    elsewhere: int = OFFSET_INVALID  # of partition 0
 
     def committed(self, partitions: Sequence[TopicPartition], _seconds: float) -> list[TopicPartition]:
         offset = self.told.pop(0) if len(self.told) > 1 else self.told[0]

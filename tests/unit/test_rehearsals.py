@@ -26,7 +26,7 @@ def place(partition: int, offset: int) -> TopicPartition:
     return TopicPartition(TOPIC, partition, offset)
 
 
-# A child that answers every event but those at which it is told to end; what it is told comes on stdin.
+# A child that answers every event but those at which the test ends it; its order comes on stdin.
 CHILD = """
 import json, os, signal, sys, time
 order = json.load(sys.stdin)
@@ -67,7 +67,7 @@ def test_events_that_the_child_outlives_are_not_condemned(monkeypatch: pytest.Mo
 
 
 def test_each_event_at_which_two_children_end_is_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given two events that kill, side by side and at the end of what is tried, and one at which a library exits
+    # Given two events that kill, side by side and at the end of the tried ones, and one at which a library exits
     found = tried(monkeypatch, place(0, 0), place(3, 2), kills={(0, 6), (0, 7)}, exits={(3, 4)})
     # Then these are condemned, and all others were tried once
     assert found.problem is None
@@ -128,7 +128,7 @@ def test_no_child_is_started_where_the_container_has_no_room(monkeypatch: pytest
 
 
 class Running:
-    """Stands in for a rehearsal; ends when the test says so."""
+    """A rehearsal that ends when the test sets `done`."""
 
     made: ClassVar[list["Running"]] = []
 

@@ -112,7 +112,7 @@ def test_partitions_are_paused_in_one_phase_alone() -> None:
 
 
 def carry_out(session: Session, change: Change) -> None:
-    """As the loop does it, of the orders that the session itself has a part in."""
+    """Carry out the orders about the epoch, as the loop does."""
     for order in session.apply(change).orders:
         if order is Order.END_EPOCH:
             session.epoch.end()

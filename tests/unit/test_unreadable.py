@@ -42,7 +42,7 @@ class Told:
 
 
 class Client:
-    """Notes what it is told; `at` is its position, as the client tells it."""
+    """Notes its calls; `at` is its position."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, int]] = []
@@ -65,7 +65,7 @@ class Client:
 
 
 class Reading:
-    """Stands in for the child process; ends when the test says so."""
+    """A child process that ends when the test sets `done`."""
 
     made: ClassVar[list["Reading"]] = []
 
@@ -113,7 +113,7 @@ def test_three_reports_set_the_partition_aside_and_nothing_behind_is_taken(
     # When a poll brings events around a report, and two more polls repeat it
     taken = [strike(unreadable, Told(4), Told(5, BAD), Told(8))]
     taken += [strike(unreadable, Told(5, BAD)) for _ in range(2)]
-    # Then what came before it is taken, and the client goes back to it twice before the partition is paused
+    # Then the events before it are taken, and the client goes back to it twice before the partition is paused
     assert taken == [[4], [], []]
     assert client.told == [("assign", 5), ("assign", 5), ("pause", 0)]
     assert [reading.position for reading in Reading.made] == [5]

@@ -3,8 +3,7 @@
     poll ─▶ submit ─▶ answer (threads) ─▶ publish (one thread) ─▶ committed
                                              └─ aborted ─▶ abandon, and the poll thread rewinds
 
-At most `DEPTH` batches are in flight. A batch carries the epoch of its assignment; `abandon` ends the epoch, and a batch of an
-ended epoch is dropped wherever it is.
+At most `DEPTH` batches are in flight. `abandon` ends the epoch, and a batch of an ended epoch is dropped wherever it is.
 """
 
 import logging
@@ -15,13 +14,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from worker.errors import AbandonedError, AbortedError, RefusedError
 from worker.events import Answer, Batch, Event, Trigger, report_dead_letters
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.page import Latest
 from worker.monitoring.threads import Cancellation, start_vital
-from worker.stream.publisher import Publisher, SinglePublisher, Standstill
+from worker.stream.publisher import HalvingPublisher, Publisher, Standstill
 from worker.stream.session import Epoch
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,6 @@ DEPTH = 6
 RETRY_SECONDS = 0.5
 
 AnswerBatch = Callable[[Sequence[Event], Cancellation], list[Answer]]
-LastResort = Callable[[Answer, str], Answer]
 _Submitted = tuple[Batch, Future[list[Answer]]]
 
 
@@ -52,7 +51,7 @@ class Pipeline:
     def __init__(
         self,
         answer: AnswerBatch,
-        last_resort: LastResort,
+        last_resort: Callable[[Answer, str], Answer],
         publisher: Publisher,
         metrics: Metrics,
         latest: Latest,
@@ -81,9 +80,8 @@ class Pipeline:
 
     def start(self) -> None:
         publishing = self._publishing
-        publishing.thread = start_vital(
-            "publish", lambda: self._run(publishing), lambda failure: self._failed(publishing, failure)
-        )
+        run, failed = partial(self._run, publishing), partial(self._failed, publishing)
+        publishing.thread = start_vital("publish", run, failed)
 
     # Called by the poll thread.
 
@@ -247,17 +245,13 @@ class Pipeline:
         return answers
 
     def _publish(self, publishing: _Publishing, epoch: int, answers: list[Answer]) -> None:
-        if not answers:
-            return
-        try:
-            self._attempt(publishing, epoch, answers)
-        except RefusedError as refusal:
-            if len(answers) > 1:  # halve refused batches, down to the event
-                middle = len(answers) // 2
-                self._publish(publishing, epoch, answers[:middle])
-                self._publish(publishing, epoch, answers[middle:])
-            else:
-                self._publish_single(publishing, epoch, answers[0], refusal)
+        if answers:
+            HalvingPublisher(
+                self._last_resort,
+                self._standstill,
+                attempt=lambda some: self._attempt(publishing, epoch, some),
+                wait=lambda seconds: self._may_go_on(publishing, epoch, seconds),
+            ).publish(answers)
 
     def _attempt(self, publishing: _Publishing, epoch: int, answers: Sequence[Answer]) -> None:
         """Publish once; after an abort the poll thread rewinds. Raises RefusedError."""
@@ -297,17 +291,6 @@ class Pipeline:
                 log.warning(self.waits_for)
                 self._metrics.transactions.labels("undone").inc()
                 time.sleep(RETRY_SECONDS)
-
-    def _publish_single(
-        self, publishing: _Publishing, epoch: int, answer: Answer, refusal: RefusedError
-    ) -> None:
-        single = SinglePublisher(self._last_resort, self._standstill)
-        single.publish(
-            answer,
-            refusal,
-            attempt=lambda one: self._attempt(publishing, epoch, [one]),
-            wait=lambda seconds: self._may_go_on(publishing, epoch, seconds),
-        )
 
     def _may_go_on(self, publishing: _Publishing, epoch: int, seconds: float) -> bool:
         """Whether this thread may still publish the batch after a wait, which ends as soon as it may not."""

@@ -124,38 +124,47 @@ class Standstill:
         return self._aborted if recent and self._last - self._since >= _LASTING_SECONDS else None
 
 
-class SinglePublisher:
-    """Publishes the record of one event by itself, in the publishing thread."""
+class HalvingPublisher:
+    """Publishes the records of a batch; halves refused ones, down to the event. Used by the publishing thread."""
 
-    def __init__(self, last_resort: Callable[[Answer, str], Answer], standstill: Standstill) -> None:
-        self._last_resort = last_resort
-        self._standstill = standstill
-
-    def publish(
+    def __init__(
         self,
-        answer: Answer,
-        refusal: RefusedError,
-        *,
-        attempt: Callable[[Answer], None],
+        last_resort: Callable[[Answer, str], Answer],
+        standstill: Standstill,
+        attempt: Callable[[Sequence[Answer]], None],
         wait: Callable[[float], bool],
     ) -> None:
-        """Publish its dead letter, else that without its value, else all three in turn until a topic takes one.
+        """`attempt` publishes, and raises RefusedError; `wait` returns whether the batch may still be published after a wait."""
+        self._last_resort = last_resort
+        self._standstill = standstill
+        self._attempt = attempt
+        self._wait = wait
 
-        Args:
-            attempt: publishes, and raises RefusedError.
-            wait: waits so many seconds, and returns whether the batch may still be published.
-        """
+    def publish(self, answers: Sequence[Answer]) -> None:
+        """Publish each record, or the dead letter of its event."""
+        try:
+            self._attempt(answers)
+        except RefusedError as refusal:
+            if len(answers) > 1:
+                middle = len(answers) // 2
+                self.publish(answers[:middle])
+                self.publish(answers[middle:])
+            else:
+                self._publish_refused(answers[0], refusal)
+
+    def _publish_refused(self, answer: Answer, refusal: RefusedError) -> None:
+        """Publish its dead letter, else that without its value, else all three in turn until a topic takes one."""
         tried = answer
         while True:
             if tried.reason is not Reason.PROCESSING_FAILED or tried.record.value is not None:
                 tried = self._last_resort(tried, str(refusal))
             else:
                 self._report(tried, refusal)
-                if not wait(REFUSED_RETRY_SECONDS):
+                if not self._wait(REFUSED_RETRY_SECONDS):
                     break
                 tried = answer
             try:
-                attempt(tried)
+                self._attempt([tried])
                 break
             except RefusedError as another:
                 refusal = another
