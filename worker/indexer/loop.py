@@ -200,13 +200,13 @@ class CommandFollower:
 
     def _commit(self, records: Records, *, done: bool) -> None:
         """Commit records with the offset of the command under way, or with `done` of the next one."""
-        place = self._next
-        assert place is not None
+        offset = self._next
+        assert offset is not None
         if done:
-            place = self._membership.at(place.offset + 1)
+            offset = self._membership.at(offset.offset + 1)
             self._sweep_at = 0.0
-        self._writer.write(records, place)
-        self._next = place
+        self._writer.write(records, offset)
+        self._next = offset
         self._count(records, done)
 
     def _count(self, records: Records, done: bool) -> None:

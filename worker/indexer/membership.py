@@ -115,7 +115,7 @@ class StateWriter:
         )
         self.start, self.close = self._producer.start, self._producer.discard
 
-    def write(self, records: Records, place: TopicPartition) -> None:
+    def write(self, records: Records, offset: TopicPartition) -> None:
         """Commit records and the offset of the next command, or nothing.
 
         Raises:
@@ -125,7 +125,7 @@ class StateWriter:
         try:
             with self._producer.transaction() as transaction:
                 transaction.produce(self._record(key, record) for key, record in records.items())
-                transaction.send_offsets([place], self._consumer.consumer_group_metadata())
+                transaction.send_offsets([offset], self._consumer.consumer_group_metadata())
         except RefusedError as refused:
             raise AbortedError(f"{refused}; {refused.remedy}") from None
 
