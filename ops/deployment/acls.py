@@ -54,17 +54,12 @@ def _of_clients(role: Role, names: Names) -> list[Right]:
     """Groups and transactional ids."""
     transact = ("Describe", "Write")
     match role:
-        case "worker":
-            ids = names.worker_transactional_id("")
+        case "worker" | "indexer":
+            group = names.worker_group if role == "worker" else names.indexer_group
+            id_of = names.worker_transactional_id if role == "worker" else names.indexer_transactional_id
             return [
-                Right("group", names.worker_group, ("Read",)),
-                Right("transactional-id", ids, transact, prefixed=True),
-            ]
-        case "indexer":
-            ids = names.indexer_transactional_id("")
-            return [
-                Right("group", names.indexer_group, ("Read",)),
-                Right("transactional-id", ids, transact, prefixed=True),
+                Right("group", group, ("Read",)),
+                Right("transactional-id", id_of(""), transact, prefixed=True),
             ]
         case "outcomes":
             return [

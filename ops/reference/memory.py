@@ -1,5 +1,5 @@
-"""How much memory a worker takes for events, at most: worked out from the settings, written into docs/settings.md, and measured by
-tests/integration/test_memory.py."""
+"""An upper bound of a worker's memory for events, by the settings: for docs/settings.md, and for tests/integration/test_memory.py,
+which measures it."""
 
 from schemas import kafka
 from schemas.profile import MAX_EXCLUDE, MAX_K, MAX_RECENT
@@ -9,19 +9,19 @@ from worker.serving.cache import ENTRY_BYTES
 from worker.serving.candidate import HELD
 from worker.stream.pipeline import ANSWERERS, DEPTH
 
-# How much smaller compression makes records, for what a fetch becomes.
+# Largest compression ratio of records in a fetch.
 COMPRESSION = 20
-# Beside the worker's own consumer: the releases, the withdrawals, and the ends of the topics of answers.
+# Consumers besides the worker's own: of releases, of withdrawals, and of the ends of the output topics.
 READERS = 3
-# Of one event while it is read, one at a time, by the bytes of its value: nested arrays take the most, 80 measured.
+# Bytes for each byte of an event while it is decoded, one event at a time: nested arrays need the most, 80 measured.
 DECODING = 80
-# An id of 64 bits in a list, and a movie in a result (title, genres, numbers).
+# Bytes of a 64-bit id in a list, and of a movie in a result (title, genres, numbers).
 _ID_BYTES = 44
 _MOVIE_BYTES = 200
 
 
 def bound(settings: Settings, brokers: int = 1) -> dict[str, int]:
-    """Bytes beyond what a worker has at rest, by what holds them."""
+    """Bound the bytes for events, besides those of an idle worker, by their place."""
     worker = settings.worker
     consumer = kafka.worker_consumer(settings)
     queue = int(consumer["queued.max.messages.kbytes"]) * 1_024
@@ -43,7 +43,7 @@ def bound(settings: Settings, brokers: int = 1) -> dict[str, int]:
 
 
 def bound_table(settings: Settings) -> list[str]:
-    """The bound by its parts, in MiB, as lines of Markdown."""
+    """Format the bound by its parts, in MiB, as lines of Markdown."""
     parts = bound(settings)
     rows = [f"| {what} | {-(-size // 2**20)} |" for what, size in parts.items()]
     return [

@@ -13,64 +13,20 @@ from ops.reference.dashboard import dashboard
 from ops.reference.memory import COMPRESSION, bound_table
 from ops.reference.metrics import metrics_page
 from ops.reference.schemas import schema_files
-from schemas import kafka
-from schemas.dead_letter import REASONS, RedriveMarker
-from schemas.feedback import (
-    OUTCOMES_KEY_PREFIX,
-    POSITIONS_KEY,
-    FeedbackEvent,
-    OutcomesPositions,
-    OutcomesRecord,
-    RankOutcomes,
-)
-from schemas.manifest import Manifest
+from schemas import dead_letter, feedback, kafka, manifest, profile, recommendation, release, withdrawal
+from schemas.dead_letter import REASONS
 from schemas.names import DEFAULT_PARTITIONS, Names
-from schemas.profile import AGE_GROUPS, OCCUPATIONS, Filter, ProfileEvent
-from schemas.recommendation import Recommendation, RecommendedMovie, Source
-from schemas.release import (
-    ACTIVE_KEY,
-    RELEASE_KEY_PREFIX,
-    TOPIC_KEY_PREFIX,
-    TRIAL_KEY,
-    WORKER_KEY_PREFIX,
-    ActiveRecord,
-    CommandOutcome,
-    ReleaseCommand,
-    ReleaseRecord,
-    TopicRecord,
-    TrialRecord,
-    WorkerRecord,
-)
+from schemas.profile import AGE_GROUPS, OCCUPATIONS
 from schemas.settings import Settings
 from schemas.topics import HEADERS, TOPICS, Topic
-from schemas.withdrawal import Withdrawal
 
 ROOT = Path(__file__).parents[2]
 MADE = "<!-- Made by `python -m ops.reference` from the code; do not edit. -->"
 _PLACEHOLDER = re.compile(r"\{(?:(about|fields) )?(\w+)\}")
-_MODELS: dict[str, type[BaseModel]] = {
-    model.__name__: model
-    for model in (
-        ProfileEvent,
-        Filter,
-        Recommendation,
-        RecommendedMovie,
-        Source,
-        RedriveMarker,
-        FeedbackEvent,
-        OutcomesRecord,
-        RankOutcomes,
-        OutcomesPositions,
-        Withdrawal,
-        ReleaseCommand,
-        ReleaseRecord,
-        ActiveRecord,
-        TrialRecord,
-        WorkerRecord,
-        TopicRecord,
-        CommandOutcome,
-        Manifest,
-    )
+_SCHEMAS = {
+    name: value
+    for module in (profile, recommendation, dead_letter, feedback, withdrawal, release, manifest)
+    for name, value in vars(module).items()
 }
 
 
@@ -93,16 +49,8 @@ def settings_page() -> str:
 def contract_page() -> str:
     """Make docs/contract.md."""
     names = Names()
-    keys = {
-        "OUTCOMES_KEY_PREFIX": OUTCOMES_KEY_PREFIX,
-        "POSITIONS_KEY": POSITIONS_KEY,
-        "RELEASE_KEY_PREFIX": RELEASE_KEY_PREFIX,
-        "ACTIVE_KEY": ACTIVE_KEY,
-        "TRIAL_KEY": TRIAL_KEY,
-        "WORKER_KEY_PREFIX": WORKER_KEY_PREFIX,
-        "TOPIC_KEY_PREFIX": TOPIC_KEY_PREFIX,
-    }
-    values = {topic.name.replace("-", "_"): topic.name_in(names) for topic in TOPICS} | keys
+    values = {name: value for name, value in _SCHEMAS.items() if name.endswith(("_KEY", "_KEY_PREFIX"))}
+    values |= {topic.name.replace("-", "_"): topic.name_in(names) for topic in TOPICS}
     columns = ("topic", "key", "partitions", "kept", "timestamps", "written by", "read by")
     values["topics"] = _table(columns, (_topic_row(topic, names) for topic in TOPICS))
     values["ages"] = ", ".join(map(str, AGE_GROUPS))
@@ -119,7 +67,7 @@ def _filled(page: str, values: dict[str, str]) -> str:
 
     def fill(match: re.Match[str]) -> str:
         kind, name = match.groups()
-        return of_model[kind](_MODELS[name]) if kind else values[name]
+        return of_model[kind](_SCHEMAS[name]) if kind else values[name]
 
     template = (Path(__file__).parent / f"{page}.md.in").read_text(encoding="utf-8")
     return _PLACEHOLDER.sub(fill, template.replace("{made}", MADE))
