@@ -1,7 +1,7 @@
-"""A network for a cluster's nodes in which one can be cut off from everybody: a namespace for each, and a bridge between.
+"""The servers of a trial, and a network in which a node can be cut off: a namespace for each node, and a bridge between.
 
-The bridge is in a namespace of its own. In the machine's, its firewall would decide what the bridge lets through, and one
-with Docker lets nothing through (the policy of FORWARD is DROP, and `br_netfilter` has bridges ask it).
+The bridge has a namespace of its own. In the machine's namespace the firewall would filter the bridge, and with Docker it drops
+everything (the policy of FORWARD is DROP, and `br_netfilter` applies it to bridges).
 """
 
 import os
@@ -50,7 +50,7 @@ class Network:
         return ["ip", "netns", "exec", self._namespace(node)]
 
     def cut(self, node: int) -> None:
-        """Nothing comes through any more, in either direction, and nobody is told."""
+        """Drop all packets in both directions, silently."""
         _ip("-n", self._hub, "link", "set", _port(node), "down")
 
     def join(self, node: int) -> None:
@@ -118,7 +118,7 @@ def _ip(*arguments: str) -> None:
         raise LocalError(f"ip {' '.join(arguments)} failed: {done.stderr.strip()}")
 
 
-# Of a group of KIP-848 the session timeout is the broker's; its default is 45 s, with no less allowed.
+# The session timeout of a KIP-848 group is the broker's; its default and minimum is 45 s.
 CONSUMER_SESSION_SECONDS = 8
 _CONSUMER_GROUPS = {
     "group.consumer.min.session.timeout.ms": "5000",
@@ -137,10 +137,10 @@ _PROPERTIES = _CONSUMER_GROUPS | _ANY_TIMESTAMP
 
 
 class Servers:
-    """Started together, ended together.
+    """Kafka and Milvus of a trial.
 
-    A single Kafka node also has a listener that tells its clients to come to `proxied_port`, where a proxy may stand:
-    without, the proxy would be left after the first answer, which names the broker's own address.
+    A single Kafka node also has a listener whose advertised port is `proxied_port`, for a proxy: by the broker's own address,
+    clients would bypass the proxy after their first metadata response.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class Suite:
     seed: int = 1
 
     def run(self, scenarios: Sequence[Scenario], report: Callable[[Result], None]) -> list[Result]:
-        """Run what has no result yet, and give the results of all, in order; `report` hears each as it is there."""
+        """Run the scenarios without a result; the results of all, in order, each also passed to `report`."""
         results = []
         for scenario in scenarios:
             result = self._kept(scenario) or self._run(scenario)
@@ -84,7 +84,7 @@ class Suite:
             separate=scenario.separate,
         ) as servers:
             result = run_scenario(scenario, servers, store, folder, scale=self.scale, seed=self.seed)
-        if result.verdict == "kept":  # else only the brokers' logs can tell why
+        if result.verdict == "kept":  # else the brokers' logs are needed to find the cause
             shutil.rmtree(home)
         file = self._file(scenario)
         file.parent.mkdir(parents=True, exist_ok=True)

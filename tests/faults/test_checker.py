@@ -18,7 +18,7 @@ TRUTH = Truth(TOPIC, SENT, {"r1": {"c1"}, "r2": {"c2", "c3"}})
 
 
 def answer(number: int, offset: int | None = None) -> Outcome:
-    """What an event should end in, at an offset of the outcomes' partition."""
+    """The correct outcome of an event, at an offset of its partition."""
     sent = SENT[number]
     place = (TOPIC, sent.partition, sent.offset)
     at = sent.offset if offset is None else offset

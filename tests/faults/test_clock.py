@@ -1,4 +1,4 @@
-"""The wrong clock of the clock scenario: it is off by what was asked, and no wait lasts longer or shorter for it."""
+"""The shifted clock of the clock scenario is off by the given shift, and changes the length of no wait."""
 
 import subprocess
 import sys

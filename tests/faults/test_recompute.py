@@ -24,7 +24,7 @@ def store(two_releases: Path) -> ReleaseStore:
 
 @pytest.fixture(scope="module")
 def sampled(store: ReleaseStore) -> list[Sample]:
-    """Events and what the first release answers."""
+    """Events and the results of the first release."""
     release = OfflineRelease(load_settings(store=store.url), store.names()[0])
     profiles = generated_profiles(release.served.release.catalogue.movie_ids.tolist(), 50, seed=3)
     events = [CopiedEvent(("profiles", 0), number, None, body) for number, body in enumerate(profiles, 1)]

@@ -1,4 +1,4 @@
-"""The report: what was not run again keeps the published result, and a gap beyond the budget is seen at once."""
+"""The report keeps published results of scenarios that were not run, and marks gaps beyond the budget."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.faults.suite import Suite
 BROKER = Result("broker", "kept", "full", 1, "standalone", events=7, injected={"kill -9": 2}, date="then")
 
 
-def test_what_has_no_result_here_keeps_the_published_one(tmp_path: Path) -> None:
+def test_a_scenario_without_a_new_result_keeps_the_published_one(tmp_path: Path) -> None:
     suite = Suite(tmp_path, "full")
     small = replace(BROKER, scenario="swap", scale="small")
     Report("make faults", [BROKER, small]).write(tmp_path / "faults")

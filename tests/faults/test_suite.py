@@ -69,7 +69,7 @@ def test_the_promise_holds_whatever_happens(servers: Servers, fusion_store: str,
 
 
 def test_a_lost_assignment_keeps_nobody_waiting(servers: Servers, fusion_store: str, tmp_path: Path) -> None:
-    """With the default `max.poll.interval.ms`: the newcomer would wait for 5 minutes, longer than the suite's patience."""
+    """Under the default `max.poll.interval.ms` the new member would wait for 5 minutes, longer than the suite does."""
     result = run_scenario(SCENARIOS["lost-assignment"], servers, fusion_store, tmp_path)
 
     assert_kept(result)
@@ -112,7 +112,7 @@ def broken(
     *patches: str,
     workers: int = 1,
 ) -> Result:
-    """What the suite says about workers that are broken on purpose, or whose servers are."""
+    """The result of the suite for deliberately broken workers or servers."""
     scenario = Scenario(
         "broken", "", run, Size(1, EVENTS), Size(1, EVENTS), protocols=("consumer",), workers=workers
     )

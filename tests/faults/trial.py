@@ -172,7 +172,7 @@ class Trial:
 
     @property
     def partitions(self) -> range:
-        """Of the topics of events and results."""
+        """The partitions of the topics of events and results."""
         return range(PARTITIONS)
 
     @property

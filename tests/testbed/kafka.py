@@ -11,7 +11,7 @@ from schemas.kafka import watermarks
 from schemas.settings import Settings
 from tests.testbed.processes import wait_for
 
-# Of topics that tests create. The product's 12 cost a broker three times as much.
+# Partitions of the topics that tests create. The default of 12 costs a broker three times as much.
 PARTITIONS = 4
 # An empty fetch waits on the broker. At the product's 5 ms, idle consumers keep a fifth of a core busy.
 CLIENT: dict[str, str | int | float | bool] = {"fetch.wait.max.ms": 50}

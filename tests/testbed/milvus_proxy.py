@@ -16,7 +16,7 @@ Fault = Any  # a gRPC status code, a SearchResults to answer, or None
 
 
 class MilvusProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Searches meet the faults that are put in, one each, or what `fault_of` says of the request; else all goes through."""
+    """Answers searches with the queued faults, one each, or with the result of `fault_of`; passes all other calls on."""
 
     def __init__(self, uri: str) -> None:
         self.next_faults: deque[Fault] = deque()

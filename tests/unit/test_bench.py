@@ -46,7 +46,7 @@ def test_no_rate_of_one_moment(moments: list[float]) -> None:
         steady_window(np.array(moments))
 
 
-def test_what_a_counter_grew_between_its_samples() -> None:
+def test_a_counter_is_interpolated_between_its_samples() -> None:
     assert between([(0.0, 0.0), (1.0, 2.0), (2.0, 2.0)], 0.5, 1.5) == pytest.approx(1.0)
 
 
@@ -58,14 +58,14 @@ def test_medians_and_quantiles() -> None:
     assert ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
 
 
-def test_everybody_has_a_turn_in_each_round_and_each_time_another_is_first() -> None:
+def test_each_round_has_every_contender_and_another_first_one() -> None:
     rounds = [order for _, order in interleaved("abc", 4)]
 
     assert all(sorted(order) == ["a", "b", "c"] for order in rounds)
     assert [order[0] for order in rounds] == ["a", "b", "c", "a"]
 
 
-def test_events_are_due_whatever_became_of_those_before() -> None:
+def test_events_are_due_at_a_steady_rate() -> None:
     assert [due(elapsed, 100.0) for elapsed in (0.0, 0.009, 0.0101, 1.0)] == [1, 1, 2, 101]
 
 
@@ -170,7 +170,7 @@ def test_figures_are_medians_of_ratios_within_rounds(results: Results) -> None:
     )
 
 
-def test_what_was_not_run_has_no_figure() -> None:
+def test_parts_that_were_not_run_have_no_figure() -> None:
     found = spreads(Results())
 
     assert found.keys() == TARGETS.keys() | BOUNDS.keys()
@@ -185,7 +185,7 @@ def test_events_without_a_result_leave_no_latency(results: Results) -> None:
     assert row.cells[-1] == "–"
 
 
-def test_the_report_says_figures_command_and_failures(results: Results, tmp_path: Path) -> None:
+def test_the_report_contains_figures_command_and_failures(results: Results, tmp_path: Path) -> None:
     results.failures["shared, round 1: bytewax"] = "it could not be installed"
 
     Report("make bench ARGS=--quick", results, "2026-11-22T07:00:00+00:00", 300.0).write(tmp_path / "speed")
@@ -206,7 +206,7 @@ def test_the_report_says_figures_command_and_failures(results: Results, tmp_path
         assert (tmp_path / name).is_file()
 
 
-def test_a_new_report_keeps_what_was_written_by_hand(results: Results, tmp_path: Path) -> None:
+def test_a_new_report_keeps_the_text_written_by_hand(results: Results, tmp_path: Path) -> None:
     page = tmp_path / "speed.md"
     page.write_text("old figures\n<!-- by hand -->\nwhy it is so\n")
 
@@ -260,7 +260,7 @@ def test_a_failure_is_reported_without_the_log_and_its_path(
     said: list[str] = []
     bench = suite.Bench(tmp_path, QUICK, frozenset(), 1024, said.append)
     assert bench._attempt("shared", MARQUEE, cast(Deployment, None), [], QUICK.pace) is None
-    # Who waits sees all of it; the report is for the repository.
+    # The progress line contains all of it; the report is for the repository.
     assert bench.results.failures == {"shared: milvus": "milvus-1 makes no progress."}
     assert str(tmp_path) in said[0]
     assert "waiting" in said[0]

@@ -36,7 +36,7 @@ def main() -> None:
         producer.begin_transaction()
         for message in batch:
             value = next(results)
-            # With the id of its event, to measure its latency.
+            # The id of its event, to measure its latency.
             producer.produce(
                 settings.names.recommendations,
                 _head(message) + value,

@@ -1,4 +1,4 @@
-"""What a partition may have to wait for: the constants of the suite, its servers and the worker, with their names."""
+"""The waits of a partition under faults: constants of the suite, its servers and the worker, with their names."""
 
 from tests.faults.scenario import Wait
 from tests.faults.servers import CONSUMER_SESSION_SECONDS
@@ -6,8 +6,8 @@ from tests.faults.trial import SESSION_SECONDS
 from worker.kafka.producer import CALL_SECONDS
 from worker.stream.publisher import TRANSACTION_SECONDS
 
-# As long as a broker waits for a silent worker, and as long as it takes to end the transaction of a dead one, which times out 10 s
-# earlier and is looked for every 10 s.
+# The broker waits this long for a silent worker, and to end the transaction of a dead one, which times out 10 s earlier and is
+# looked for every 10 s.
 SESSION = Wait(SESSION_SECONDS, "session timeout of a worker")
 CONSUMER_SESSION = Wait(CONSUMER_SESSION_SECONDS, "session timeout of a KIP-848 member")
 TAKE_OVER = Wait(4.0, "rebalance, and the first commit of the new owner")

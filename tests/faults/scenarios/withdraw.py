@@ -1,8 +1,8 @@
 """Movies are withdrawn and restored under load, while releases swap and workers and indexers are killed.
 
-What is looked at is what Kafka holds in the end. A window of a partition begins where `profiles` ended when every live worker had
-read a withdrawal, and ends where `recommendations` ended before the movies were restored: a result that lies before that end, of an
-event that lies behind that beginning, must not name one of them.
+The check reads all results at the end. A window of a partition begins at the end of `profiles` when every live worker had read a
+withdrawal, and ends at the end of `recommendations` before the movies were restored. A result before that end, of an event behind
+that beginning, must not contain a withdrawn movie.
 """
 
 import json
@@ -73,7 +73,7 @@ def regular_event(event_id: str, chance: random.Random) -> Draft:
 
 
 def withdraw_under_load(trial: Trial) -> None:
-    """Withdraw what is recommended most; swap, kill or roll back; restore; and look at everything in the end."""
+    """Withdraw the most recommended movies; swap, kill or roll back; restore; check all results at the end."""
     trial.start_workers(trial.scenario.workers)
     reader = ReleasesReader(trial.settings)
     try:

@@ -11,14 +11,14 @@ from tests.faults.scenarios.waits import SESSION, TAKE_OVER
 from tests.faults.trial import SESSION_SECONDS, Trial
 
 _LONGEST_PAUSE_S = 2.0
-# In a row, before every partition must have moved on: a group whose members die faster than it notices deals nothing anew.
+# Kills before every partition must progress: a group whose members die faster than it notices never rebalances.
 _LONGEST_ROW = 6
 # `before-begin` is for zombies: for a kill it is the same as after the search.
 _POINTS = [point for point in ALL_POINTS if point != "before-begin"]
 
 
 def kill_at_random(trial: Trial) -> None:
-    """Kill whoever is at work, after a random while; and again, some times in a row, until all goes on once more."""
+    """Kill random working workers at random intervals, several times before every partition must progress."""
     for numbers in trial.by_protocol():
         left = len(numbers)
         while left:
@@ -76,11 +76,11 @@ POINTS = Scenario(
 )
 
 
-# What the broker needs to notice, and the others to take over.
+# For the broker to notice, and for the others to take over.
 _MARGIN_SECONDS = 4.0
 _LOOK_SECONDS = 0.25
 _LOOKS = 80
-# Of three workers one stands still at a time, of eight four.
+# The share of the workers stopped at once: one of three, four of eight.
 _SHARE = 2
 
 _STOPS = ("after-poll", "after-search", "before-begin", "after-first-produce", "after-send-offsets")
@@ -92,7 +92,7 @@ _POLL_INTERVAL = "MARQUEE_WORKER__MAX_POLL_INTERVAL_MS"
 
 
 class Held(NamedTuple):
-    """A worker that stands still with a batch in hand: its process, and what it had dropped before."""
+    """A stopped worker with a batch in flight: its process, and its aborts and lost assignments before."""
 
     worker: WorkerProcess
     pid: int | None
@@ -100,7 +100,7 @@ class Held(NamedTuple):
 
     @property
     def fenced(self) -> bool:
-        """Whether what it had in hand was undone, or it was ended for good."""
+        """Whether its batch was aborted, or its process ended."""
         return self.worker.child.pid != self.pid or self.worker.losses > self.losses
 
 
@@ -114,7 +114,7 @@ def stop_past_session(trial: Trial) -> None:
 
 
 def stop_at(trial: Trial, points: Sequence[str]) -> int:
-    """SIGSTOP with batches in hand until others have the partitions; then SIGCONT. How many of them were fenced."""
+    """SIGSTOP with batches in flight until others own the partitions; then SIGCONT. The number of fenced workers."""
     zombies = [_hold(trial, Order(point, "stop")) for point in points]
     opened = any(point in _IN_TRANSACTION for point in points)
     trial.wait(max(trial.session_seconds, SESSION_SECONDS * opened) + _MARGIN_SECONDS)
@@ -140,7 +140,7 @@ def stall_past_poll_interval(trial: Trial) -> None:
 
 
 def stall_at(trial: Trial, points: Sequence[str]) -> int:
-    """Hold up the batch and the polling; how many lost their partitions, and had what they held aborted."""
+    """Delay the batch and the polling; the number of workers that lost their partitions and aborted."""
     seconds = _too_long(trial)
     sleepers = [_hold(trial, Order(point, "stall", seconds), f"polling held up {point}") for point in points]
     trial.wait(seconds)
@@ -152,7 +152,7 @@ def stall_at(trial: Trial, points: Sequence[str]) -> int:
 
 
 def stall_behind_polling(trial: Trial, count: int) -> int:
-    """Hold up batches for as long, and not the polling; how many kept everything."""
+    """Delay batches as long without the polling; the number of workers that kept their partitions."""
     seconds = _too_long(trial)
     sleepers = [
         _hold(trial, Order("after-search", "sleep", seconds), "polling went on") for _ in range(count)
@@ -176,7 +176,7 @@ def _rounds(trial: Trial, numbers: range) -> list[range]:
 
 
 def _hold(trial: Trial, order: Order, named: str = "") -> Held:
-    """A worker that has come to stand still where it was told to."""
+    """A worker stopped or delayed by an order."""
     while True:
         worker = trial.somebody_at_work()
         held = Held(worker, worker.child.pid, worker.losses)
