@@ -15,6 +15,7 @@ from worker.main import THREADS
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 STARTERS = {"start_vital", "start_side"}
+FROM_VARIABLES = {"job", "read-aside", "rehearsal"}  # names that reach a starter through a variable
 
 
 def cells(row_of: str) -> list[str]:
@@ -51,7 +52,7 @@ def test_the_page_has_the_threads_of_each_process(process: str) -> None:
 
 def test_the_list_of_threads_has_every_name_that_the_code_starts() -> None:
     started = {name for file in (ROOT / "worker").rglob("*.py") for name in thread_names(file)}
-    assert started | {"job"} == {name for names in THREADS.values() for name in names}
+    assert started | FROM_VARIABLES == {name for names in THREADS.values() for name in names}
 
 
 def thread_names(file: Path) -> Iterator[str]:

@@ -3,7 +3,6 @@
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from schemas.releases import ReleasesView
 from worker.errors import AbandonedError, MilvusError, StoreAwayError
 from worker.monitoring.http import Health
 from worker.monitoring.threads import start_vital
+from worker.monitoring.waiting import Deadline, back_off
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -100,12 +100,12 @@ class Job:
             raise AbandonedError
 
     def _retry(self, part: str, away: type[Exception], call: Callable[[], T], seconds: float) -> T:
-        backoff, deadline = _FIRST_BACKOFF_SECONDS, time.monotonic() + seconds
+        pauses, deadline = back_off(_FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS), Deadline(seconds)
         while True:
             try:
                 result = call()
             except away as error:
-                expired = time.monotonic() >= deadline
+                expired = deadline.passed
                 self._health.set(part, None if expired else str(error))
                 if expired:
                     raise
@@ -114,9 +114,8 @@ class Job:
                 self._health.set(part, None)
                 self.check()
                 return result
-            self._cancelled.wait(backoff)
+            self._cancelled.wait(next(pauses))
             self.check()
-            backoff = min(2 * backoff, _LONGEST_BACKOFF_SECONDS)
 
     def _run(self) -> None:
         try:

@@ -1,7 +1,6 @@
 """The indexer: carries release commands out one by one, each whole or not at all, whichever process dies meanwhile."""
 
 import logging
-import time
 from collections.abc import Callable
 
 from confluent_kafka import Message, TopicPartition
@@ -21,6 +20,7 @@ from worker.kafka.reader import ReleasesReader
 from worker.kafka.topics import TopicWatch
 from worker.monitoring.http import Health
 from worker.monitoring.indexer_metrics import IndexerMetrics
+from worker.monitoring.waiting import Deadline
 from worker.process import Stopping
 from worker.retrieval.index import open_store
 
@@ -119,7 +119,7 @@ class CommandFollower:
         )
         self._job: Job | None = None
         self._command_id: str | None = None  # of the command under way
-        self._sweep_at = 0.0
+        self._next_sweep = Deadline(0.0)
 
     def run(self) -> None:
         """Carry commands out until stopped.
@@ -146,7 +146,7 @@ class CommandFollower:
             # 3. Commit for the job, and end it.
             self._serve_job()
             # 4. Sweep when idle; the first sweep drops the leftovers of a predecessor.
-            if self._job is None and self._next is not None and time.monotonic() >= self._sweep_at:
+            if self._job is None and self._next is not None and self._next_sweep.passed:
                 self._start_job("sweep", self._sweep)
 
     def close(self) -> None:
@@ -191,7 +191,7 @@ class CommandFollower:
             request.view.set_result(self._reader.view.snapshot())
         if job.ended:
             if self._command_id is None:  # after the end of a sweep: a long one leaves time to poll a command
-                self._sweep_at = time.monotonic() + _SWEEP_SECONDS
+                self._next_sweep = Deadline(_SWEEP_SECONDS)
             self._job = self._command_id = None
             self._metrics.ended()
             if job.failure is not None:
@@ -204,7 +204,7 @@ class CommandFollower:
         assert offset is not None
         if done:
             offset = self._membership.at(offset.offset + 1)
-            self._sweep_at = 0.0
+            self._next_sweep = Deadline(0.0)
         self._writer.write(records, offset)
         self._next = offset
         self._count(records, done)

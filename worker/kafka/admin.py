@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 from schemas import kafka
 from schemas.errors import MarqueeError, UnreachableError
 from schemas.settings import Settings
-from worker.kafka.deadline import Deadline
+from worker.monitoring.waiting import Deadline
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

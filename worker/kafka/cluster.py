@@ -23,8 +23,8 @@ from schemas import kafka
 from schemas.errors import SettingsError, UnreachableError
 from schemas.settings import Settings
 from schemas.topics import MAX_BYTES
-from worker.kafka.deadline import Deadline
 from worker.kafka.errors import Next, rule
+from worker.monitoring.waiting import Deadline
 
 log = logging.getLogger(__name__)
 

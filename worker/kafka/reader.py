@@ -12,9 +12,9 @@ from schemas.kafka import watermarks
 from schemas.releases import Change as ReleaseChange
 from schemas.releases import ReleasesView
 from schemas.settings import Settings
-from worker.kafka.deadline import Deadline
 from worker.kafka.errors import Next, rule, undecodable_at
 from worker.monitoring.threads import start_vital
+from worker.monitoring.waiting import Deadline
 
 log = logging.getLogger(__name__)
 

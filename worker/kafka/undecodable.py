@@ -27,8 +27,8 @@ from schemas.errors import UnreachableError
 from schemas.headers import headers_of
 from schemas.kafka import watermarks
 from worker.events import Partition, partition_of
-from worker.kafka.deadline import Deadline
 from worker.kafka.errors import undecodable_at
+from worker.monitoring.waiting import Deadline
 
 log = logging.getLogger(__name__)
 

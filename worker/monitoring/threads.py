@@ -11,6 +11,7 @@ from weakref import WeakSet
 from prometheus_client import Counter
 
 from worker.errors import AbandonedError
+from worker.monitoring.waiting import Deadline, back_off
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -43,7 +44,7 @@ class Cancellation:
     def __init__(self, *others: "Cancellation", seconds: float = math.inf) -> None:
         """Count as cancelled, too, as soon as one of `others` is, or `seconds` from now."""
         self._others = others
-        self._deadline = time.monotonic() + seconds
+        self._deadline = Deadline(seconds)
         self._error: type[Exception] | None = None
 
     def cancel(self, error: type[Exception] = AbandonedError) -> None:
@@ -56,7 +57,7 @@ class Cancellation:
             other.check()
         if self._error is not None:
             raise self._error
-        if time.monotonic() >= self._deadline:
+        if self._deadline.passed:
             raise AbandonedError
 
 
@@ -78,7 +79,7 @@ def start_side(name: str, run: Callable[[], None], stopping: threading.Event) ->
     """Run in a thread until it returns, or until `stopping`; restart it after an error, with a growing back-off."""
 
     def restarted() -> None:
-        backoff = _FIRST_BACKOFF_SECONDS
+        pauses = back_off(_FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS)
         while not stopping.is_set():
             began = time.monotonic()
             try:
@@ -87,9 +88,8 @@ def start_side(name: str, run: Callable[[], None], stopping: threading.Event) ->
             except Exception as error:  # noqa: BLE001  counted, and named by /health/ready
                 note_restart(name, error)
             if time.monotonic() - began > _LONGEST_BACKOFF_SECONDS:
-                backoff = _FIRST_BACKOFF_SECONDS
-            stopping.wait(backoff)
-            backoff = min(2 * backoff, _LONGEST_BACKOFF_SECONDS)
+                pauses = back_off(_FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS)
+            stopping.wait(next(pauses))
 
     return _started(name, restarted)
 

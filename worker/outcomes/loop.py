@@ -21,6 +21,7 @@ from worker.kafka.leader import Election
 from worker.kafka.topics import TopicWatch
 from worker.monitoring.http import Health
 from worker.monitoring.outcomes_metrics import OutcomesMetrics
+from worker.monitoring.waiting import Deadline
 from worker.outcomes.join import Join
 from worker.outcomes.joining import Joining
 from worker.outcomes.ledger import Ledger, RefusedLetterError
@@ -184,8 +185,8 @@ class _Counter:
         if self._health.problems.get("outcomes") != problem:
             log.warning("nothing is counted: %s", problem)
         self._health.set("outcomes", problem)
-        deadline = time.monotonic() + _RETRY_SECONDS
-        while time.monotonic() < deadline and not self._stopping.is_set():
+        deadline = Deadline(_RETRY_SECONDS)
+        while not deadline.passed and not self._stopping.is_set():
             self._keep_leading(_POLL_SECONDS)
 
     def _check_topics(self) -> None:

@@ -1,7 +1,6 @@
 """The segment of each result, the gender and age group in its event, which is read from `profiles`."""
 
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
@@ -15,6 +14,7 @@ from schemas.settings import Settings
 from worker.errors import AbortedError
 from worker.kafka.errors import Next, raise_if_final, rule, undecodable_at
 from worker.kafka.undecodable import Skipping
+from worker.monitoring.waiting import Deadline
 
 UNKNOWN = "? ?"
 
@@ -83,18 +83,18 @@ class Segments:
         self._assign(first)
         wanted = {partition: offset for partition, offset in last.items() if partition in self._next}
         self._let_flow({partition for partition, offset in wanted.items() if self._next[partition] <= offset})
-        deadline, heard_at = time.monotonic() + _SECONDS, time.monotonic()
+        deadline, silence = Deadline(_SECONDS), Deadline(_IDLE_SECONDS)
         gone: set[int] = set()
         while behind := {p for p, offset in wanted.items() if p not in gone and self._next[p] <= offset}:
-            if time.monotonic() > deadline:
+            if deadline.passed:
                 partition = min(behind)
                 raise AbortedError(f"{self._topic}-{partition} could not be read up to {wanted[partition]}")
             messages = self._consumer.consume(_BATCH, 0.05)
             ended = {self._take(message) for message in messages}
             if messages:
-                heard_at = time.monotonic()
-            elif time.monotonic() > heard_at + _IDLE_SECONDS:
-                ended, heard_at = set(behind), time.monotonic()
+                silence = Deadline(_IDLE_SECONDS)
+            elif silence.passed:
+                ended, silence = set(behind), Deadline(_IDLE_SECONDS)
             gone |= {p for p in ended & wanted.keys() if p is not None and self._ends_before(p, wanted[p])}
         for partition in gone:  # a later run assigns it again, at its own first offset
             self._unassign(partition)

@@ -12,6 +12,7 @@ from worker.errors import MilvusError, MixedReleasesError
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Failure, start_vital
+from worker.monitoring.waiting import back_off
 from worker.retrieval.index import IndexStore, SearchTarget, VectorIndex
 from worker.retrieval.ranking import LIMITS
 
@@ -128,10 +129,9 @@ class Ways:
 
     def _probe(self, probed: "weakref.ref[SearchTarget]", way: Way) -> None:
         """Search until Milvus answers in time or the release is gone, then open the way again."""
-        backoff = _FIRST_BACKOFF_SECONDS
+        pauses = back_off(_FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS)
         while True:
-            time.sleep(backoff * random.uniform(0.5, 1.0))
-            backoff = min(2 * backoff, _LONGEST_BACKOFF_SECONDS)
+            time.sleep(next(pauses) * random.uniform(0.5, 1.0))
             target = probed()
             if target is None or self.answers(way, target.dimension, way.probe_vectors):
                 break

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from schemas.profile import Filter
 from schemas.settings import Settings
+from worker.monitoring.waiting import Deadline
 from worker.release.catalogue import Catalogue
 
 if TYPE_CHECKING:
@@ -214,9 +215,9 @@ BACKENDS: dict[str, Callable[[Settings], IndexStore]] = {
 def warm(index: VectorIndex, vectors: Vectors) -> None:
     """Search until searches get no faster: a collection that was just loaded answers at a tenth of its speed."""
     batch: Vectors = np.resize(vectors, (_WARM_VECTORS, vectors.shape[1]))
-    deadline = time.monotonic() + _WARM_SECONDS
+    deadline = Deadline(_WARM_SECONDS)
     best, steady = float("inf"), 0
-    while steady < _WARM_STEADY and time.monotonic() < deadline:
+    while steady < _WARM_STEADY and not deadline.passed:
         began = time.monotonic()
         index.search(batch, _WARM_K)
         seconds = time.monotonic() - began

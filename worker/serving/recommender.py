@@ -13,6 +13,7 @@ from schemas.profile import ProfileEvent
 from worker.errors import ForeignVectorsError, MixedReleasesError, NoNumberError
 from worker.monitoring.failpoints import failpoint
 from worker.monitoring.threads import Cancellation
+from worker.monitoring.waiting import back_off
 from worker.release.release import Release
 from worker.retrieval.diversity import Diversity
 from worker.retrieval.index import SearchTarget, Vectors
@@ -97,7 +98,8 @@ class Recommender:
         self, release: Release, profiles: Sequence[ProfileEvent], cancellation: Cancellation
     ) -> Vectors:
         """Embed n profiles, float32 [n, dimension]; embed again while the tower returns the vectors of another batch."""
-        name, backoff = release.manifest.release, _FIRST_BACKOFF_SECONDS
+        name = release.manifest.release
+        pauses = back_off(_FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS)
         while True:
             try:
                 vectors = release.embed_profiles(profiles)
@@ -106,8 +108,7 @@ class Recommender:
                 self._observer.mismatch(len(profiles))
                 log.warning("embedding %d events with release %s again: %s", len(profiles), name, error)
             cancellation.check()
-            time.sleep(backoff)
-            backoff = min(2 * backoff, _LONGEST_BACKOFF_SECONDS)
+            time.sleep(next(pauses))
         if not np.isfinite(vectors).all():
             raise NoNumberError(f"the user tower of release {name} returned a vector with NaN or infinity")
         return vectors

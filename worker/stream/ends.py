@@ -6,7 +6,6 @@ answered event of its partition, a cross-check of the committed offsets.
 """
 
 import logging
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from schemas.settings import Settings
 from worker.events import Partition, partition_of
 from worker.kafka.errors import raise_if_final
 from worker.monitoring.statistics import LagMetrics
+from worker.monitoring.waiting import Deadline
 from worker.stream.session import Member
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class AnsweredReader:
             KafkaException: the brokers did not return the partitions of the topics in time.
             SettingsError, FatalKafkaError: as `raise_if_final`.
         """
-        deadline = time.monotonic() + timeout_s
+        deadline = Deadline(timeout_s)
         since = since or {}
         counts = self._look_up(deadline)
         asked = [(topic, partition) for partition in partitions for topic in self._topics]
@@ -134,7 +134,7 @@ class AnsweredReader:
 
         Raises: as `look`.
         """
-        deadline = time.monotonic() + timeout_s
+        deadline = Deadline(timeout_s)
         beginning, end = watermarks(self._consumer, TopicPartition(self._profiles, partition), timeout_s)
         if answered.offset < beginning:
             return True
@@ -152,19 +152,19 @@ class AnsweredReader:
     def close(self) -> None:
         self._consumer.close()
 
-    def _look_up(self, deadline: float) -> dict[str, int]:
+    def _look_up(self, deadline: Deadline) -> dict[str, int]:
         """The number of partitions of both topics.
 
         The request refreshes the leaders: by itself the client asks up to a second after a topic becomes known to it.
         """
         counts = {}
         for topic in self._topics:
-            seen = self._consumer.list_topics(topic, timeout=max(0.1, deadline - time.monotonic()))
+            seen = self._consumer.list_topics(topic, timeout=max(0.1, deadline.left))
             counts[topic] = len(seen.topics[topic].partitions)
         return counts
 
     def _read(
-        self, begin: Sequence[tuple[str, int, int]], deadline: float, *, enough: float = float("inf")
+        self, begin: Sequence[tuple[str, int, int]], deadline: Deadline, *, enough: float = float("inf")
     ) -> tuple[list[Message], Mapping[Partition, int], KafkaError]:
         """Records from these offsets to the end of each partition, or `enough` of them; these ends; and the error where one lacks."""
         records: list[Message] = []
@@ -172,7 +172,7 @@ class AnsweredReader:
         problem = KafkaError(KafkaError._TIMED_OUT)
         self._consumer.assign([TopicPartition(*place) for place in begin])
         try:
-            while len(ends) < len(begin) and len(records) < enough and time.monotonic() <= deadline:
+            while len(ends) < len(begin) and len(records) < enough and not deadline.passed:
                 # One record with the wait: `consume(n)` would wait for all n.
                 messages = self._consumer.consume(1, _POLL_SECONDS)
                 for message in messages + self._consumer.consume(_BATCH, 0):
@@ -231,7 +231,7 @@ class Tails:
         self._lag = lag
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tails")
         self._answer: Future[dict[int, Tail]] | None = None
-        self._again_at = 0.0
+        self._next_look = Deadline(0.0)
 
     def look(self) -> None:
         """Commit past the markers that were found, and look for others. Called while no batch is in flight.
@@ -239,16 +239,16 @@ class Tails:
         Raises:
             SettingsError, FatalKafkaError: as `raise_if_final`.
         """
-        if time.monotonic() < self._again_at:
+        if not self._next_look.passed:
             return
         if self._answer is None:
             behind = self._lag.behind()
             if behind:
                 self._answer = self._thread.submit(self._read, behind)
-            self._again_at = time.monotonic() + (0.1 if behind else _AGAIN_SECONDS)
+            self._next_look = Deadline(0.1 if behind else _AGAIN_SECONDS)
         elif self._answer.done():
             answer, self._answer = self._answer, None
-            self._again_at = time.monotonic() + _AGAIN_SECONDS
+            self._next_look = Deadline(_AGAIN_SECONDS)
             self._commit(answer)
 
     def close(self) -> None:
@@ -275,11 +275,11 @@ class Tails:
             "log_level": _LOG_CRITICAL,
         }
         reader = Consumer(kafka.reader(self._settings.kafka, names.worker_group, own))
-        deadline = time.monotonic() + _READ_SECONDS
+        deadline = Deadline(_READ_SECONDS)
         left, found = set(behind), dict[int, Tail]()
         try:
             reader.assign([TopicPartition(names.profiles, number, at) for number, at in behind.items()])
-            while left and time.monotonic() < deadline:
+            while left and not deadline.passed:
                 for message in reader.consume(1, 0.1):
                     number, error = message.partition() or 0, message.error()
                     if number in left and error is not None and error.code() == KafkaError._PARTITION_EOF:

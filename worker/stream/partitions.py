@@ -8,7 +8,6 @@ not see the difference.
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -29,6 +28,7 @@ from worker.events import partition_of
 from worker.kafka.errors import raise_if_final
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.waiting import Deadline
 from worker.stream.crashes import EndMarks, Rehearsals
 from worker.stream.offsets import Positions, Told, go_to
 from worker.stream.session import Assignment, Member
@@ -74,7 +74,7 @@ class Partitions:
         self._rehearsals = rehearsals
         self._origin = origin
         self._look: Future[bool] | None = None
-        self._look_at = 0.0
+        self._next_look = Deadline(0.0)
         self._before_taking = before_taking
         self._health = health
         self._metrics = metrics
@@ -83,7 +83,7 @@ class Partitions:
         self._paused = False
         self._question: dict[int, int] = {}
         self._answer: Future[Told] | None = None
-        self._again_at = 0.0
+        self._next_question = Deadline(0.0)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="positions")
 
     @property
@@ -172,9 +172,9 @@ class Partitions:
         """
         if self._answer is not None and self._answer.done():
             answer, self._answer = self._answer, None
-            self._again_at = time.monotonic() + _AGAIN_SECONDS
+            self._next_question = Deadline(_AGAIN_SECONDS)
             self._take(answer)
-        if self._assignment and self._answer is None and time.monotonic() >= self._again_at:
+        if self._assignment and self._answer is None and self._next_question.passed:
             self._question = self._assignment.question()
             places = [TopicPartition(self._profiles, number) for number in sorted(self._question)]
             self._answer = self._thread.submit(self._ask, places)
@@ -184,8 +184,8 @@ class Partitions:
         if self._look is not None and self._look.done():
             look, self._look = self._look, None
             return look.exception() is None and look.result()
-        if self._look is None and time.monotonic() >= self._look_at and not self._assignment:
-            self._look_at = time.monotonic() + _LOOK_SECONDS
+        if self._look is None and self._next_look.passed and not self._assignment:
+            self._next_look = Deadline(_LOOK_SECONDS)
             self._look = self._thread.submit(self._origin.is_another)
         return False
 
@@ -216,7 +216,7 @@ class Partitions:
 
     def _add(self, partitions: Iterable[TopicPartition]) -> None:
         self._assignment.add(place.partition for place in partitions)
-        self._again_at = 0.0
+        self._next_question = Deadline(0.0)
 
     def _take(self, answer: Future[Told]) -> None:
         try:

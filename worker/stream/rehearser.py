@@ -15,7 +15,6 @@ import json
 import os
 import resource
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +37,7 @@ from worker.kafka.reader import read_releases
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.threads import Cancellation
+from worker.monitoring.waiting import Deadline
 from worker.retrieval.index import open_store
 from worker.retrieval.retriever import Retriever
 from worker.serving import Answerer, Candidate, Recommender, ReleaseLoader, ServedRelease, Serving
@@ -95,7 +95,7 @@ def _config(settings: Settings) -> kafka.Config:
 def _events(consumer: Consumer, place: TopicPartition, most: int) -> Iterator[Event]:
     """The next events, one by one, up to the end or to a record that the client cannot read."""
     consumer.assign([place])
-    deadline = time.monotonic() + _KAFKA_SECONDS
+    deadline = Deadline(_KAFKA_SECONDS)
     while most > 0:
         messages = consumer.consume(1, _POLL_SECONDS)
         if any(_ends(message) for message in messages):
@@ -103,8 +103,8 @@ def _events(consumer: Consumer, place: TopicPartition, most: int) -> Iterator[Ev
         sound: list[Message] = [message for message in messages if message.error() is None]
         for event in cast(list[Event], mended(sound, lambda _: None)):
             yield event
-            most, deadline = most - 1, time.monotonic() + _KAFKA_SECONDS
-        if time.monotonic() > deadline:
+            most, deadline = most - 1, Deadline(_KAFKA_SECONDS)
+        if deadline.passed:
             raise UnreachableError(f"no event of {place.topic}-{place.partition} came")
 
 

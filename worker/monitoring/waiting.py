@@ -1,6 +1,7 @@
-"""A moment by which several steps have to end: one object that all of them share."""
+"""Waiting: a deadline that several steps share, and pauses that grow from one attempt to the next."""
 
 import time
+from collections.abc import Iterator
 
 
 class Deadline:
@@ -22,3 +23,11 @@ class Deadline:
     def within(self, seconds: float, at_least: float = 0.0) -> float:
         """The timeout of one step: `seconds`, or less where less is left."""
         return max(at_least, min(seconds, self.left))
+
+
+def back_off(first: float, longest: float) -> Iterator[float]:
+    """Seconds of one pause after another: each is twice as long as the last, up to `longest`."""
+    seconds = first
+    while True:
+        yield seconds
+        seconds = min(2 * seconds, longest)
