@@ -83,8 +83,7 @@ class Pipeline:
         run, failed = partial(self._run, publishing), partial(self._failed, publishing)
         publishing.thread = start_vital("publish", run, failed)
 
-    # Called by the poll thread.
-
+    # The poll thread calls these.
     @property
     def in_flight(self) -> int:
         """Batches submitted and neither committed nor dropped."""
