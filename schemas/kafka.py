@@ -53,7 +53,7 @@ def _base(settings: KafkaSettings) -> Config:
         # its partitions. librdkafka's 60 s would stop them for that long. Less than a call within a transaction may take (4 s),
         # so that the request is sent to another broker in time.
         "socket.timeout.ms": 3_000,
-        # By default metadata is refreshed only when a connection breaks, or after 5 minutes. A broker that hung breaks its
+        # librdkafka refreshes metadata only when a connection breaks, or after 5 minutes. A broker that hung breaks its
         # connections after the 3 s above; where it was the controller too, its partitions have no other leader by then.
         # New topics are seen within this interval too.
         "topic.metadata.refresh.interval.ms": 3_000,

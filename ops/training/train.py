@@ -97,7 +97,7 @@ def fit_sequence(
     course = NextMovie(data, holdout, Features(vocabularies), hyper, start.weights if start else None)
     outcome = run(
         course,
-        # Without any history, validation cannot see the gain of later epochs.
+        # Validation cannot see the gain of later epochs where no case has a history.
         hyper.epochs if any(len(case.recent) for case in holdout.validation) else 1,
         hyper.patience,
         checkpoints=checkpoints,

@@ -18,7 +18,7 @@ import typer
 from confluent_kafka import Message
 from prometheus_client import CollectorRegistry
 
-from ops.data.titles import GENRES
+from ops.data.generate import GENRES
 from schemas.release import ActiveRecord
 from schemas.settings import load_settings
 from tests.bench.workload import USERS, bench_store

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import orjson
 
-from ops.data.titles import GENRES
+from ops.data.generate import GENRES
 from ops.training.export import write_release
 from ops.training.fusion import ID_SIZE, PROFILE_SIZE, Fusion
 from ops.training.sequence import SequenceModel

@@ -95,7 +95,7 @@ def train_release(data: Path, store: str, *, seed: int, epochs: int = 2) -> str:
 
 def write_untrained_release(folder: Path, movies: int, dimension: int) -> str:
     """Write a store with one release, an untrained sequence model over `movies` generated movies."""
-    from ops.data.titles import ADJECTIVES, GENRE_WORDS, GENRES
+    from ops.data.generate import ADJECTIVES, GENRE_WORDS, GENRES
     from ops.training.export import write_release
     from ops.training.sequence import SequenceModel
     from schemas.manifest import Data

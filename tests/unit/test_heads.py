@@ -107,7 +107,7 @@ def test_the_next_movie_is_not_asked_of_who_has_no_history() -> None:
     assert with_history == [[1.0, 0.0, 0.0, 0.0]] * 3  # there is nobody to choose by
 
 
-def test_the_length_of_a_history_chooses_the_shares() -> None:
+def test_the_length_of_a_history_chooses_the_weights() -> None:
     kinds = [["Drama"], ["Comedy"]]
     catalogue = Catalogue.of({number: (f"Movie {number} (1990)", kinds[number % 2]) for number in range(30)})
     features = Features(Vocabularies.of([], catalogue))
@@ -131,7 +131,7 @@ def test_the_length_of_a_history_chooses_the_shares() -> None:
     assert np.stack(counting, axis=1).tolist() == expected.tolist()
 
 
-def test_a_release_whose_histories_had_fewer_shares_is_gone_on_from_and_not_exported(
+def test_a_release_with_fewer_weights_can_be_continued_and_not_exported(
     generated_data: Path, tmp_path: Path
 ) -> None:
     store = ReleaseStore(str(tmp_path / "store"))
@@ -157,9 +157,7 @@ def test_a_sitting_begins_after_a_day_away() -> None:
     assert sittings_of(np.array([5])).tolist() == []
 
 
-def test_the_parts_that_need_no_order_are_done_before_the_first_movie_in_order(
-    generated_data: Path, tmp_path: Path
-) -> None:
+def test_heads_without_order_are_trained_before_the_head_next(generated_data: Path, tmp_path: Path) -> None:
     from ops.training.next_movie import NextMovie
 
     data = load(generated_data)
@@ -180,7 +178,7 @@ def test_the_parts_that_need_no_order_are_done_before_the_first_movie_in_order(
     second_epoch = weights()
 
     def changed(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> set[str]:
-        """Parts of which anything is another."""
+        """Heads with a changed weight."""
         return {name.split(".")[1] for name in one if not np.array_equal(one[name], other[name])}
 
     assert changed(start, once) == {"later"}
