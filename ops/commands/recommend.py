@@ -93,9 +93,11 @@ def recommend(
     if as_json:
         typer.echo(result.value)
         return
-    answer = result.recommendation
-    typer.echo(movie_table(answer.movies))
-    typer.echo(f"release {answer.release}, retrieval {answer.retrieval}, {latency_ms} ms", err=True)
+    recommendation = result.recommendation
+    typer.echo(movie_table(recommendation.movies))
+    typer.echo(
+        f"release {recommendation.release}, retrieval {recommendation.retrieval}, {latency_ms} ms", err=True
+    )
 
 
 def _cause_of_silence(settings: "Settings") -> str:

@@ -34,23 +34,23 @@ def status(
     from ops.deployment.overview import overview
 
     settings = settings_with(bootstrap_servers=bootstrap_servers, prefix=prefix, milvus=milvus, store=store)
-    seen = overview(settings, timeout)
+    found = overview(settings, timeout)
     if as_json:
-        typer.echo(json.dumps(_as_json(seen)))
+        typer.echo(json.dumps(_as_json(found)))
     else:
         out = console()
-        for table in (_parts(seen), _releases(seen), _groups(seen)):
+        for table in (_parts(found), _releases(found), _groups(found)):
             out.print(table)
             out.print()
-    if seen.problems:
+    if found.problems:
         raise typer.Exit(1)
 
 
-def _rows(seen: "Overview") -> list[dict[str, object]]:
+def _rows(found: "Overview") -> list[dict[str, object]]:
     """List the releases, newest first, with those of the store that are not indexed."""
-    view = seen.releases
+    view = found.releases
     rows: list[dict[str, object]] = []
-    for name in sorted({*view.releases, *seen.stored}, reverse=True):
+    for name in sorted({*view.releases, *found.stored}, reverse=True):
         record = view.releases.get(name)
         active = view.active is not None and view.active.release == name
         rows.append(
@@ -63,19 +63,21 @@ def _rows(seen: "Overview") -> list[dict[str, object]]:
                 "progress": record.progress if record else None,
                 "collection": record.collection if record else None,
                 "reason": record.reason if record else None,
-                "served_by": seen.served_by(name),
+                "served_by": found.served_by(name),
             }
         )
     return rows
 
 
-def _as_json(seen: "Overview") -> dict[str, object]:
+def _as_json(found: "Overview") -> dict[str, object]:
     return {
-        "healthy": not seen.problems,
-        "parts": [{"part": part.name, "detail": part.detail, "problem": part.problem} for part in seen.parts],
-        "active": seen.releases.active.model_dump(mode="json") if seen.releases.active else None,
-        "releases": _rows(seen),
-        "workers": [worker.model_dump(mode="json") for worker in seen.workers],
+        "healthy": not found.problems,
+        "parts": [
+            {"part": part.name, "detail": part.detail, "problem": part.problem} for part in found.parts
+        ],
+        "active": found.releases.active.model_dump(mode="json") if found.releases.active else None,
+        "releases": _rows(found),
+        "workers": [worker.model_dump(mode="json") for worker in found.workers],
         "groups": [
             {
                 "group": group.name,
@@ -85,30 +87,30 @@ def _as_json(seen: "Overview") -> dict[str, object]:
                 "lag": group.total_lag,
                 "lag_by_partition": {str(number): behind for number, behind in group.lag.items()},
             }
-            for group in seen.groups
+            for group in found.groups
         ],
     }
 
 
-def _parts(seen: "Overview") -> "Table":
+def _parts(found: "Overview") -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("Part", "Health", "", box=None)
-    for part in seen.parts:
+    for part in found.parts:
         health = "[red]not well[/red]" if part.problem else "[green]well[/green]"
         table.add_row(part.name, health, escape(part.problem or part.detail))
     return table
 
 
-def _releases(seen: "Overview") -> "Table":
+def _releases(found: "Overview") -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
     from ops.commands.printing import cell
 
     table = Table("Release", "State", "Epoch", "Movies", "Served by", "", box=None)
-    for row in _rows(seen):
+    for row in _rows(found):
         state, progress = str(row["state"]), row["progress"]
         if state == "indexing" and isinstance(progress, float):
             state = f"indexing, {progress:.0%}"
@@ -124,10 +126,10 @@ def _releases(seen: "Overview") -> "Table":
     return table
 
 
-def _groups(seen: "Overview") -> "Table":
+def _groups(found: "Overview") -> "Table":
     from rich.table import Table
 
     table = Table("Group", "Topic", "State", "Members", "Lag", box=None)
-    for group in seen.groups:
+    for group in found.groups:
         table.add_row(group.name, group.topic, group.state, str(group.members), f"{group.total_lag:,}")
     return table

@@ -151,6 +151,6 @@ def _cells(ending: "Ending") -> tuple[str, str, str, str]:
     if not isinstance(ending, Result):
         partition, offset = ending.source
         return f"{partition}-{offset}", "", f"[red]{ending.reason}[/red]: {escape(ending.error)}", ""
-    answer = ending.recommendation
-    titles = ", ".join(movie.title for movie in answer.movies[:_SHOWN_TITLES])
-    return escape(answer.event_id), str(answer.user_id or ""), escape(titles), answer.release
+    result = ending.recommendation
+    titles = ", ".join(movie.title for movie in result.movies[:_SHOWN_TITLES])
+    return escape(result.event_id), str(result.user_id or ""), escape(titles), result.release
