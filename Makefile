@@ -22,7 +22,7 @@ SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 ENGINE_BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 # What the system tests need of Debian.
-SYSTEM_PACKAGES := ca-certificates chromium-headless-shell debootstrap docker.io iptables kcat prometheus
+SYSTEM_PACKAGES := ca-certificates chromium-headless-shell debootstrap docker.io iptables kcat postgresql prometheus redis-server
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
