@@ -18,8 +18,8 @@ from ops.local.kafka import LocalKafka
 from ops.local.milvus import MilvusLite
 from ops.local.ports import free_port
 from schemas.settings import Settings, load_settings
-from tests.activation import activate
-from tests.processes import Process, wait_for
+from tests.testbed.indexing import activate
+from tests.testbed.processes import Process, wait_for
 
 pytestmark = pytest.mark.system
 
