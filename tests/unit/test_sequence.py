@@ -77,8 +77,8 @@ def test_nothing_is_learnt_from_what_comes_later(data: MovieLens) -> None:
 
     network = SequenceModel(Vocabularies.of([1], data.movies), dimension=16)
     network.eval()
-    profile = [paddle.to_tensor(np.array([1])) for _ in range(4)]
-    first_token = network.user.next.profile(*profile)
+    user, *profile = (paddle.to_tensor(np.array([1])) for _ in range(4))
+    first_token = network.user.next.first_token(user, profile)
 
     def states(recent: list[int]) -> np.ndarray:
         rows = paddle.to_tensor(np.array([recent]))
