@@ -30,9 +30,9 @@ def main(servers: str, database: str) -> None:
             "isolation.level": "read_committed",
         }
     )
-    with psycopg.connect(database) as connection:
+    # autocommit: only the blocks below are transactions; without it the first SELECT would open one that never commits.
+    with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(TABLES)
-        connection.commit()
         stored = dict(connection.execute("SELECT part, next_offset FROM positions").fetchall())
         partitions = consumer.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions
         consumer.assign([TopicPartition(TOPIC, part, stored.get(part, 0)) for part in partitions])
