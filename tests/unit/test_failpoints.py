@@ -1,10 +1,23 @@
 """Failpoints: an action runs where it was set, and nowhere else."""
 
-from typing import Any, cast
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any, cast, get_args
 
 import pytest
 
-from worker.monitoring.failpoints import failpoint, set_failpoint
+import worker
+from worker.monitoring.failpoints import Point, failpoint, set_failpoint
+
+
+def test_each_failpoint_has_one_place_on_the_way_of_a_batch() -> None:
+    # A point that the code does not pass is an order that the fault suite waits for without end.
+    sources = [
+        path.read_text(encoding="utf-8") for path in Path(cast(str, worker.__file__)).parent.rglob("*.py")
+    ]
+    placed = Counter(re.findall(r'failpoint\("([a-z-]+)"', "\n".join(sources)))
+    assert placed == Counter(get_args(Point))
 
 
 def test_an_action_runs_at_its_failpoint_alone_until_it_is_removed() -> None:

@@ -12,6 +12,7 @@ from schemas.headers import mended
 from schemas.settings import Settings
 from worker.events import Event, PolledEvents, Trigger
 from worker.kafka.errors import raise_if_final
+from worker.monitoring.failpoints import failpoint
 from worker.monitoring.http import Health
 from worker.monitoring.metrics import Metrics
 from worker.stream.crashes import Rehearsals
@@ -67,6 +68,8 @@ class Polling:
         self.take(first)
         if first and (room := self.taken.room):
             self.take(self._consume(room, 0))
+        if self.taken:
+            failpoint("after-poll")
 
     def poll_paused(self) -> None:
         """Poll without room: paused partitions give only events that were under way, which join the batch."""
