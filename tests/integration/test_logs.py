@@ -47,7 +47,7 @@ def test_a_worker_names_places_and_quotes_nobody(
     lines = [json.loads(line) for line in worker.output.splitlines()]
     messages = [line["message"] for line in lines]
     assert [secret for secret in SECRETS if secret in worker.output] == []
-    letters = [line for line in lines if line["logger"] == "worker.events.report"]
+    letters = [line for line in lines if line["logger"] == "worker.events.dead_letters"]
     assert sum(int(line["message"].split()[0]) for line in letters) == len(events) - 1
     assert all(line["topic"] == settings.names.profiles for line in letters)
     assert all({"partition", "offset", "release"} <= set(line) for line in letters)

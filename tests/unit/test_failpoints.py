@@ -13,9 +13,7 @@ from worker.monitoring.failpoints import Point, failpoint, set_failpoint
 
 def test_each_failpoint_has_one_place_on_the_way_of_a_batch() -> None:
     # A point that the code does not pass is an order that the fault suite waits for without end.
-    sources = [
-        path.read_text(encoding="utf-8") for path in Path(cast(str, worker.__file__)).parent.rglob("*.py")
-    ]
+    sources = [path.read_text(encoding="utf-8") for path in Path(worker.__file__).parent.rglob("*.py")]
     placed = Counter(re.findall(r'failpoint\("([a-z-]+)"', "\n".join(sources)))
     assert placed == Counter(get_args(Point))
 
