@@ -156,7 +156,7 @@ def test_a_kafka_that_lost_its_groups_is_started_once_more(deployment: RunningUp
         log.write(load.format("Scheduling", 9) + load.format("Finished", 8))
     # Then another node replaces it, and a log line names the cause
     wait_for(lambda: deployment.pid("kafka") not in (None, pid))
-    assert "came back without its consumer groups" in deployment.said()
+    assert "restarted without its consumer groups" in deployment.said()
     assert "up.profiles" in topics(deployment.state())
 
 

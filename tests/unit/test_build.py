@@ -220,13 +220,13 @@ def test_a_build_holds_one_batch_of_the_catalogue_in_memory(
     monkeypatch.setattr("worker.retrieval.exact._BLOCK_ROWS", 1_024)
     batches = settings.indexer.model_copy(update={"batch_movies": 1_024})
     held = {}
-    for movies in (5_000, 20_000):
+    for movies in (20_000, 60_000):
         store = write_untrained_release(temporary / str(movies), movies, 8)
         large = settings.model_copy(update={"store": store, "indexer": batches})
         held[movies] = peak_of_build(large, monkeypatch)
 
     # A movie's title and genres alone would take 200 bytes, its vector 32.
-    assert held[20_000] - held[5_000] < 15_000 * 30, held
+    assert held[60_000] - held[20_000] < 40_000 * 30, held
 
 
 def peak_of_build(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> int:
