@@ -186,6 +186,8 @@ class Joining:
             unread -= {
                 partition for partition in unread if self._skipped_to.get(partition, 0) >= offsets[partition]
             }
+        # The ends that it met may be ahead of the offsets: the records between them are not counted yet.
+        self._read_to_ms.clear()
 
     def _assign_since(self, offsets: dict[Partition, int], since_ms: int) -> set[Partition]:
         """Assign the partitions that have records to read, and return them."""
