@@ -24,10 +24,19 @@ _STACKS_SECONDS = 1.0
 _CALL = re.compile(r'File ".*?([^/"]+)", line (\d+) in (\S+)')
 _INNERMOST = 5
 _LINE = 200
-# Words in its log lines about rebalances.
-_LOST = " lost "
-_REBALANCE_LINES = (" assigned ", " revoked ", _LOST)
-_UNDONE = "going back to the committed offsets"
+# Log lines of the worker; tests/unit/test_stream.py compares them with a worker's own.
+_REBALANCE = re.compile(r": (assigned|revoked|lost) \d+ partitions:")
+_LOSS = re.compile(r": (lost \d+ partitions:|abort, )")
+
+
+def rebalances_in(log: str) -> int:
+    """The number of assignments, revocations and losses in a worker's log."""
+    return len(_REBALANCE.findall(log))
+
+
+def losses_in(log: str) -> int:
+    """The number of aborted transactions and lost assignments in a worker's log."""
+    return len(_LOSS.findall(log))
 
 
 class WorkerProcess:
@@ -133,13 +142,11 @@ class WorkerProcess:
 
     @property
     def losses(self) -> int:
-        """The number of aborted transactions and lost assignments in its log."""
-        return self.log.count(_LOST) + self.log.count(_UNDONE)
+        return losses_in(self.log)
 
     @property
     def rebalances(self) -> int:
-        """The number of assignments, revocations and losses in its log."""
-        return sum(any(words in line for words in _REBALANCE_LINES) for line in self.log.splitlines())
+        return rebalances_in(self.log)
 
 
 # Kafka's minimum, by MARQUEE_KAFKA__CLIENT. A stopped indexer loses its partition after it.

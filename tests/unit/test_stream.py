@@ -1,5 +1,6 @@
 """The loop of a worker on simulated clients: the order of its calls, and each event published once."""
 
+import logging
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from confluent_kafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from schemas.settings import Settings, load_settings
+from tests.faults.processes import losses_in, rebalances_in
 from tests.unit.events import PolledEvent
 from worker.errors import AbortedError
 from worker.events import Answer, Record, positions_after
@@ -215,13 +217,16 @@ class SimulatedPublisher:
     def publish(self, answers: Sequence[Answer], is_ours: Callable[[], bool]) -> list[TopicPartition]:
         if not is_ours():
             raise AbortedError("the partitions were lost before publishing")
-        outcome = self._broker.chance.choice(["committed", "committed", "committed", "aborted", "unknown"])
+        outcome = self.outcome()
         if outcome != "aborted":
             self._broker.published += [answer.event.offset() for answer in answers]
             self._broker.offset = answers[-1].event.offset() + 1
         if outcome != "committed":
             raise AbortedError(f"the outcome is {outcome}")
         return positions_after(answer.event for answer in answers)
+
+    def outcome(self) -> str:
+        return self._broker.chance.choice(["committed", "committed", "committed", "aborted", "unknown"])
 
 
 class SimulatedAnswerer:
@@ -247,6 +252,46 @@ def test_each_event_is_published_once_and_in_order_whatever_aborts_and_whoever_l
     run_stream(broker, monkeypatch, SimulatedPublisher(broker), SimulatedAnswerer(random.Random(seed)))
     # Then
     assert broker.published == list(range(300))
+
+
+class AbortsOnce(SimulatedPublisher):
+    """Aborts its first transaction, and commits the others."""
+
+    began = False
+
+    def outcome(self) -> str:
+        first, self.began = not self.began, True
+        return "aborted" if first else "committed"
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> str:
+    return "\n".join(f"{record.name}: {record.getMessage()}" for record in caplog.records)
+
+
+def test_the_fault_suite_finds_rebalances_and_losses_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a group that revokes partitions, and one that takes them away
+    caplog.set_level(logging.INFO)
+    group = Group("assign", "revoke", "assign", "lost", "assign")
+    # When the stream runs
+    run_stream(group, monkeypatch)
+    # Then the suite counts one revocation, one loss, and each assignment
+    assert rebalances_in(logged(caplog)) == 2 + group.told.count("assign")
+    assert losses_in(logged(caplog)) == 1
+
+
+def test_the_fault_suite_finds_aborts_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a transaction that aborts
+    caplog.set_level(logging.INFO)
+    broker = SimulatedBroker(30, random.Random(0), leaves=0.0)
+    # When the stream consumes all events
+    run_stream(broker, monkeypatch, AbortsOnce(broker), SimulatedAnswerer(random.Random(0)))
+    # Then the suite counts one loss
+    assert broker.published == list(range(30))
+    assert losses_in(logged(caplog)) == 1
 
 
 def test_the_simulation_notices_positions_that_are_taken_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:

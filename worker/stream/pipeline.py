@@ -263,7 +263,7 @@ class Pipeline:
         except AbortedError as reason:
             if publishing is not self._publishing:
                 return
-            log.warning("abort, going back to the committed offsets: %s", reason)
+            log.warning("abort, rewinding to the committed offsets: %s", reason)
             self._metrics.transactions.labels("undone").inc()
             self._standstill.aborted(str(reason))
             self.abandon()
