@@ -1,7 +1,7 @@
 """Keep each user's last list in Postgres: python postgres_sink.py 127.0.0.1:9092 postgresql://localhost/shop
 
 Lists and the reader's position go into one database transaction, and a start seeks to the stored position: each result is written
-exactly once, whatever Kafka's group offsets are. Run one process for the topic; to share it, give each process partitions of its own.
+exactly once, whatever Kafka's group offsets are. Run one process for the topic; to share it, give each process partitions of its own. Restart it after the topic has grown.
 """
 
 import json
@@ -28,6 +28,8 @@ def main(servers: str, database: str) -> None:
             "bootstrap.servers": servers,
             "group.id": "marquee.reader.postgres",
             "isolation.level": "read_committed",
+            # Retention may have removed the stored position; the client's default would then skip to the end.
+            "auto.offset.reset": "earliest",
         }
     )
     # autocommit: only the blocks below are transactions; without it the first SELECT would open one that never commits.
