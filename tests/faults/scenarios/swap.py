@@ -254,13 +254,14 @@ def _recompute(trial: Trial) -> None:
     trial.unexpected += [f"{len(found)} results are not their release's own: {found[0]}"] if found else []
 
 
+SWAP_BUDGET = may(SESSION, TAKE_OVER, why="Of a worker that is killed; a swap itself stops nobody.")
 SWAP = Scenario(
     "swap",
     "releases of different dimensions swapped under load, with kills of workers and indexers, canaries, commands twice",
     swap_under_load,
     small=Size(faults=5, events=3_000),
     full=Size(faults=52, events=50_000),
-    budget=may(SESSION, TAKE_OVER, why="Of a worker that is killed; a swap itself stops nobody."),
+    budget=SWAP_BUDGET,
     protocols=("consumer",),
     rate=100.0,
     prepare_store=different_releases,

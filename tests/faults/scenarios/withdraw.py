@@ -16,9 +16,8 @@ from producer.withdrawals import workers_behind, write_withdrawals
 from schemas.withdrawal import Withdrawal
 from tests.faults.load import Draft, sound_event
 from tests.faults.processes import Indexers
-from tests.faults.scenario import Scenario, Size, may
-from tests.faults.scenarios.swap import Swaps, different_releases, own_collections
-from tests.faults.scenarios.waits import SESSION, TAKE_OVER
+from tests.faults.scenario import Scenario, Size
+from tests.faults.scenarios.swap import SWAP_BUDGET, Swaps, different_releases, own_collections
 from tests.faults.trial import PARTITIONS, Trial
 from tests.testbed.kafka import Partition, ends_of
 from worker.kafka.reader import ReleasesReader
@@ -151,7 +150,7 @@ WITHDRAW = Scenario(
     withdraw_under_load,
     small=Size(faults=5, events=3_000),
     full=Size(faults=50, events=50_000),
-    budget=may(SESSION, TAKE_OVER, why="Of a worker that is killed; a swap itself stops nobody."),
+    budget=SWAP_BUDGET,
     protocols=("consumer",),
     rate=100.0,
     make=regular_event,
