@@ -30,7 +30,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of data, training and stream.", min=0)] = 0,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the temporary folder.")] = False,
 ) -> None:
-    """Train a model, start Kafka, Milvus and a worker, recommend to two users, and stream thousands of events.
+    """Train a model, start Kafka, Milvus and a worker, recommend to three users, and stream thousands of events.
 
     Every process has ended when it returns. It takes less than three minutes on two cores with generated data.
     """
