@@ -1,4 +1,4 @@
-"""Dead letters of the outcomes worker wait for the next commit, within a bound in bytes; positions say how far it read."""
+"""The reader of the outcomes worker bounds the dead letters that wait for a commit, and commits only positions that it has counted."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ class End(PolledEvent):
 
 
 class Broker:
-    """A consumer of two topics with one partition each; the test appends what it polls."""
+    """A consumer of two topics with one partition each, which polls the messages in `polled`."""
 
     def __init__(self) -> None:
         self.polled: list[Message] = []
